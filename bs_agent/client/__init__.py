@@ -1,0 +1,1 @@
+"""Clients of the public API: the SDK and `bs-cli`."""

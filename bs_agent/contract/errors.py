@@ -1,0 +1,206 @@
+"""The error tree of the public API: code, HTTP status, safe details, cause. One middleware renders it.
+
+    ApiError
+    |- InternalError          SYS.1000  503   a fault of ours; the log has the rest
+    |- OperationTimeout       SYS.1001  503
+    |- ResourceNotFound       SYS.1003  503
+    |- CannotDelete           SYS.1004  503   its cause says why
+    |- CannotChangeState      SYS.1005  503
+    |- OperationFailed        SYS.1006  503
+    |- InvalidArgument        SYS.1007  503   a parameter's value
+    |- AuthenticationFailed   ID.1000   503
+    |- InvalidSession         ID.1001   503
+    |- TooManySessions        ID.1006   503
+    |- RequestError           SYS.1007  400   the request as such; no API was reached
+    |  |- NoSuchPath                    404
+    |  |- MethodNotAllowed              405
+    |  |- RequestTimeout                408
+    |  |- BodyTooLarge                  413
+    |  |- UnsupportedEncoding           415
+    |  |- TooManyRequests               429
+    |  `- Overloaded                    503
+    `- StorageProblem         BS.<reason> 503 a host or a storage is not well: see `reasons.py`
+
+The HTTP statuses are those that existing clients of the API expect: 503 for every failure after dispatch.
+"""
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
+
+
+class ErrorCode(BaseModel):
+    """An error as it is shown: the `error` object of an answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    description: str
+    details: str | None = None
+    elaboration: str | None = None
+    opaque: dict[str, Any] | None = None
+    cause: "ErrorCode | None" = None
+
+
+class ApiError(Exception):
+    """The root of the tree; `details` and `cause` are shown to the caller, so they hold no secret."""
+
+    code: ClassVar[str]
+    description: ClassVar[str]
+    http_status: ClassVar[int] = 503
+
+    def __init__(self, details: str, *, cause: "ApiError | None" = None) -> None:
+        super().__init__(details)
+        self.details = details
+        self.cause = cause
+
+    def shown(self) -> ErrorCode:
+        """Return the error as an answer shows it."""
+        cause = self.cause.shown() if self.cause else None
+        return ErrorCode(code=self.code, description=self.description, details=self.details, cause=cause)
+
+
+class InternalError(ApiError):
+    """A fault of ours."""
+
+    code = "SYS.1000"
+    description = "An internal error happened in system"
+
+
+class OperationTimeout(ApiError):
+    """An operation did not end before its deadline."""
+
+    code = "SYS.1001"
+    description = "A message or a operation timeout"
+
+
+class ResourceNotFound(ApiError):
+    """A uuid names nothing."""
+
+    code = "SYS.1003"
+    description = "Unable to find the requested resource"
+
+
+class CannotDelete(ApiError):
+    """A delete was refused; the record is unchanged."""
+
+    code = "SYS.1004"
+    description = "Unable to delete the resource"
+
+
+class CannotChangeState(ApiError):
+    """A change of state was refused."""
+
+    code = "SYS.1005"
+    description = "Unable to change the state of the resource"
+
+
+class OperationFailed(ApiError):
+    """An operation was tried and failed."""
+
+    code = "SYS.1006"
+    description = "The operation failed"
+
+
+class InvalidArgument(ApiError):
+    """A parameter has a value that is not allowed."""
+
+    code = "SYS.1007"
+    description = "One or more arguments of the call are invalid"
+
+
+class AuthenticationFailed(ApiError):
+    """Account name or password are wrong."""
+
+    code = "ID.1000"
+    description = "Unable to authenticate a user"
+
+
+class InvalidSession(ApiError):
+    """The session is unknown or has expired."""
+
+    code = "ID.1001"
+    description = "The session is invalid, either wrong session id or the session has been expired"
+
+
+class TooManySessions(ApiError):
+    """The account has as many sessions as it may have."""
+
+    code = "ID.1006"
+    description = "The account has too many sessions"
+
+
+class RequestError(ApiError):
+    """The request as such is wrong: no API was reached."""
+
+    code = "SYS.1007"
+    description = "The request is invalid"
+    http_status = 400
+
+
+class NoSuchPath(RequestError):
+    """No API has this path."""
+
+    description = "There is no such path"
+    http_status = 404
+
+
+class MethodNotAllowed(RequestError):
+    """The path has no API with this method."""
+
+    description = "The method is not allowed for this path"
+    http_status = 405
+
+
+class RequestTimeout(RequestError):
+    """The body did not arrive before the deadline."""
+
+    description = "The request did not arrive in time"
+    http_status = 408
+
+
+class BodyTooLarge(RequestError):
+    """The body is larger than allowed."""
+
+    description = "The request body is too large"
+    http_status = 413
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed."""
+
+    description = "The request's Content-Encoding is not supported"
+    http_status = 415
+
+
+class TooManyRequests(RequestError):
+    """The caller is over its rate."""
+
+    description = "Too many requests"
+    http_status = 429
+
+
+class Overloaded(RequestError):
+    """There are as many requests or jobs under way as are allowed."""
+
+    description = "The server has too much to do"
+    http_status = 503
+
+
+class StorageProblem(ApiError):
+    """A host or a storage is not well; `reason` says how."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.details)
+        self.reason = reason
+
+    @classmethod
+    def of(cls, code: ReasonCode, details: str) -> "StorageProblem":
+        """Build the problem from its code and what was seen."""
+        return cls(Reason(code=code, details=details))
+
+    def shown(self) -> ErrorCode:
+        """Return the error as an answer shows it; the code is `BS.` and the reason's name."""
+        return ErrorCode(code=f"BS.{self.reason.code}", description=REASONS[self.reason.code].meaning, details=self.details)

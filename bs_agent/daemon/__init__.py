@@ -1,0 +1,1 @@
+"""What both daemons share: configuration, lifecycle, logging, TLS and the HTTP edge."""

@@ -1,0 +1,1 @@
+"""The management node: polls the agents, keeps the inventory, serves the public API."""
