@@ -203,4 +203,6 @@ class StorageProblem(ApiError):
 
     def shown(self) -> ErrorCode:
         """Return the error as an answer shows it; the code is `BS.` and the reason's name."""
-        return ErrorCode(code=f"BS.{self.reason.code}", description=REASONS[self.reason.code].meaning, details=self.details)
+        return ErrorCode(
+            code=f"BS.{self.reason.code}", description=REASONS[self.reason.code].meaning, details=self.details
+        )

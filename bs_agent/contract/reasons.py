@@ -1,6 +1,6 @@
 """Why a host or a storage is not well: every reason there is, what it means and what cures it.
 
-A reason travels in reports (agent to management node), in the `cause` of errors and in inventories, so it is named once, here.
+A reason travels in reports (agent to management node), in errors and in inventories, so it is named once, here.
 """
 
 from dataclasses import dataclass
@@ -79,96 +79,158 @@ class ReasonText:
 REASONS: dict[ReasonCode, ReasonText] = {
     ReasonCode.NO_ROUTE: ReasonText(
         "The host cannot be reached over the network.",
-        "Check the host name, the network between the management node and the host, and that sshd listens on the SSH port."),
+        "Check the host name, the network to the host, and that sshd listens on the SSH port.",
+    ),
     ReasonCode.SSH_AUTH_FAILED: ReasonText(
         "The host refused the SSH user name or password.",
-        "Give the right user name and password with the add call; log in with them by hand to be sure."),
+        "Give the right user name and password with the add call; log in with them by hand to be sure.",
+    ),
     ReasonCode.SSH_HOST_KEY_CHANGED: ReasonText(
         "The host showed another SSH host key than the pinned one.",
-        "If the host was rebuilt on purpose, reconnect with the system tag `sshHostKey::<new fingerprint>`; else somebody may sit in between."),
+        "If the host was rebuilt on purpose, reconnect with the system tag `sshHostKey::<new fingerprint>`; "
+        "else somebody may sit in between.",
+    ),
     ReasonCode.SSH_FAILED: ReasonText(
-        "The SSH session to the host failed.", "Read the details; try the same log-in by hand."),
+        "The SSH session to the host failed.", "Read the details; try the same log-in by hand."
+    ),
     ReasonCode.AGENT_NOT_INSTALLED: ReasonText(
-        "There is no bs-agent on the host.", "Install it on the host, then add or reconnect again."),
+        "There is no bs-agent on the host.", "Install it on the host, then add or reconnect again."
+    ),
     ReasonCode.AGENT_NOT_ENROLLED: ReasonText(
         "There is neither an enrolment code nor an SSH log-in for the host.",
-        "Run `bs-agent enroll` on the host and pass its code in the system tag `agentEnrollment::<code>`, or give user name and password."),
+        "Run `bs-agent enroll` on the host and pass its code in the system tag `agentEnrollment::<code>`, "
+        "or give user name and password.",
+    ),
     ReasonCode.AGENT_START_FAILED: ReasonText(
-        "The agent's service could not be started over SSH.", "Read the service's log on the host (`journalctl -u bs-agent`)."),
+        "The agent's service could not be started over SSH.",
+        "Read the service's log on the host (`journalctl -u bs-agent`).",
+    ),
     ReasonCode.AGENT_UNREACHABLE: ReasonText(
-        "Nothing answers on the agent's port.", "Start the agent, and let the management node reach its port."),
+        "Nothing answers on the agent's port.", "Start the agent, and let the management node reach its port."
+    ),
     ReasonCode.AGENT_TIMEOUT: ReasonText(
-        "The agent did not answer before the deadline.", "Look at the load of the host and at the agent's log."),
+        "The agent did not answer before the deadline.", "Look at the load of the host and at the agent's log."
+    ),
     ReasonCode.AGENT_UNAUTHORIZED: ReasonText(
-        "The agent does not know the management node's token.", "Reconnect with an SSH log-in, or enrol again and add its code as a system tag."),
+        "The agent does not know the management node's token.",
+        "Reconnect with an SSH log-in, or enrol again and reconnect with its code as a system tag.",
+    ),
     ReasonCode.AGENT_FAULT: ReasonText(
-        "The agent answered with an error of its own.", "Read the agent's log on the host."),
+        "The agent answered with an error of its own.", "Read the agent's log on the host."
+    ),
     ReasonCode.CERTIFICATE_CHANGED: ReasonText(
         "The agent showed another certificate than the pinned one.",
-        "If its state directory was made anew on purpose, reconnect with an SSH log-in or a new enrolment code."),
+        "If its state directory was made anew on purpose, reconnect with an SSH log-in or a new enrolment code.",
+    ),
     ReasonCode.STORAGE_UNKNOWN: ReasonText(
-        "The agent does not know this backup storage.", "Reconnect the backup storage."),
+        "The agent does not know this backup storage.", "Reconnect the backup storage."
+    ),
     ReasonCode.STORAGE_BUSY: ReasonText(
-        "Another operation on this backup storage is running.", "Wait for it to end, then try again."),
+        "Another operation on this backup storage is running.", "Wait for it to end, then try again."
+    ),
     ReasonCode.JOURNAL_UNAVAILABLE: ReasonText(
         "The agent cannot write its journal, so it accepts no commands.",
-        "Make room or make writable the agent's state directory; it recovers by itself."),
+        "Make room or make writable the agent's state directory; it recovers by itself.",
+    ),
     ReasonCode.COMMAND_CONFLICT: ReasonText(
-        "The command's uuid was used before with another body.", "Use a new uuid for a new command."),
+        "The command's uuid was used before with another body.", "Use a new uuid for a new command."
+    ),
     ReasonCode.COMMAND_INTERRUPTED: ReasonText(
-        "The command was cut short by a restart of the agent.", "Send it again under a new uuid."),
+        "The command was cut short by a restart of the agent.", "Send it again under a new uuid."
+    ),
     ReasonCode.PROBE_TIMEOUT: ReasonText(
-        "The storage did not answer the probe before the deadline.", "Look at the storage and the network to it.", blocking=False),
+        "The storage did not answer the probe before the deadline.",
+        "Look at the storage and the network to it.",
+        blocking=False,
+    ),
     ReasonCode.WORKER_CRASHED: ReasonText(
-        "The probe worker died and is being started again.", "Nothing, if it passes; else read the agent's log.", blocking=False),
+        "The probe worker died and is being started again.",
+        "Nothing, if it passes; else read the agent's log.",
+        blocking=False,
+    ),
     ReasonCode.DIRECTORY_MISSING: ReasonText(
-        "The directory does not exist.", "Mount the disk or create the directory."),
+        "The directory does not exist.", "Mount the disk or create the directory."
+    ),
     ReasonCode.DIRECTORY_NOT_ALLOWED: ReasonText(
-        "The path cannot be a backup storage.", "Give the absolute path of a directory other than `/`."),
+        "The path cannot be a backup storage.", "Give the absolute path of a directory other than `/`."
+    ),
     ReasonCode.DIRECTORY_DENIED: ReasonText(
-        "The agent's user may not use the directory.", "Give the agent's user read and write access to the directory."),
+        "The agent's user may not use the directory.", "Give the agent's user read and write access to the directory."
+    ),
     ReasonCode.DIRECTORY_HUNG: ReasonText(
-        "The directory's file system does not answer.", "Look at the mount: a network file system's server may be gone."),
+        "The directory's file system does not answer.", "Look at the mount: a network file system's server may be gone."
+    ),
     ReasonCode.DIRECTORY_FAULT: ReasonText(
-        "The directory's file system answers with errors.", "Look at the kernel's log of the host and at the disk."),
+        "The directory's file system answers with errors.", "Look at the kernel's log of the host and at the disk."
+    ),
     ReasonCode.DIRECTORY_FULL: ReasonText(
-        "The file system has no room left.", "Remove images or make the file system larger.", blocking=False),
+        "The file system has no room left.", "Remove images or make the file system larger.", blocking=False
+    ),
     ReasonCode.INODES_EXHAUSTED: ReasonText(
-        "The file system has room but no inodes left.", "Remove files, or make a file system with more inodes.", blocking=False),
+        "The file system has room but no inodes left.",
+        "Remove files, or make a file system with more inodes.",
+        blocking=False,
+    ),
     ReasonCode.READ_ONLY: ReasonText(
-        "The file system is mounted read-only.", "Look for disk errors in the kernel's log, then mount it writable again.", blocking=False),
+        "The file system is mounted read-only.",
+        "Look for disk errors in the kernel's log, then mount it writable again.",
+        blocking=False,
+    ),
     ReasonCode.MARKER_MISSING: ReasonText(
-        "The marker file is missing: is the disk mounted?", "Mount the disk; if the marker was removed on purpose, reconnect."),
+        "The marker file is missing: is the disk mounted?",
+        "Mount the disk; if the marker was removed on purpose, reconnect.",
+    ),
     ReasonCode.MARKER_FOREIGN: ReasonText(
-        "The directory belongs to another backup storage.", "Mount the right disk, or delete the other backup storage first."),
+        "The directory belongs to another backup storage.",
+        "Mount the right disk, or delete the other backup storage first.",
+    ),
     ReasonCode.SERVICE_DOWN: ReasonText(
-        "The service that serves the images does not answer on its port.", "Start the service on the host.", blocking=False),
+        "The service that serves the images does not answer on its port.",
+        "Start the service on the host.",
+        blocking=False,
+    ),
     ReasonCode.LIBRADOS_MISSING: ReasonText(
-        "The distribution's Python has no rados module.", "Install the package python3-rados on the host."),
+        "The distribution's Python has no rados module.", "Install the package python3-rados on the host."
+    ),
     ReasonCode.CEPH_CONF_INVALID: ReasonText(
-        "The Ceph configuration or keyring cannot be read.", "Check `[ceph]` in agent.toml and the rights of the files it names."),
+        "The Ceph configuration or keyring cannot be read.",
+        "Check `[ceph]` in agent.toml and the rights of the files it names.",
+    ),
     ReasonCode.CLUSTER_UNREACHABLE: ReasonText(
-        "The Ceph cluster does not answer.", "Look at the mons and at the network between them and this host."),
+        "The Ceph cluster does not answer.", "Look at the mons and at the network between them and this host."
+    ),
     ReasonCode.AUTH_FAILED: ReasonText(
-        "The Ceph cluster refused the keyring of this host.", "Put the keyring of the configured client on the host again."),
-    ReasonCode.NO_QUORUM: ReasonText(
-        "The mons have no quorum.", "Start the mons that are down."),
+        "The Ceph cluster refused the keyring of this host.",
+        "Put the keyring of the configured client on the host again.",
+    ),
+    ReasonCode.NO_QUORUM: ReasonText("The mons have no quorum.", "Start the mons that are down."),
     ReasonCode.MON_OUT_OF_QUORUM: ReasonText(
-        "The mon of this host is not in the quorum.", "Start the mon, look at its log and its clock."),
+        "The mon of this host is not in the quorum.", "Start the mon, look at its log and its clock."
+    ),
     ReasonCode.MON_ADDR_CHANGED: ReasonText(
-        "The mon's address is not the one that was added.", "Update the mon of the backup storage, or give the host its address again."),
+        "The mon's address is not the one that was added.",
+        "Update the mon of the backup storage, or give the host its address again.",
+    ),
     ReasonCode.FSID_MISMATCH: ReasonText(
-        "The cluster is not the one that was added: its fsid differs.", "Point the host at the right cluster; nothing was changed on this one."),
+        "The cluster is not the one that was added: its fsid differs.",
+        "Point the host at the right cluster; nothing was changed on this one.",
+    ),
     ReasonCode.POOL_MISSING: ReasonText(
-        "The pool does not exist.", "Create the pool, or add the backup storage with the right pool name."),
+        "The pool does not exist.", "Create the pool, or add the backup storage with the right pool name."
+    ),
     ReasonCode.POOL_FULL: ReasonText(
-        "The pool is full.", "Remove images, raise the quota or add OSDs.", blocking=False),
-    ReasonCode.CLUSTER_FULL: ReasonText(
-        "OSDs of the cluster are full.", "Add OSDs or remove data.", blocking=False),
+        "The pool is full.", "Remove images, raise the quota or add OSDs.", blocking=False
+    ),
+    ReasonCode.CLUSTER_FULL: ReasonText("OSDs of the cluster are full.", "Add OSDs or remove data.", blocking=False),
     ReasonCode.MGR_DOWN: ReasonText(
-        "No ceph-mgr is active (MGR_DOWN): the numbers are old.", "Start a ceph-mgr.", blocking=False),
+        "No ceph-mgr is active (MGR_DOWN): the numbers are old.", "Start a ceph-mgr.", blocking=False
+    ),
     ReasonCode.CEPH_FAULT: ReasonText(
-        "A Ceph command failed.", "Read the details and the cluster's log.", blocking=False),
+        "A Ceph command failed.", "Read the details and the cluster's log.", blocking=False
+    ),
     ReasonCode.WRITE_PROBE_FAILED: ReasonText(
-        "The write probe could not write and remove its object.", "Look at the cluster's health: OSDs may be down.", blocking=False),
+        "The write probe could not write and remove its object.",
+        "Look at the cluster's health: OSDs may be down.",
+        blocking=False,
+    ),
 }

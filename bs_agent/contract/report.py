@@ -5,7 +5,7 @@ Capacities are bytes, times are Unix seconds (UTC), ages and durations are secon
 
 import hashlib
 from enum import StrEnum
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -124,7 +124,10 @@ class Cluster(Wire):
 
 
 class Pool(Wire):
-    """One pool. `usedCapacity`, `availableCapacity` and `totalCapacity` follow the public API, `poolMaxAvail` and `poolStored` Ceph."""
+    """One pool.
+
+    `usedCapacity`, `availableCapacity` and `totalCapacity` follow the public API, `poolMaxAvail` and `poolStored` Ceph.
+    """
 
     id: int
     name: str
@@ -151,7 +154,8 @@ class Pool(Wire):
 class CephParameters(Wire):
     """What the connect command says of a Ceph storage.
 
-    `fsid` is empty on the first connect; afterwards another cluster is refused. `createPool` lets the agent create the pool.
+    `fsid` is empty on the first connect; afterwards another cluster is refused.
+    `createPool` lets the agent create the pool.
     """
 
     type: Literal["Ceph"] = CEPH
@@ -196,7 +200,7 @@ class HostReport(Wire):
     def etag(self) -> str:
         """Name this content: equal for two reports that differ in ages and durations only."""
         ages = {"collectedAt", "ageSeconds", "durationSeconds"}
-        sections = {name: ages for name in ("usage", "service", "cluster", "pools", "mons", "localMon", "writeProbe")}
+        sections = dict.fromkeys(("usage", "service", "cluster", "pools", "mons", "localMon", "writeProbe"), ages)
         content = self.model_dump_json(exclude={"storages": {"__all__": sections}})
         return '"' + hashlib.sha256(content.encode()).hexdigest()[:32] + '"'
 
@@ -265,6 +269,6 @@ def blocking_reason(reasons: list[Reason]) -> Reason | None:
     return next((reason for reason in reasons if REASONS[reason.code].blocking), None)
 
 
-def _reasons(*sections: Section[T] | None) -> list[Reason]:
+def _reasons(*sections: Section[Any] | None) -> list[Reason]:
     found = [section.reason for section in sections if section is not None and section.reason is not None]
     return list(dict.fromkeys(found))

@@ -1,0 +1,154 @@
+"""Configuration: defaults < TOML file < environment < command line, checked as a whole, every fault at once.
+
+A daemon declares its sections as `Settings` models; the reference page is written from the same declaration.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+
+
+class Settings(BaseModel):
+    """A configuration file, or one section of it: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class ConfigError(Exception):
+    """The configuration is not valid; `faults` holds one sentence for each fault."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Address(NamedTuple):
+    """Where to listen or to connect."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: object) -> Address:
+    """Parse `host:port`; an IPv6 host stands in brackets.
+
+    Raises:
+        ValueError: the text has another form or the port is not within 0..65535.
+    """
+    if isinstance(text, Address):
+        return text
+    host, colon, port = str(text).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"must be host:port with a port within 0..65535, for example 127.0.0.1:8080, not {text!r}")
+    return Address(host, int(port))
+
+
+ListenAddress = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str)]
+
+
+def load(
+    model: type[S],
+    path: Path | None,
+    environment: Mapping[str, str],
+    prefix: str,
+    command_line: Mapping[str, Mapping[str, Any]] | None = None,
+) -> S:
+    """Read and check the configuration.
+
+    `path` is None when no file is named and the default one does not exist.
+    A variable is called `<prefix>_<SECTION>_<KEY>`.
+
+    Raises:
+        ConfigError: the file cannot be read, or something in one of the layers is not allowed.
+    """
+    from_file = _read(path) if path else {}
+    from_environment, sources, faults = _overlay(model, environment, prefix)
+    merged: dict[str, Any] = {**from_file}
+    for layer in (from_environment, command_line or {}):
+        for section, values in layer.items():
+            below = merged.get(section, {})
+            merged[section] = {**below, **values} if isinstance(below, dict) else values
+    try:
+        settings = model.model_validate(merged)
+    except ValidationError as error:
+        faults += [_sentence(fault["loc"], fault["msg"], sources, path) for fault in error.errors()]
+    if faults:
+        raise ConfigError(faults)
+    return settings
+
+
+def reference(model: type[Settings], prefix: str) -> str:
+    """Write the reference of all keys as Markdown."""
+    lines: list[str] = []
+    for section, field in model.model_fields.items():
+        lines += [f"### `[{section}]`", "", field.description or "", ""]
+        lines += ["| key | default | meaning | variable |", "| --- | --- | --- | --- |"]
+        for key, value in _section(model, section).model_fields.items():
+            default = value.get_default(call_default_factory=True)
+            shown = f'"{default}"' if isinstance(default, str | Address | Path) else str(default).lower()
+            lines.append(f"| `{key}` | `{shown}` | {value.description} | `{_variable(prefix, section, key)}` |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _section(model: type[Settings], name: str) -> type[Settings]:
+    annotation = model.model_fields[name].annotation
+    if not isinstance(annotation, type) or not issubclass(annotation, Settings):
+        raise TypeError(f"{model.__name__}.{name} is not a section")
+    return annotation
+
+
+def _variable(prefix: str, section: str, key: str) -> str:
+    return f"{prefix}_{section}_{key}".upper()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: is not TOML: {error}"]) from error
+
+
+def _overlay(
+    model: type[Settings], environment: Mapping[str, str], prefix: str
+) -> tuple[dict[str, dict[str, Any]], dict[tuple[str, str], str], list[str]]:
+    """Return the values of the environment, the variable of each, and a fault for each variable that names no key."""
+    keys = {section: _section(model, section).model_fields for section in model.model_fields}
+    known = {_variable(prefix, section, key): (section, key) for section, fields in keys.items() for key in fields}
+    values: dict[str, dict[str, Any]] = {}
+    sources: dict[tuple[str, str], str] = {}
+    faults: list[str] = []
+    for variable, text in environment.items():
+        if variable in known:
+            section, key = known[variable]
+            is_list = isinstance(keys[section][key].get_default(call_default_factory=True), list | tuple)
+            parts = [part.strip() for part in text.split(",") if part.strip()]
+            values.setdefault(section, {})[key] = parts if is_list else text
+            sources[section, key] = variable
+        elif variable.startswith(prefix + "_"):
+            faults.append(f"environment: {variable}: there is no such setting")
+    return values, sources, faults
+
+
+def _sentence(
+    location: tuple[int | str, ...], message: str, sources: Mapping[tuple[str, str], str], path: Path | None
+) -> str:
+    key = ".".join(str(part) for part in location)
+    variable = sources.get((str(location[0]), str(location[1]))) if len(location) > 1 else None
+    where = f"environment: {variable}" if variable else f"{path or 'command line'}: {key}"
+    if message == "Extra inputs are not permitted":
+        message = "there is no such key"
+    return f"{where}: {message.removeprefix('Value error, ')}"

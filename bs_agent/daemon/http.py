@@ -1,0 +1,126 @@
+"""The HTTP edge of both daemons: bounded connections, bodies read under a deadline, errors rendered in one place."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from bs_agent.contract.errors import (
+    ApiError,
+    BodyTooLarge,
+    InternalError,
+    InvalidArgument,
+    MethodNotAllowed,
+    NoSuchPath,
+    RequestError,
+    RequestTimeout,
+    UnsupportedEncoding,
+)
+from bs_agent.daemon.configuration import Address
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 1024 * 1024
+BODY_DEADLINE = 10.0
+KEEPALIVE = 75.0
+HANDSHAKE_DEADLINE = 5.0
+SHUTDOWN_DEADLINE = 5.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application, where: Address | socket.socket, tls: ssl.SSLContext | None
+) -> AsyncIterator[Address]:
+    """Serve `app` while the context is open; yields the address it listens on (port 0 becomes the real one)."""
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=SHUTDOWN_DEADLINE)
+    await runner.setup()
+    try:
+        handshake = HANDSHAKE_DEADLINE if tls else None
+        loop = asyncio.get_running_loop()
+        factory = runner.server
+        if factory is None:
+            raise RuntimeError("the runner has no server after its set-up")
+        if isinstance(where, socket.socket):
+            server = await loop.create_server(factory, sock=where, ssl=tls, ssl_handshake_timeout=handshake)
+        else:
+            server = await loop.create_server(
+                factory, where.host, where.port, ssl=tls, ssl_handshake_timeout=handshake, backlog=512
+            )
+        host, port = server.sockets[0].getsockname()[:2]
+        try:
+            yield Address(host, port)
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
+
+
+async def read_json(request: web.Request) -> Any:  # noqa: ANN401 RUF100  the body is whatever the caller sent; models check it
+    """Return the body as JSON; an empty body is an empty object.
+
+    Raises:
+        RequestError: the body is too large, too slow, compressed, or not JSON.
+    """
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedEncoding("send the body uncompressed")
+    try:
+        async with asyncio.timeout(BODY_DEADLINE):
+            body = await request.read()
+    except TimeoutError:
+        raise RequestTimeout(f"the body did not arrive within {BODY_DEADLINE:.0f} s") from None
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLarge(f"the body is larger than {MAX_BODY} bytes") from None
+    if not body.strip():
+        return {}
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestError(f"the body is not JSON: {error}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line which fields are wrong, and what is allowed; values are not repeated, they may be secrets."""
+    faults = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        field = ".".join(str(part) for part in fault["loc"]) or "body"
+        faults.append(f"field[{field}]: {fault['msg'].removeprefix('Value error, ')}")
+    return "; ".join(faults)
+
+
+def error_response(error: ApiError) -> web.Response:
+    """Render an error as `{"error": {...}}`."""
+    text = '{"error":' + error.shown().model_dump_json(exclude_none=True) + "}"
+    headers = {"Connection": "close"} if isinstance(error, BodyTooLarge | RequestTimeout) else {}
+    return web.Response(text=text, status=error.http_status, content_type="application/json", headers=headers)
+
+
+@web.middleware
+async def render_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every exception into an answer of the API's error structure; only what is shown on purpose leaves."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return error_response(error)
+    except ValidationError as error:
+        return error_response(InvalidArgument(explain(error)))
+    except web.HTTPNotFound:
+        return error_response(NoSuchPath(f"no api mapping to {request.path}"))
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return error_response(MethodNotAllowed(f"{request.method} {request.path}: allowed is {allowed}"))
+    except web.HTTPRequestEntityTooLarge:
+        return error_response(BodyTooLarge(f"the body is larger than {MAX_BODY} bytes"))
+    except (asyncio.CancelledError, web.HTTPException):
+        raise
+    except Exception:  # edge: whatever else went wrong in a handler
+        log.exception("%s %s failed", request.method, request.path)
+        return error_response(InternalError("an unexpected fault; the log has the rest"))
