@@ -1,0 +1,77 @@
+"""The database: SQLite in WAL by default, or PostgreSQL. Short transactions; one writer at a time on SQLite."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+_BUSY_SECONDS = 10
+
+
+class Database:
+    """Hands out connections for reading and for writing."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._writer = asyncio.Lock()
+
+    @classmethod
+    def connect(cls, url: str) -> "Database":
+        """Return the database at `url` (`sqlite:///...` or `postgresql://...`); nothing is opened yet."""
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            engine = create_async_engine(
+                parsed.set(drivername="sqlite+aiosqlite"), connect_args={"timeout": _BUSY_SECONDS}, pool_size=4
+            )
+            event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+            event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        else:
+            engine = create_async_engine(
+                parsed.set(drivername="postgresql+asyncpg"), pool_size=8, pool_timeout=_BUSY_SECONDS, pool_pre_ping=True
+            )
+        return cls(engine)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is SQLite: one process, one writer."""
+        return self.engine.dialect.name == "sqlite"
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that reads."""
+        async with self.engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that writes; it is committed at the end, or rolled back by an exception."""
+        if not self.is_sqlite:
+            async with self.engine.begin() as connection:
+                yield connection
+            return
+        # A transaction that begins by reading cannot become a writer while another one writes: take the lock at once.
+        async with self._writer, self.engine.connect() as plain:
+            connection = await plain.execution_options(writes=True)
+            async with connection.begin():
+                yield connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 RUF100  a DBAPI connection has no type
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions, not the driver
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:  # noqa: ANN401 RUF100  sync side of an async connection
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
