@@ -1,7 +1,7 @@
 """Every public API, declared once: name, method, path, parameters, reply.
 
-The server's routes, the SDK's actions, the CLI and the OpenAPI document derive from these declarations. A parameter whose
-name stands in the path travels there; the others travel in the body under `body_key`, or in the query string without one.
+The server's routes, the SDK's actions, the CLI and the OpenAPI document derive from these declarations. A parameter
+whose name stands in the path travels there; the others travel in the body under `body_key`, or in the query string.
 """
 
 import re

@@ -67,7 +67,7 @@ class Database:
 def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 RUF100  a DBAPI connection has no type
     connection.isolation_level = None  # `_begin_sqlite` begins transactions, not the driver
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -28,8 +28,8 @@ metadata = MetaData(
 )
 
 
-def _uuid(name: str = "uuid", **options: bool) -> Column[str]:
-    return Column(name, String(32), **options)
+def _uuid(name: str = "uuid", *, primary_key: bool = False) -> Column[str]:
+    return Column(name, String(32), primary_key=primary_key, nullable=False)
 
 
 def _dates() -> tuple[Column[int], Column[int]]:
@@ -49,7 +49,7 @@ session = Table(
     "session",
     metadata,
     Column("hash", String(64), primary_key=True, comment="SHA-256 of the session's uuid, which is the bearer's secret"),
-    _uuid(nullable=False),
+    _uuid(),
     Column("accountUuid", ForeignKey("account.uuid", ondelete="CASCADE"), nullable=False, index=True),
     Column("expiredDate", BigInteger, nullable=False, index=True),
     Column("createDate", BigInteger, nullable=False),
@@ -148,7 +148,7 @@ tombstone = Table(
     "tombstone",
     metadata,
     _uuid("commandUuid", primary_key=True),
-    _uuid("backupStorageUuid", nullable=False),
+    _uuid("backupStorageUuid"),
     Column("agentUuid", ForeignKey("agent.uuid"), nullable=False, index=True),
     Column("expiredDate", BigInteger, nullable=False),
     Column("lastError", Text),
