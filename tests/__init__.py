@@ -1,0 +1,1 @@
+"""The tests: `beds` starts the real things they run against."""
