@@ -6,6 +6,7 @@ Signals only set events. What `start` enters on the exit stack is undone in reve
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ async def _reload_on(wanted: asyncio.Event, reload: Callable[[], Awaitable[None]
     while True:
         await wanted.wait()
         wanted.clear()
-        notify("RELOADING=1", "STATUS=reloading")
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=reloading")
         try:
             await reload()
         except ConfigError as error:

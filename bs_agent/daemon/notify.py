@@ -29,8 +29,9 @@ def watchdog_interval() -> float | None:
 
 
 def inherited_socket() -> socket.socket | None:
-    """Return the listening socket that systemd passed (sd_listen_fds(3)), or None."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS", "0") == "0":
+    """Return the listening socket that systemd passed (sd_listen_fds(3)), or None; children will not see it."""
+    process, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "0")
+    if process != str(os.getpid()) or count == "0":
         return None
     os.set_inheritable(3, False)
     return socket.socket(fileno=3)
