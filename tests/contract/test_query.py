@@ -1,0 +1,99 @@
+"""The query language: the documented forms, the lenient ones, and every bad one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bs_agent.contract.errors import InvalidArgument, RequestError
+from bs_agent.contract.query import MAX_CONDITIONS, Condition, Operator, Query, parse_condition, parse_query
+
+FIELDS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}(\.[A-Za-z0-9_]{1,10})?", fullmatch=True)
+COMPARING = [operator for operator in Operator if operator not in (Operator.IS_NULL, Operator.NOT_NULL)]
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "operator", "value"),
+    [
+        ("name=a=b", "name", "=", "a=b"),
+        ("name=a!=b", "name", "=", "a!=b"),
+        ("url=http://h/?=1", "url", "=", "http://h/?=1"),
+        ("name==a", "name", "=", "a"),
+        ("name=", "name", "=", ""),
+        ("name = a ", "name", "=", " a "),
+        ("name=null", "name", "=", "null"),
+        ("name=it's", "name", "=", "it's"),
+        ("totalCapacity>=5", "totalCapacity", ">=", "5"),
+        ("totalCapacity<5", "totalCapacity", "<", "5"),
+        ("uuid?=a,b", "uuid", "?=", "a,b"),
+        ("uuid!?=a,b", "uuid", "!?=", "a,b"),
+        ("name~=%a_", "name", "~=", "%a_"),
+        ("name!~=%a_", "name", "!~=", "%a_"),
+        ("zone.name!=x", "zone.name", "!=", "x"),
+        ("description is null", "description", "is null", ""),
+        ("description not null", "description", "not null", ""),
+        ("description is not null", "description", "not null", ""),
+        ("name=x is null", "name", "=", "x is null"),
+    ],
+)
+def test_conditions(text: str, field: str, operator: str, value: str) -> None:
+    assert parse_condition(text) == Condition(field, Operator(operator), value)
+
+
+@given(FIELDS, st.sampled_from(COMPARING), st.text().filter(lambda text: not text.startswith("=")))
+def test_a_value_may_hold_anything(field: str, operator: Operator, value: str) -> None:
+    assert parse_condition(f"{field}{operator.value}{value}") == Condition(field, operator, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("uuid", "doesn't contain any query operator"), ("", "operator"), ("=a", "key-value pair split by =")],
+)
+def test_bad_conditions(text: str, said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        parse_condition(text)
+
+
+@given(st.text())
+def test_any_text_is_a_condition_or_a_request_error(text: str) -> None:
+    try:
+        parse_condition(text)
+    except RequestError as error:
+        assert error.http_status == 400
+
+
+def test_a_whole_query() -> None:
+    parameters = [("q", "name=a"), ("q", "name=a"), ("q", "status!=b"), ("limit", "5"), ("limit", "9"), ("start", "2")]
+    parameters += [("count", "TRUE"), ("replyWithCount", "yes"), ("sort", "-createDate"), ("fields", "name, uuid,")]
+    assert parse_query([*parameters, ("groupBy", "state"), ("unknown", "x")]) == Query(
+        conditions=(Condition("name", Operator.EQUAL, "a"), Condition("status", Operator.NOT_EQUAL, "b")),
+        limit=5,
+        start=2,
+        count=True,
+        sort="createDate",
+        descending=True,
+        fields=("name", "uuid"),
+        group_by="state",
+    )
+
+
+@pytest.mark.parametrize(("sort", "field", "descending"), [("+a", "a", False), (" a", "a", False), ("--a", "a", True)])
+def test_sort_signs(sort: str, field: str, descending: bool) -> None:
+    query = parse_query([("sort", sort)])
+    assert (query.sort, query.descending) == (field, descending)
+
+
+@pytest.mark.parametrize(("name", "text"), [("limit", "x"), ("start", "1.5"), ("limit", "9" * 30)])
+def test_numbers_must_be_numbers(name: str, text: str) -> None:
+    with pytest.raises(RequestError, match=f"'{name}' must be an integer"):
+        parse_query([(name, text)])
+
+
+@pytest.mark.parametrize("parameters", [[("limit", "-1")], [("limit", "10001")], [("start", "-5")]])
+def test_numbers_have_a_range(parameters: list[tuple[str, str]]) -> None:
+    with pytest.raises(InvalidArgument, match="must be within"):
+        parse_query(parameters)
+
+
+def test_the_number_of_conditions_is_bounded() -> None:
+    with pytest.raises(InvalidArgument, match="at most"):
+        parse_query([("q", f"name={number}") for number in range(MAX_CONDITIONS + 1)])

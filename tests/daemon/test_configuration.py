@@ -1,0 +1,95 @@
+"""The layers of the configuration, and every fault at once."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from bs_agent.daemon.configuration import Address, ConfigError, ListenAddress, Settings, load, parse_address, reference
+
+
+class Server(Settings):
+    """Where to serve."""
+
+    listen: ListenAddress = Field(Address("127.0.0.1", 80), description="Where to listen.")
+    names: list[str] = Field(default_factory=list, description="Names.")
+
+
+class Probe(Settings):
+    """What to measure."""
+
+    interval: float = Field(10.0, gt=0, le=3600, description="Seconds between probes.")
+
+
+class Sample(Settings):
+    """A whole file."""
+
+    server: Server = Field(Server(), description="The server.")
+    probe: Probe = Field(Probe(), description="The probes.")
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "sample.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_is_valid(tmp_path: Path) -> None:
+    assert load(Sample, _file(tmp_path, ""), {}, "X") == load(Sample, None, {}, "X") == Sample()
+
+
+def test_each_layer_wins_over_the_one_below(tmp_path: Path) -> None:
+    path = _file(tmp_path, '[server]\nlisten = "[::1]:1"\nnames = ["a"]\n[probe]\ninterval = 1\n')
+    settings = load(Sample, path, {"X_PROBE_INTERVAL": "2", "X_SERVER_NAMES": "b, c", "OTHER": "x"}, "X")
+    assert settings == Sample(server=Server(listen=Address("::1", 1), names=["b", "c"]), probe=Probe(interval=2))
+    assert load(Sample, path, {"X_PROBE_INTERVAL": "2"}, "X", {"probe": {"interval": 3}}).probe.interval == 3
+
+
+def test_all_faults_are_reported_with_file_key_and_what_is_allowed(tmp_path: Path) -> None:
+    path = _file(tmp_path, '[server]\nlisten = "nowhere"\nlissten = 1\n[probe]\ninterval = 0\n')
+    with pytest.raises(ConfigError) as caught:
+        load(Sample, path, {"X_SERVER_PORT": "1"}, "X")
+    assert caught.value.faults == [
+        "environment: X_SERVER_PORT: there is no such setting",
+        f"{path}: server.listen: must be host:port with a port within 0..65535, for example 127.0.0.1:8080, not 'nowhere'",
+        f"{path}: server.lissten: there is no such key",
+        f"{path}: probe.interval: Input should be greater than 0",
+    ]
+
+
+def test_a_fault_of_the_environment_names_the_variable() -> None:
+    with pytest.raises(ConfigError, match="environment: X_PROBE_INTERVAL: Input should be"):
+        load(Sample, None, {"X_PROBE_INTERVAL": "fast"}, "X")
+
+
+@pytest.mark.parametrize("text", ["[server", "server = 3", "a = \xff"])
+def test_what_is_no_configuration_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "sample.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=str(path)):
+        load(Sample, path, {}, "X")
+
+
+def test_a_file_that_is_missing_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load(Sample, tmp_path / "none.toml", {}, "X")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"), [("[::1]:22", ("::1", 22)), ("h:0", ("h", 0)), ("0.0.0.0:65535", ("0.0.0.0", 65535))]
+)
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+    assert str(parse_address(text)) == text
+
+
+@pytest.mark.parametrize("text", ["h", ":22", "h:", "h:65536", "h:-1", "h:1x", 7])
+def test_what_is_no_address(text: object) -> None:
+    with pytest.raises(ValueError, match="must be host:port"):
+        parse_address(text)
+
+
+def test_the_reference_names_every_key() -> None:
+    page = reference(Sample, "X")
+    assert '| `listen` | `"127.0.0.1:80"` | Where to listen. | `X_SERVER_LISTEN` |' in page
+    assert "| `interval` | `10.0` | Seconds between probes. | `X_PROBE_INTERVAL` |" in page
