@@ -1,5 +1,7 @@
 """The query language: the documented forms, the lenient ones, and every bad one."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,10 +57,8 @@ def test_bad_conditions(text: str, said: str) -> None:
 
 @given(st.text())
 def test_any_text_is_a_condition_or_a_request_error(text: str) -> None:
-    try:
-        parse_condition(text)
-    except RequestError as error:
-        assert error.http_status == 400
+    with suppress(RequestError):
+        assert parse_condition(text).field
 
 
 def test_a_whole_query() -> None:
