@@ -1,0 +1,38 @@
+"""The workers by name: storages on the same mount or cluster share one, and a stuck one is never doubled."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bs_agent.agent.worker.process import Worker
+
+
+@dataclass
+class _Entry:
+    worker: Worker
+    users: int = 0
+
+
+class Workers:
+    """All probe workers of the agent."""
+
+    def __init__(self, python: Path) -> None:
+        self._python = python
+        self._entries: dict[str, _Entry] = {}
+
+    def borrow(self, name: str) -> Worker:
+        """Return the worker of this name; give it back with `give_back`."""
+        entry = self._entries.setdefault(name, _Entry(Worker(name, self._python)))
+        entry.users += 1
+        return entry.worker
+
+    async def give_back(self, worker: Worker) -> None:
+        """Stop the worker when nobody else uses it."""
+        entry = self._entries[worker.name]
+        entry.users -= 1
+        # One that is stuck stays known: whoever borrows its name next must not start a second process.
+        if entry.users == 0 and await worker.stop() and entry.users == 0:
+            self._entries.pop(worker.name, None)
+
+    def all(self) -> list[Worker]:
+        """Every worker there is, for the metrics."""
+        return [entry.worker for entry in self._entries.values()]
