@@ -1,0 +1,145 @@
+"""The management node's configuration: every key, its default and what it means."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from bs_agent.daemon.configuration import Address, ListenAddress, Settings
+from bs_agent.daemon.logs import LogFormat, LogLevel
+
+DEFAULT_PATH = Path("/etc/bs-agent/management.toml")
+PREFIX = "BS_MANAGEMENT"
+
+
+def _check_url(text: str) -> str:
+    if not text.startswith(("sqlite:///", "postgresql://")):
+        raise ValueError("must begin with sqlite:/// or postgresql://, for example sqlite:////var/lib/bs-agent/m.db")
+    return text
+
+
+class ServerSettings(Settings):
+    """Where the public API is served."""
+
+    listen: ListenAddress = Field(Address("127.0.0.1", 8080), description="Address and port of the public API.")
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificate; with it the API speaks HTTPS.")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's key.")
+    allow_plain_http: bool = Field(
+        default=False, description="Speak plain HTTP on an address other than loopback: sessions are readable then."
+    )
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+)?$",
+        description="What clients put before `/zstack/v1`, when a proxy changes it; empty: what the request says.",
+    )
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key go together")
+        if not (self.tls_certificate or self.allow_plain_http or _is_loopback(self.listen.host)):
+            raise ValueError(
+                f"{self.listen} is not a loopback address: give tls_certificate and tls_key, or set allow_plain_http"
+            )
+        return self
+
+
+class DatabaseSettings(Settings):
+    """Where the inventory is kept."""
+
+    url: Annotated[str, AfterValidator(_check_url)] = Field(
+        "sqlite:////var/lib/bs-agent/management.db",
+        description="`sqlite:///FILE`, or `postgresql://USER:PASSWORD@HOST/NAME`, which several nodes share.",
+    )
+
+
+class StateSettings(Settings):
+    """What this node keeps beside the database."""
+
+    directory: Path = Field(
+        Path("/var/lib/bs-agent"), description="Holds the key file that encrypts secrets; back it up."
+    )
+
+
+class PollSettings(Settings):
+    """How the agents are polled."""
+
+    interval: float = Field(60, gt=0, le=86400, description="Seconds between two polls of an agent.")
+    timeout: float = Field(10, gt=0, le=600, description="Seconds that an agent may take to answer a poll.")
+    max_failures: int = Field(3, ge=1, le=1000, description="Missed polls in a row that make a host Disconnected.")
+    keep_connections: int = Field(
+        1000, ge=0, le=100_000, description="Connections to agents that are kept open between polls."
+    )
+
+    @model_validator(mode="after")
+    def _check_timeout(self) -> Self:
+        if self.timeout > self.interval:
+            raise ValueError(f"timeout ({self.timeout:g}) must not be longer than interval ({self.interval:g})")
+        return self
+
+
+class SessionSettings(Settings):
+    """Sessions of the public API."""
+
+    lifetime: int = Field(7200, ge=60, le=31_536_000, description="Seconds that a session lives after its last use.")
+    per_account: int = Field(500, ge=1, le=100_000, description="Sessions that one account may have.")
+
+
+class SshSettings(Settings):
+    """How hosts are entered over SSH, when their agents do not answer."""
+
+    connect_timeout: float = Field(10, gt=0, le=600, description="Seconds for connection and log-in.")
+    command_timeout: float = Field(30, gt=0, le=600, description="Seconds for one command on the host.")
+    restart_command: list[str] = Field(
+        ["systemctl", "restart", "bs-agent"], min_length=1, description="What starts the agent, word by word."
+    )
+    enroll_command: list[str] = Field(
+        ["bs-agent", "enroll"], min_length=1, description="What enrols with the agent; `--label` and `--json` follow."
+    )
+    start_timeout: float = Field(30, gt=0, le=600, description="Seconds until a restarted agent must answer.")
+
+
+class JobSettings(Settings):
+    """Calls that take long."""
+
+    wait: float = Field(300, gt=0, le=86400, description="Seconds that a call without a job uuid waits for its result.")
+    timeout: float = Field(1800, gt=0, le=86400, description="Seconds after which a job is given up.")
+    keep: int = Field(10_800, ge=60, le=31_536_000, description="Seconds that the result of a job is kept.")
+    concurrent: int = Field(200, ge=1, le=100_000, description="Jobs that may run at once.")
+
+
+class CleanupSettings(Settings):
+    """What is owed to hosts that could not be reached when their storage was deleted by force."""
+
+    tombstone_days: float = Field(30, gt=0, le=3650, description="Days until an owed clean-up is given up.")
+
+
+class LogSettings(Settings):
+    """What is logged to standard error."""
+
+    level: LogLevel = Field("info", description="debug, info, warning or error.")
+    format: LogFormat = Field("text", description="text or json.")
+
+
+class ManagementSettings(Settings):
+    """management.toml as a whole."""
+
+    server: ServerSettings = Field(ServerSettings(), description="Where the public API is served.")
+    database: DatabaseSettings = Field(DatabaseSettings(), description="Where the inventory is kept.")
+    state: StateSettings = Field(StateSettings(), description="What this node keeps beside the database.")
+    poll: PollSettings = Field(PollSettings(), description="How the agents are polled.")
+    session: SessionSettings = Field(SessionSettings(), description="Sessions of the public API.")
+    ssh: SshSettings = Field(SshSettings(), description="How hosts are entered over SSH when their agents are silent.")
+    jobs: JobSettings = Field(JobSettings(), description="Calls that take long.")
+    cleanup: CleanupSettings = Field(
+        CleanupSettings(), description="What is owed to hosts that were away when their storage was deleted."
+    )
+    log: LogSettings = Field(LogSettings(), description="What is logged to standard error.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
