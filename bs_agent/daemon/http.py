@@ -32,6 +32,7 @@ BODY_DEADLINE = 10.0
 KEEPALIVE = 75.0
 HANDSHAKE_DEADLINE = 5.0
 SHUTDOWN_DEADLINE = 5.0
+LINGERING = 1.0  # how long a refused body may still arrive before the connection is closed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -41,7 +42,13 @@ async def serving(
     app: web.Application, where: Address | socket.socket, tls: ssl.SSLContext | None
 ) -> AsyncIterator[Address]:
     """Serve `app` while the context is open; yields the address it listens on (port 0 becomes the real one)."""
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=SHUTDOWN_DEADLINE)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE,
+        lingering_time=LINGERING,
+        shutdown_timeout=SHUTDOWN_DEADLINE,
+    )
     await runner.setup()
     try:
         handshake = HANDSHAKE_DEADLINE if tls else None

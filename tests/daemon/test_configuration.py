@@ -51,8 +51,10 @@ def test_all_faults_are_reported_with_file_key_and_what_is_allowed(tmp_path: Pat
         load(Sample, path, {"X_SERVER_PORT": "1"}, "X")
     assert caught.value.faults == [
         "environment: X_SERVER_PORT: there is no such setting",
-        f"{path}: server.listen: must be host:port with a port within 0..65535, for example 127.0.0.1:8080, "
-        "not 'nowhere'",
+        (
+            f"{path}: server.listen: must be host:port with a port within 0..65535, for example 127.0.0.1:8080, "
+            "not 'nowhere'"
+        ),
         f"{path}: server.lissten: there is no such key",
         f"{path}: probe.interval: Input should be greater than 0",
     ]

@@ -1,0 +1,76 @@
+"""A real child process that is a daemon: what it tells the service manager, and how it stops."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import asyncio, sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from bs_agent.daemon import lifecycle
+from bs_agent.daemon.configuration import ConfigError
+
+@asynccontextmanager
+async def part(name, fails):
+    print("start", name, flush=True)
+    try:
+        yield
+    finally:
+        print("stop", name, flush=True)
+        if fails:
+            raise RuntimeError(name)
+
+async def start(stack):
+    for name in ("first", "second", "third"):
+        await lifecycle.enter_guarded(stack, part(name, name == "second"))
+    return "2 storages"
+
+reloads = []
+
+async def reload():
+    reloads.append(1)
+    if len(reloads) == 1:
+        raise ConfigError(["sample.toml: bad"])
+
+asyncio.run(lifecycle.run(lifecycle.Daemon(start, reload, lambda: True)))
+"""
+
+
+def test_a_daemon_talks_to_systemd_and_stops_in_reverse_order(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+        environment.pop("WATCHDOG_PID", None)
+
+        def wait_for(wanted: str) -> str:
+            while True:
+                message = manager.recv(4096).decode()
+                if wanted in message:
+                    return message
+
+        child = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert wait_for("READY=1") == "READY=1\nSTATUS=2 storages"
+            assert wait_for("WATCHDOG=1") == "WATCHDOG=1"
+            child.send_signal(signal.SIGHUP)
+            assert "MONOTONIC_USEC=" in wait_for("RELOADING=1")
+            assert "reload refused: sample.toml: bad" in wait_for("READY=1")
+            child.send_signal(signal.SIGHUP)
+            assert wait_for("READY=1") == "READY=1\nSTATUS=2 storages"
+            child.terminate()
+            wait_for("STOPPING=1")
+            stdout, stderr = child.communicate(timeout=20)
+        finally:
+            child.kill()
+            child.wait(timeout=20)
+    assert child.returncode == 0
+    assert stdout.split("\n")[:-1] == [
+        "start first", "start second", "start third", "stop third", "stop second", "stop first",
+    ]  # fmt: skip
+    assert "RuntimeError: second" in stderr
