@@ -1,0 +1,342 @@
+"""A real Ceph cluster on loopback: mons, a mgr and OSDs in one folder, to be killed, frozen and restarted by name.
+
+The processes die with the thread that started them, so a killed test run leaves nothing behind.
+"""
+
+import base64
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import string
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool", "setpriv")
+MISSING = [program for program in PROGRAMS if not shutil.which(program)]
+WITHOUT_CONF = frozenset({"ceph-authtool", "monmaptool"})
+START_SECONDS = 90.0
+COMMAND_SECONDS = 30.0
+# Below the range that the kernel gives to outgoing connections, so that a port is still free when its mon is restarted.
+PORTS = range(20000, 32000, 2)
+# Loading every module of the mgr takes longer than starting the rest of the cluster.
+UNUSED_MODULES = """
+    alerts cephadm cli_api dashboard diskprediction_local influx insights iostat k8sevents localpool mds_autoscaler
+    mirroring nfs osd_perf_query osd_support prometheus restful rook selftest snap_schedule stats telegraf
+    test_orchestrator zabbix
+    """
+
+CONF = """\
+[global]
+fsid = {fsid}
+mon host = {mon_host}
+keyring = {folder}/client.keyring
+run dir = {folder}
+log file = {folder}/$name.log
+log to stderr = false
+mon cluster log file = {folder}/cluster.log
+crash dir = {folder}/crash
+exporter sock dir = {folder}
+ms bind ipv6 = false
+osd crush chooseleaf type = 0
+osd pool default size = 2
+osd pool default min size = 1
+auth allow insecure global id reclaim = false
+mon allow pool delete = true
+mon allow pool size one = true
+mon data avail crit = 1
+mon data avail warn = 1
+mon warn on pool no redundancy = false
+mon mgr beacon grace = 6
+mon pg warn min per osd = 0
+paxos propose interval = 0.1
+mon election timeout = 1
+{extra}
+[mon]
+admin socket = {folder}/$cluster-$name.asok
+mon data = {folder}/mon.$id
+[mgr]
+admin socket = {folder}/$cluster-$name.asok
+mgr data = {folder}/mgr.$id
+keyring = {folder}/mgr.$id/keyring
+public addr = 127.0.0.1
+mgr disabled modules = {modules}
+mgr initial modules =
+mgr tick period = 1
+mgr stats period = 1
+[osd]
+admin socket = {folder}/$cluster-$name.asok
+osd data = {folder}/osd.$id
+keyring = {folder}/osd.$id/keyring
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+osd objectstore = {objectstore}
+osd memory target = 939524096
+osd mgr report interval = 1
+bluestore block size = {osd_bytes}
+memstore device bytes = {osd_bytes}
+bluestore fsck on mkfs = false
+"""
+
+
+def free_port_pairs(hosts: Sequence[str]) -> list[tuple[int, int]]:
+    """Find neighbouring ports that are free on every host: a pair for each, one port for each version of the protocol."""
+    pairs: list[tuple[int, int]] = []
+    for first in random.sample(PORTS, 400):
+        if all(_is_free(host, port) for host in hosts for port in (first, first + 1)):
+            pairs.append((first, first + 1))
+        if len(pairs) == len(hosts):
+            # Mons are ranked by their ports first, so a comes before b.
+            return sorted(pairs)
+    raise RuntimeError("no free ports")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+class CephCluster:
+    """A Ceph cluster; `mon_ports` of an earlier one makes a stranger under the same addresses."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        mons: int = 3,
+        osds: int = 3,
+        objectstore: Literal["bluestore", "memstore"] = "bluestore",
+        osd_bytes: int = 2 << 30,
+        mon_ports: Sequence[tuple[int, int]] | None = None,
+        extra: str = "",
+    ) -> None:
+        self.folder = folder
+        self.fsid = str(uuid.uuid4())
+        self.conf = folder / "ceph.conf"
+        self.keyring = folder / "client.keyring"
+        self.mons = list(string.ascii_lowercase[:mons])
+        self.mon_hosts = [f"127.0.0.{number}" for number in range(1, mons + 1)]
+        self.mon_ports = list(mon_ports or free_port_pairs(self.mon_hosts))
+        self.osds = osds
+        self._objectstore = objectstore
+        self._osd_bytes = osd_bytes
+        self._extra = extra
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def mon_address(self, mon: str, version: Literal["v1", "v2"] = "v1") -> str:
+        """Return `host:port` of a mon."""
+        index = self.mons.index(mon)
+        return f"{self.mon_hosts[index]}:{self.mon_ports[index][0 if version == 'v2' else 1]}"
+
+    def admin_socket(self, mon: str) -> Path:
+        """Return the path of a mon's admin socket."""
+        return self.folder / f"ceph-mon.{mon}.asok"
+
+    def start(self) -> None:
+        """Make the cluster and wait until it is healthy."""
+        try:
+            self._make()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End every daemon at once; the folder stays."""
+        for daemon in self._daemons.values():
+            if daemon.poll() is None:
+                daemon.kill()
+        for daemon in self._daemons.values():
+            daemon.wait(COMMAND_SECONDS)
+        self._daemons.clear()
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a daemon such as `mon.a`, `mgr.x` or `osd.0`."""
+        return self._daemons[name].pid
+
+    def kill(self, name: str) -> None:
+        """End a daemon as a crash would."""
+        daemon = self._daemons.pop(name)
+        daemon.kill()
+        daemon.wait(COMMAND_SECONDS)
+
+    def freeze(self, name: str) -> None:
+        """Stop a daemon in its tracks; its connections stay open."""
+        os.kill(self.pid(name), signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen daemon go on."""
+        os.kill(self.pid(name), signal.SIGCONT)
+
+    def restart(self, name: str) -> None:
+        """Start a daemon that was killed."""
+        kind, ident = name.split(".", 1)
+        self._launch(kind, ident)
+
+    def ceph(self, *arguments: str, stdin: str = "") -> Any:
+        """Run the command line with JSON output, for set-up and for looking from outside."""
+        answer = self._run("ceph", "--format=json", "--connect-timeout=20", *arguments, stdin=stdin)
+        return json.loads(answer) if answer.strip() else None
+
+    def rados(self, *arguments: str, stdin: str = "") -> str:
+        """Run the `rados` command line."""
+        return self._run("rados", *arguments, stdin=stdin)
+
+    def objects(self, pool: str) -> list[str]:
+        """List every object of a pool, in all namespaces."""
+        return sorted(self.rados("-p", pool, "ls", "--all").splitlines())
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        """Wait until the condition holds, or fail."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the cluster in {self.folder} did not get there in {seconds} s")
+            time.sleep(0.1)
+
+    def quorum(self) -> list[str]:
+        """Return the names of the mons in quorum."""
+        return list(self.ceph("quorum_status")["quorum_names"])
+
+    def settle(self) -> None:
+        """Wait until all mons are in quorum, the mgr is active, all OSDs are up and every placement group is clean."""
+        self.wait_for(self._settled)
+
+    def _settled(self) -> bool:
+        status = self.ceph("status")
+        groups = status["pgmap"]
+        clean = sum(state["count"] for state in groups["pgs_by_state"] if state["state_name"] == "active+clean")
+        return (
+            len(status["quorum"]) == len(self.mons)
+            and status["mgrmap"]["available"]
+            and status["osdmap"]["num_up_osds"] == self.osds
+            and clean == groups["num_pgs"]
+        )
+
+    def _make(self) -> None:
+        hosts = " ".join(
+            f"[v2:{host}:{v2},v1:{host}:{v1}]" for host, (v2, v1) in zip(self.mon_hosts, self.mon_ports, strict=True)
+        )
+        self.conf.write_text(
+            CONF.format(
+                fsid=self.fsid,
+                mon_host=hosts,
+                folder=self.folder,
+                objectstore=self._objectstore,
+                osd_bytes=self._osd_bytes,
+                modules=",".join(UNUSED_MODULES.split()),
+                extra=self._extra,
+            )
+        )
+        self._make_mons()
+        self._make_mgr()
+        self._make_osds()
+        self.settle()
+
+    def _make_mons(self) -> None:
+        rights = [word for service in ("mon", "osd", "mgr", "mds") for word in ("--cap", service, "allow *")]
+        self._run("ceph-authtool", "--create-keyring", str(self.keyring), "--gen-key", "-n", "client.admin", *rights)
+        mon_keyring = self.folder / "mon.keyring"
+        shutil.copy(self.keyring, mon_keyring)
+        self._run("ceph-authtool", str(mon_keyring), "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
+        monmap = self.folder / "monmap"
+        self._run("monmaptool", "--create", "--fsid", self.fsid, "--set-min-mon-release", "16", str(monmap))
+        for mon, host, (v2, v1) in zip(self.mons, self.mon_hosts, self.mon_ports, strict=True):
+            self._run("monmaptool", "--addv", mon, f"[v2:{host}:{v2},v1:{host}:{v1}]", str(monmap))
+        mkfs = ["ceph-mon", "--mkfs", "--monmap", str(monmap), "--keyring", str(mon_keyring)]
+        self._run_all([[*mkfs, "-i", mon] for mon in self.mons])
+        for mon in self.mons:
+            self._launch("mon", mon)
+
+    def _make_mgr(self) -> None:
+        data = self.folder / "mgr.x"
+        data.mkdir()
+        rights = ["mon", "allow profile mgr", "osd", "allow *", "mds", "allow *"]
+        _write_keyring(data / "keyring", "mgr.x", self.ceph("auth", "get-or-create", "mgr.x", *rights)[0]["key"])
+        self._launch("mgr", "x")
+
+    def _make_osds(self) -> None:
+        jobs = []
+        for number in range(self.osds):
+            data = self.folder / f"osd.{number}"
+            data.mkdir()
+            ident, key = str(uuid.uuid4()), _new_key()
+            self.ceph("osd", "new", ident, "-i", "-", stdin=json.dumps({"cephx_secret": key}))
+            _write_keyring(data / "keyring", f"osd.{number}", key)
+            jobs.append(["ceph-osd", "-i", str(number), "--mkfs", "--osd-uuid", ident])
+        self._run_all(jobs)
+        for number in range(self.osds):
+            self._launch("osd", str(number))
+
+    def _launch(self, kind: str, ident: str) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("a daemon dies with the thread that starts it, so the main thread must")
+        with (self.folder / f"{kind}.{ident}.out").open("ab") as output:
+            self._daemons[f"{kind}.{ident}"] = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", f"ceph-{kind}", "-f", "-c", str(self.conf), "-i", ident],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    def _run(self, program: str, *arguments: str, stdin: str = "") -> str:
+        conf = [] if program in WITHOUT_CONF else ["-c", str(self.conf)]
+        done = subprocess.run(
+            [program, *conf, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS * 2,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _run_all(self, commands: list[list[str]]) -> None:
+        running = [
+            subprocess.Popen(
+                [*command, "-c", str(self.conf)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for command in commands
+        ]
+        for process in running:
+            _, errors = process.communicate(timeout=START_SECONDS)
+            if process.returncode:
+                raise RuntimeError(f"{process.args!r}: {errors.strip()}")
+
+
+def _new_key() -> str:
+    # The layout of a cephx secret: type 1 (AES), time of creation, length, 16 random bytes.
+    created = int(time.time()).to_bytes(4, "little") + bytes(4)
+    return base64.b64encode(b"\x01\x00" + created + b"\x10\x00" + os.urandom(16)).decode()
+
+
+def _write_keyring(path: Path, entity: str, key: str) -> None:
+    path.write_text(f"[{entity}]\n\tkey = {key}\n")
+    path.chmod(0o600)
