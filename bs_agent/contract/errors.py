@@ -26,7 +26,7 @@ The HTTP statuses are those that existing clients of the API expect: 503 for eve
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
 
@@ -206,3 +206,12 @@ class StorageProblem(ApiError):
         return ErrorCode(
             code=f"BS.{self.reason.code}", description=REASONS[self.reason.code].meaning, details=self.details
         )
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line which fields are wrong, and what is allowed; values are not repeated, they may be secrets."""
+    faults = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        field = ".".join(str(part) for part in fault["loc"]) or "body"
+        faults.append(f"field[{field}]: {fault['msg'].removeprefix('Value error, ')}")
+    return "; ".join(faults)
