@@ -3,7 +3,7 @@
 A kind never touches disks or clusters itself: it asks its worker, under the configured deadline.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,10 +68,11 @@ class Storage(Protocol):
         """Return the report with these sections, one for each probe."""
         ...
 
-    async def connect(self) -> dict[str, Any]:
+    async def connect(self, others: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Verify that this is the right storage, on fresh handles, and put our mark on it; safe to repeat.
 
-        Returns what to remember for the next time, as JSON; the factory gets it back.
+        Returns what to remember for the next time, as JSON; the factory gets it back. `others` is what the agent's
+        other storages of this kind remember: none of them may be the same directory or pool.
 
         Raises:
             StorageProblem: it is not the right one or not well; then nothing was changed.

@@ -43,8 +43,12 @@ class Problem(Exception):
         self.details = details
 
 
-def directory_connect(path: str, storage: str, remembered: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+def directory_connect(
+    path: str, storage: str, remembered: Optional[Dict[str, Any]], taken: List[str]
+) -> Dict[str, Any]:
     """Make sure that the directory carries our marker; return what to remember of it.
+
+    `taken` are the real paths of the other storages.
 
     A marker that is missing is written when the storage is new (nothing remembered), or when the directory is still
     on the file system where the marker once was. Otherwise the disk is not mounted, and nothing is written.
@@ -52,6 +56,8 @@ def directory_connect(path: str, storage: str, remembered: Optional[Dict[str, An
     with opened(path) as directory:
         place = place_of(directory, path)
         owner = marker_owner(directory, path)
+        if place["realPath"] in taken:
+            raise Problem("MarkerForeign", "%s is the directory of another backup storage" % path)
         if owner is None:
             if remembered and not same_file_system(place, remembered):
                 raise Problem("MarkerMissing", "%s is not on the file system that carried the marker" % path)

@@ -47,6 +47,7 @@ class Worker:
         self._killed: Child | None = None
         self._failures = 0
         self._not_before = 0.0
+        self._renew = False
         self._last_failure = Reason(code=ReasonCode.WORKER_CRASHED, details="not started yet")
 
     @property
@@ -76,18 +77,9 @@ class Worker:
             raise WorkerError(Reason.model_validate(answer["error"]))
         return answer["value"]
 
-    async def restart(self, deadline: float) -> None:
-        """Let the next call begin with a fresh child, at once and whatever failed before.
-
-        Raises:
-            WorkerError: a running call did not end within `deadline` seconds.
-        """
-        try:
-            async with asyncio.timeout(deadline), self._turn:
-                self._failures, self._not_before = 0, 0.0
-                await self._end_child()
-        except TimeoutError:
-            raise WorkerError(_no_answer(f"an earlier probe did not end within {deadline:g} s")) from None
+    def renew(self) -> None:
+        """Let the next call begin with a fresh child, at once and whatever failed before."""
+        self._renew = True
 
     async def stop(self) -> bool:
         """End the child, whatever it does; say whether it is gone. A later call starts a new one."""
@@ -108,6 +100,9 @@ class Worker:
         return answer
 
     async def _ready_child(self, until: float) -> Child:
+        if self._renew:
+            self._renew, self._failures, self._not_before = False, 0, 0.0
+            await self._end_child()
         if self._child and not self._child.gone:
             return self._child
         if self._killed and not await self._killed.wait(_REAP_DEADLINE):

@@ -1,0 +1,152 @@
+"""An ImageStore: a directory on this host that carries our marker file, and the TCP service that serves its images."""
+
+import asyncio
+import ipaddress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from bs_agent.agent.storages.base import Host, Probe, Reading
+from bs_agent.contract.errors import InvalidArgument, StorageProblem
+from bs_agent.contract.reasons import Reason, ReasonCode
+from bs_agent.contract.report import (
+    IMAGESTORE,
+    DirectoryUsage,
+    ImageStoreParameters,
+    ImageStoreReport,
+    Section,
+    ServiceAnswer,
+    Step,
+)
+
+_REMOVE = "remove"
+
+
+class ImageStore:
+    """One ImageStore; every touch of its directory happens in the worker of that directory."""
+
+    kind = IMAGESTORE
+
+    def __init__(
+        self, uuid: str, parameters: ImageStoreParameters, remembered: dict[str, Any] | None, host: Host
+    ) -> None:
+        self.uuid = uuid
+        self._path = parameters.url
+        self._service = parameters.service
+        self._remembered = remembered
+        self._host = host
+        self._worker = host.workers.borrow(f"directory {self._path}")
+        service = (Probe("service", self._read_service),) if self._service else ()
+        self.probes = (Probe("usage", self._read_usage), *service)
+
+    def report(self, sections: Mapping[str, Section[Any]]) -> ImageStoreReport:
+        """Return the report with these sections."""
+        return ImageStoreReport(
+            uuid=self.uuid, url=self._path, usage=sections["usage"], service=sections.get("service")
+        )
+
+    async def connect(self, others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Put the marker in the directory, or see that it is there."""
+        if self._service:
+            service_address(self._service)
+        if self._remembered and self._remembered["url"] != self._path:
+            details = f"{self._path}: this backup storage is at {self._remembered['url']}; delete it there first"
+            raise StorageProblem.of(ReasonCode.DIRECTORY_NOT_ALLOWED, details)
+        self._worker.renew()
+        place = await self._ask(
+            "directory_connect", remembered=self._remembered, taken=[other["realPath"] for other in others]
+        )
+        self._remembered = {"url": self._path, **place}
+        return self._remembered
+
+    async def plan_cleanup(self) -> list[Step]:
+        """Return one step for each name of ours in the directory."""
+        names = await self._ask("directory_leftovers")
+        return [Step(action=_REMOVE, target=f"{self._path.rstrip('/')}/{name}") for name in names]
+
+    async def clean(self, step: Step) -> None:
+        """Remove the name that the step says, if it is ours."""
+        await self._ask("directory_remove", name=step.target.rpartition("/")[2])
+
+    def repeatable(self, step: Step) -> bool:
+        """Tell that removing a name of ours may be done twice."""
+        return step.action == _REMOVE
+
+    async def close(self) -> None:
+        """Give the worker back."""
+        await self._host.workers.give_back(self._worker)
+
+    async def _read_usage(self) -> Reading:
+        usage = DirectoryUsage.model_validate(await self._ask("directory_usage"))
+        return Reading(usage, usage_reason(self._path, usage))
+
+    async def _read_service(self) -> Reading:
+        try:
+            host, port = service_address(self._service)
+        except InvalidArgument as error:  # an address that this host has lost since the connect
+            raise StorageProblem.of(ReasonCode.SERVICE_DOWN, error.details) from None
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            async with asyncio.timeout(self._host.deadline):
+                _, writer = await asyncio.open_connection(host, port)
+        except TimeoutError:
+            details = f"{address} does not answer within {self._host.deadline:g} s"
+            raise StorageProblem.of(ReasonCode.SERVICE_DOWN, details) from None
+        except OSError as error:
+            raise StorageProblem.of(ReasonCode.SERVICE_DOWN, f"{address}: {error.strerror}") from None
+        # With nobody listening on a port of the dynamic range, TCP may have connected us to ourselves.
+        own_end = writer.get_extra_info("sockname") == writer.get_extra_info("peername")
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        if own_end:
+            raise StorageProblem.of(ReasonCode.SERVICE_DOWN, f"{address}: nothing listens there")
+        return Reading(ServiceAnswer(address=address))
+
+    async def _ask(self, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 RUF100  what the worker's JSON holds
+        try:
+            return await self._worker.call(
+                operation, self._host.deadline, path=self._path, storage=self.uuid, **parameters
+            )
+        except StorageProblem as error:
+            if error.reason.code == ReasonCode.PROBE_TIMEOUT:
+                details = f"{self._path} does not answer within {self._host.deadline:g} s"
+                raise StorageProblem.of(ReasonCode.DIRECTORY_HUNG, details) from None
+            raise
+
+
+def usage_reason(path: str, usage: DirectoryUsage) -> Reason | None:
+    """Say what is not well although the numbers are true."""
+    if usage.readOnly:
+        return Reason(code=ReasonCode.READ_ONLY, details=f"{path} is mounted read-only")
+    if usage.availableCapacity == 0:
+        return Reason(code=ReasonCode.DIRECTORY_FULL, details=f"{path} has no room left")
+    if usage.totalInodes and usage.availableInodes == 0:  # a file system that counts none has no limit
+        return Reason(code=ReasonCode.INODES_EXHAUSTED, details=f"{path} has no inodes left")
+    return None
+
+
+def service_address(service: str) -> tuple[str, int]:
+    """Parse `port` or `address:port`; only an address of this host is allowed, else the agent would probe others.
+
+    Raises:
+        InvalidArgument: it is something else.
+    """
+    host, _, port = service.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidArgument(f"service must be a port or address:port of this host, not {service!r}")
+    if not _is_local(host):
+        raise InvalidArgument(f"service must be at an IP address of this host, not at {host!r}")
+    return host, int(port)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        wanted = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+    return wanted.is_loopback or str(wanted) in own
