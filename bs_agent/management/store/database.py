@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
@@ -21,9 +22,15 @@ class Database:
 
     @classmethod
     def connect(cls, url: str) -> "Database":
-        """Return the database at `url` (`sqlite:///...` or `postgresql://...`); nothing is opened yet."""
+        """Return the database at `url` (`sqlite:///...` or `postgresql://...`); nothing is opened yet.
+
+        Raises:
+            OSError: the file of a new SQLite database cannot be made.
+        """
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
+            if parsed.database:
+                _make_private(Path(parsed.database))
             engine = create_async_engine(
                 parsed.set(drivername="sqlite+aiosqlite"), connect_args={"timeout": _BUSY_SECONDS}, pool_size=4
             )
@@ -34,6 +41,11 @@ class Database:
                 parsed.set(drivername="postgresql+asyncpg"), pool_size=8, pool_timeout=_BUSY_SECONDS, pool_pre_ping=True
             )
         return cls(engine)
+
+    @property
+    def name(self) -> str:
+        """Where the database is, without its password."""
+        return self.engine.url.render_as_string(hide_password=True).replace("+aiosqlite", "").replace("+asyncpg", "")
 
     @property
     def is_sqlite(self) -> bool:
@@ -62,6 +74,12 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+def _make_private(file: Path) -> None:
+    if not file.exists():
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(mode=0o600)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 RUF100  a DBAPI connection has no type

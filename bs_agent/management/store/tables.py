@@ -1,6 +1,7 @@
 """The tables. Columns carry the names of the public API's fields, so a query's field is its column.
 
 Dates are Unix seconds (UTC), capacities bytes. Columns that end in `Secret` hold what `secrets.py` encrypted.
+Text is ordered by its bytes in both databases; queries compare it in lower case, and the indexes hold it so.
 """
 
 from sqlalchemy import (
@@ -11,12 +12,13 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
-    Integer,
     MetaData,
     String,
     Table,
     Text,
+    func,
 )
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -28,8 +30,13 @@ metadata = MetaData(
 )
 
 
+def _text(length: int | None = None) -> TypeEngine[str]:
+    on_postgresql = String(length, collation="C") if length else Text(collation="C")
+    return (String(length) if length else Text()).with_variant(on_postgresql, "postgresql")
+
+
 def _uuid(name: str = "uuid", *, primary_key: bool = False) -> Column[str]:
-    return Column(name, String(32), primary_key=primary_key, nullable=False)
+    return Column(name, _text(32), primary_key=primary_key, nullable=False)
 
 
 def _dates() -> tuple[Column[int], Column[int]]:
@@ -40,15 +47,15 @@ account = Table(
     "account",
     metadata,
     _uuid(primary_key=True),
-    Column("name", String(255), nullable=False, unique=True),
-    Column("passwordHash", Text, nullable=False),
+    Column("name", _text(255), nullable=False, unique=True),
+    Column("passwordHash", _text(), nullable=False),
     *_dates(),
 )
 
 session = Table(
     "session",
     metadata,
-    Column("hash", String(64), primary_key=True, comment="SHA-256 of the session's uuid, which is the bearer's secret"),
+    Column("hash", _text(64), primary_key=True, comment="SHA-256 of the session's uuid, which is the bearer's secret"),
     _uuid(),
     Column("accountUuid", ForeignKey("account.uuid", ondelete="CASCADE"), nullable=False, index=True),
     Column("expiredDate", BigInteger, nullable=False, index=True),
@@ -59,10 +66,10 @@ zone = Table(
     "zone",
     metadata,
     _uuid(primary_key=True),
-    Column("name", String(255), nullable=False, index=True),
-    Column("description", Text),
-    Column("state", String(16), nullable=False),
-    Column("type", String(64), nullable=False),
+    Column("name", _text(255), nullable=False),
+    Column("description", _text()),
+    Column("state", _text(16), nullable=False),
+    Column("type", _text(64), nullable=False),
     Column("isDefault", Boolean, nullable=False),
     *_dates(),
 )
@@ -71,12 +78,12 @@ backup_storage = Table(
     "backup_storage",
     metadata,
     _uuid(primary_key=True),
-    Column("name", String(255), nullable=False, index=True),
-    Column("description", Text),
-    Column("url", Text, nullable=False),
-    Column("type", String(64), nullable=False, index=True),
-    Column("state", String(16), nullable=False, index=True),
-    Column("status", String(16), nullable=False, index=True),
+    Column("name", _text(255), nullable=False),
+    Column("description", _text()),
+    Column("url", _text(), nullable=False),
+    Column("type", _text(64), nullable=False),
+    Column("state", _text(16), nullable=False),
+    Column("status", _text(16), nullable=False),
     Column("statusReason", JSON(none_as_null=True)),
     Column("totalCapacity", BigInteger, nullable=False),
     Column("availableCapacity", BigInteger, nullable=False),
@@ -84,23 +91,23 @@ backup_storage = Table(
     Column("capacityStale", Boolean, nullable=False),
     *_dates(),
     # ImageStore
-    Column("hostname", String(255), index=True),
-    Column("username", String(255)),
-    Column("sshPort", Integer),
-    Column("servicePort", Integer),
+    Column("hostname", _text(255)),
+    Column("username", _text(255)),
+    Column("sshPort", BigInteger),
+    Column("servicePort", BigInteger),
     # Ceph
-    Column("fsid", String(36), index=True),
-    Column("poolName", String(255)),
+    Column("fsid", _text(36), index=True),
+    Column("poolName", _text(255)),
     Column("poolCreated", Boolean, comment="whether the add call made the pool"),
-    Column("capacityPolicy", String(16)),
+    Column("capacityPolicy", _text(16)),
     Column("poolAvailableCapacity", BigInteger),
     Column("poolUsedCapacity", BigInteger),
-    Column("poolReplicatedSize", Integer),
+    Column("poolReplicatedSize", BigInteger),
     Column("poolDiskUtilization", Float),
-    Column("poolSecurityPolicy", String(16)),
+    Column("poolSecurityPolicy", _text(16)),
     Column("poolMaxAvail", BigInteger),
     Column("poolStored", BigInteger),
-    Index("ix_backup_storage_createDate", "createDate"),
+    Index("ix_backup_storage_createDate", "createDate", "uuid"),
 )
 
 backup_storage_zone = Table(
@@ -114,13 +121,13 @@ agent = Table(
     "agent",
     metadata,
     _uuid(primary_key=True),
-    Column("hostname", String(255), nullable=False, index=True),
-    Column("port", Integer, nullable=False),
-    Column("fingerprint", String(64), nullable=False),
-    Column("enrollmentId", String(32), nullable=False),
-    Column("tokenSecret", Text, nullable=False),
+    Column("hostname", _text(255), nullable=False, index=True),
+    Column("port", BigInteger, nullable=False),
+    Column("fingerprint", _text(64), nullable=False),
+    Column("enrollmentId", _text(32), nullable=False),
+    Column("tokenSecret", _text(), nullable=False),
     Column("dueDate", Float, nullable=False, index=True, comment="when it is polled next"),
-    Column("leaseOwner", String(32), comment="the management node that polls it"),
+    Column("leaseOwner", _text(32), comment="the management node that polls it"),
     Column("leaseDate", Float, nullable=False, comment="until when the lease holds"),
     Column("createDate", BigInteger, nullable=False),
 )
@@ -131,14 +138,14 @@ host = Table(
     _uuid("monUuid", primary_key=True),
     Column("backupStorageUuid", ForeignKey("backup_storage.uuid", ondelete="CASCADE"), nullable=False, index=True),
     Column("agentUuid", ForeignKey("agent.uuid"), index=True),
-    Column("hostname", String(255), nullable=False, index=True),
-    Column("monAddr", String(255)),
-    Column("monPort", Integer),
-    Column("sshPort", Integer, nullable=False),
-    Column("sshUsername", String(255)),
-    Column("sshPasswordSecret", Text),
-    Column("sshHostKey", Text, comment="the pinned key, as in a known_hosts line"),
-    Column("status", String(16), nullable=False, index=True),
+    Column("hostname", _text(255), nullable=False),
+    Column("monAddr", _text(255)),
+    Column("monPort", BigInteger),
+    Column("sshPort", BigInteger, nullable=False),
+    Column("sshUsername", _text(255)),
+    Column("sshPasswordSecret", _text()),
+    Column("sshHostKey", _text(), comment="the pinned key, as in a known_hosts line"),
+    Column("status", _text(16), nullable=False),
     Column("statusReason", JSON(none_as_null=True)),
     *_dates(),
     comment="the host of an ImageStore, or a mon host of a Ceph storage",
@@ -151,7 +158,7 @@ tombstone = Table(
     _uuid("backupStorageUuid"),
     Column("agentUuid", ForeignKey("agent.uuid"), nullable=False, index=True),
     Column("expiredDate", BigInteger, nullable=False),
-    Column("lastError", Text),
+    Column("lastError", _text()),
     Column("createDate", BigInteger, nullable=False),
     comment="a cleanup that is owed to a host which could not be reached when its storage was deleted by force",
 )
@@ -160,10 +167,10 @@ tag = Table(
     "tag",
     metadata,
     _uuid(primary_key=True),
-    Column("kind", String(8), nullable=False, comment="system or user"),
-    Column("resourceUuid", String(32), nullable=False, index=True),
-    Column("resourceType", String(64), nullable=False),
-    Column("tag", Text, nullable=False),
+    Column("kind", _text(8), nullable=False, comment="system or user"),
+    Column("resourceUuid", _text(32), nullable=False, index=True),
+    Column("resourceType", _text(64), nullable=False),
+    Column("tag", _text(2048), nullable=False),
     *_dates(),
 )
 
@@ -171,12 +178,22 @@ job = Table(
     "job",
     metadata,
     _uuid(primary_key=True),
-    Column("apiName", String(64), nullable=False),
-    Column("accountUuid", String(32), nullable=False),
-    Column("state", String(16), nullable=False, index=True, comment="running, done or failed"),
-    Column("result", Text, comment="the JSON that the client gets"),
-    Column("leaseOwner", String(32)),
+    Column("apiName", _text(64), nullable=False),
+    Column("accountUuid", _text(32), nullable=False),
+    Column("state", _text(16), nullable=False, index=True, comment="running, done or failed"),
+    Column("result", _text(), comment="the JSON that the client gets"),
+    Column("leaseOwner", _text(32)),
     Column("leaseDate", Float, nullable=False),
     Column("finishedDate", BigInteger, index=True),
     *_dates(),
 )
+
+_COMPARED: tuple[tuple[Table, tuple[str, ...]], ...] = (
+    (backup_storage, ("name", "type", "state", "status", "hostname")),
+    (zone, ("name",)),
+    (host, ("hostname", "status")),
+)
+for _table, _names in _COMPARED:
+    for _name in _names:
+        # With the key within, a page of equal rows is read in the order of the index.
+        Index(f"ix_{_table.name}_{_name}", func.lower(_table.c[_name]), *_table.primary_key.columns)

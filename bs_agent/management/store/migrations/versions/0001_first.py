@@ -1,0 +1,208 @@
+"""The first tables: accounts, sessions, zones, backup storages with their hosts, agents, tombstones, tags and jobs."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.types import TypeEngine
+
+revision = "0001"
+down_revision = None
+
+
+def text(length: int | None = None) -> TypeEngine[str]:
+    """Text that both databases order by its bytes."""
+    on_postgresql = sa.String(length, collation="C") if length else sa.Text(collation="C")
+    return (sa.String(length) if length else sa.Text()).with_variant(on_postgresql, "postgresql")
+
+
+def refers(table: str, column: str, to: str, *, cascade: bool) -> sa.ForeignKeyConstraint:
+    """Return the constraint that a column holds the uuid of a row of another table."""
+    name = f"fk_{table}_{column}"
+    return sa.ForeignKeyConstraint([column], [f"{to}.uuid"], name, ondelete="CASCADE" if cascade else None)
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    make_accounts()
+    make_storages()
+    make_hosts()
+    make_the_rest()
+
+
+def make_accounts() -> None:
+    """Make account, session."""
+    op.create_table(
+        "account",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("name", text(255), nullable=False),
+        sa.Column("passwordHash", text(), nullable=False),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_account"),
+        sa.UniqueConstraint("name", name="uq_account_name"),
+    )
+    op.create_table(
+        "session",
+        sa.Column("hash", text(64), nullable=False),
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("accountUuid", text(32), nullable=False),
+        sa.Column("expiredDate", sa.BigInteger(), nullable=False),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        refers("session", "accountUuid", "account", cascade=True),
+        sa.PrimaryKeyConstraint("hash", name="pk_session"),
+    )
+    op.create_index("ix_session_accountUuid", "session", ["accountUuid"])
+    op.create_index("ix_session_expiredDate", "session", ["expiredDate"])
+
+
+def make_storages() -> None:
+    """Make zone, backup_storage, backup_storage_zone."""
+    op.create_table(
+        "zone",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("name", text(255), nullable=False),
+        sa.Column("description", text(), nullable=True),
+        sa.Column("state", text(16), nullable=False),
+        sa.Column("type", text(64), nullable=False),
+        sa.Column("isDefault", sa.Boolean(), nullable=False),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_zone"),
+    )
+    op.create_index("ix_zone_name", "zone", [sa.text("lower(name)"), "uuid"])
+    op.create_table(
+        "backup_storage",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("name", text(255), nullable=False),
+        sa.Column("description", text(), nullable=True),
+        sa.Column("url", text(), nullable=False),
+        sa.Column("type", text(64), nullable=False),
+        sa.Column("state", text(16), nullable=False),
+        sa.Column("status", text(16), nullable=False),
+        sa.Column("statusReason", sa.JSON(), nullable=True),
+        sa.Column("totalCapacity", sa.BigInteger(), nullable=False),
+        sa.Column("availableCapacity", sa.BigInteger(), nullable=False),
+        sa.Column("capacityDate", sa.BigInteger(), nullable=True),
+        sa.Column("capacityStale", sa.Boolean(), nullable=False),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        sa.Column("hostname", text(255), nullable=True),
+        sa.Column("username", text(255), nullable=True),
+        sa.Column("sshPort", sa.BigInteger(), nullable=True),
+        sa.Column("servicePort", sa.BigInteger(), nullable=True),
+        sa.Column("fsid", text(36), nullable=True),
+        sa.Column("poolName", text(255), nullable=True),
+        sa.Column("poolCreated", sa.Boolean(), nullable=True),
+        sa.Column("capacityPolicy", text(16), nullable=True),
+        sa.Column("poolAvailableCapacity", sa.BigInteger(), nullable=True),
+        sa.Column("poolUsedCapacity", sa.BigInteger(), nullable=True),
+        sa.Column("poolReplicatedSize", sa.BigInteger(), nullable=True),
+        sa.Column("poolDiskUtilization", sa.Float(), nullable=True),
+        sa.Column("poolSecurityPolicy", text(16), nullable=True),
+        sa.Column("poolMaxAvail", sa.BigInteger(), nullable=True),
+        sa.Column("poolStored", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("uuid", name="pk_backup_storage"),
+    )
+    op.create_index("ix_backup_storage_createDate", "backup_storage", ["createDate", "uuid"])
+    op.create_index("ix_backup_storage_fsid", "backup_storage", ["fsid"])
+    op.create_index("ix_backup_storage_hostname", "backup_storage", [sa.text("lower(hostname)"), "uuid"])
+    op.create_index("ix_backup_storage_name", "backup_storage", [sa.text("lower(name)"), "uuid"])
+    op.create_index("ix_backup_storage_state", "backup_storage", [sa.text("lower(state)"), "uuid"])
+    op.create_index("ix_backup_storage_status", "backup_storage", [sa.text("lower(status)"), "uuid"])
+    op.create_index("ix_backup_storage_type", "backup_storage", [sa.text("lower(type)"), "uuid"])
+    op.create_table(
+        "backup_storage_zone",
+        sa.Column("backupStorageUuid", text(32), nullable=False),
+        sa.Column("zoneUuid", text(32), nullable=False),
+        refers("backup_storage_zone", "backupStorageUuid", "backup_storage", cascade=True),
+        refers("backup_storage_zone", "zoneUuid", "zone", cascade=True),
+        sa.PrimaryKeyConstraint("backupStorageUuid", "zoneUuid", name="pk_backup_storage_zone"),
+    )
+    op.create_index("ix_backup_storage_zone_zoneUuid", "backup_storage_zone", ["zoneUuid"])
+
+
+def make_hosts() -> None:
+    """Make agent, host, tombstone."""
+    op.create_table(
+        "agent",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("hostname", text(255), nullable=False),
+        sa.Column("port", sa.BigInteger(), nullable=False),
+        sa.Column("fingerprint", text(64), nullable=False),
+        sa.Column("enrollmentId", text(32), nullable=False),
+        sa.Column("tokenSecret", text(), nullable=False),
+        sa.Column("dueDate", sa.Float(), nullable=False),
+        sa.Column("leaseOwner", text(32), nullable=True),
+        sa.Column("leaseDate", sa.Float(), nullable=False),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_agent"),
+    )
+    op.create_index("ix_agent_dueDate", "agent", ["dueDate"])
+    op.create_index("ix_agent_hostname", "agent", ["hostname"])
+    op.create_table(
+        "host",
+        sa.Column("monUuid", text(32), nullable=False),
+        sa.Column("backupStorageUuid", text(32), nullable=False),
+        sa.Column("agentUuid", text(32), nullable=True),
+        sa.Column("hostname", text(255), nullable=False),
+        sa.Column("monAddr", text(255), nullable=True),
+        sa.Column("monPort", sa.BigInteger(), nullable=True),
+        sa.Column("sshPort", sa.BigInteger(), nullable=False),
+        sa.Column("sshUsername", text(255), nullable=True),
+        sa.Column("sshPasswordSecret", text(), nullable=True),
+        sa.Column("sshHostKey", text(), nullable=True),
+        sa.Column("status", text(16), nullable=False),
+        sa.Column("statusReason", sa.JSON(), nullable=True),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        refers("host", "backupStorageUuid", "backup_storage", cascade=True),
+        refers("host", "agentUuid", "agent", cascade=False),
+        sa.PrimaryKeyConstraint("monUuid", name="pk_host"),
+    )
+    op.create_index("ix_host_agentUuid", "host", ["agentUuid"])
+    op.create_index("ix_host_backupStorageUuid", "host", ["backupStorageUuid"])
+    op.create_index("ix_host_hostname", "host", [sa.text("lower(hostname)"), "monUuid"])
+    op.create_index("ix_host_status", "host", [sa.text("lower(status)"), "monUuid"])
+    op.create_table(
+        "tombstone",
+        sa.Column("commandUuid", text(32), nullable=False),
+        sa.Column("backupStorageUuid", text(32), nullable=False),
+        sa.Column("agentUuid", text(32), nullable=False),
+        sa.Column("expiredDate", sa.BigInteger(), nullable=False),
+        sa.Column("lastError", text(), nullable=True),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        refers("tombstone", "agentUuid", "agent", cascade=False),
+        sa.PrimaryKeyConstraint("commandUuid", name="pk_tombstone"),
+    )
+    op.create_index("ix_tombstone_agentUuid", "tombstone", ["agentUuid"])
+
+
+def make_the_rest() -> None:
+    """Make tag, job."""
+    op.create_table(
+        "tag",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("kind", text(8), nullable=False),
+        sa.Column("resourceUuid", text(32), nullable=False),
+        sa.Column("resourceType", text(64), nullable=False),
+        sa.Column("tag", text(2048), nullable=False),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_tag"),
+    )
+    op.create_index("ix_tag_resourceUuid", "tag", ["resourceUuid"])
+    op.create_table(
+        "job",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("apiName", text(64), nullable=False),
+        sa.Column("accountUuid", text(32), nullable=False),
+        sa.Column("state", text(16), nullable=False),
+        sa.Column("result", text(), nullable=True),
+        sa.Column("leaseOwner", text(32), nullable=True),
+        sa.Column("leaseDate", sa.Float(), nullable=False),
+        sa.Column("finishedDate", sa.BigInteger(), nullable=True),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_job"),
+    )
+    op.create_index("ix_job_finishedDate", "job", ["finishedDate"])
+    op.create_index("ix_job_state", "job", ["state"])

@@ -1,0 +1,1 @@
+"""The steps, in order; a file's name begins with its revision."""

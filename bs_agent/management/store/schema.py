@@ -1,0 +1,70 @@
+"""Brings the database to the tables that this version wants, or says why it will not touch it.
+
+Alembic is imported only when there is something to do: it costs a third of a second and 40 MiB.
+"""
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from bs_agent.management.store.database import Database
+
+log = logging.getLogger(__name__)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+REVISIONS = tuple(sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")))
+HEAD = REVISIONS[-1]
+_LOCK = 0x62732D61
+
+
+class SchemaError(Exception):
+    """The database cannot be used: unreachable, foreign, or written by a newer version."""
+
+
+async def migrate(database: Database) -> str:
+    """Bring the tables to this version's; returns what was done as a sentence. Safe to run on several nodes at once.
+
+    Raises:
+        SchemaError: the database is unreachable, foreign, or newer than this version.
+    """
+    try:
+        async with database.writing() as connection:
+            if not database.is_sqlite:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            return await connection.run_sync(_migrate, database.name)
+    except (DBAPIError, OSError) as error:
+        raise SchemaError(f"{database.name}: {getattr(error, 'orig', None) or error}") from error
+
+
+def _migrate(connection: Connection, name: str) -> str:
+    tables = set(inspect(connection).get_table_names())
+    current = ""
+    if "alembic_version" in tables:
+        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or ""
+    elif tables:
+        raise SchemaError(
+            f"{name}: holds tables of something else ({', '.join(sorted(tables)[:5])}); name an empty database"
+        )
+    if current == HEAD:
+        return f"{name}: the tables are at {HEAD}, nothing to do"
+    if current and current not in REVISIONS:
+        raise SchemaError(
+            f"{name}: its tables are at {current}, and this version knows up to {HEAD}; "
+            "start the version that wrote it, or restore a backup"
+        )
+    _upgrade(connection)
+    done = f"{name}: the tables were brought from {current or 'nothing'} to {HEAD}"
+    log.info(done)
+    return done
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415  see the module's docstring
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)

@@ -1,0 +1,82 @@
+"""A PostgreSQL server of the test's own: its folder, its socket, its port on loopback."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+_PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+_DEADLINE = 60
+
+
+def missing() -> str:
+    """Say why there can be no server here; empty when there can."""
+    if not _PROGRAMS:
+        return "PostgreSQL is not installed (apt-get install postgresql)"
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        return "PostgreSQL does not run as root and there is no setpriv"
+    return ""
+
+
+@dataclass
+class PostgreSQL:
+    """A running server; each test asks for a database of its own."""
+
+    folder: Path
+    port: int
+    _numbers: Iterator[int]
+
+    def new_database(self) -> str:
+        """Make an empty database, with a linguistic collation as sites have it, and return its URL."""
+        name = f"test{next(self._numbers)}"
+        collation = "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'"
+        self._sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' {collation}")
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def _sql(self, statement: str) -> None:
+        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
+        _run([str(_PROGRAMS[-1] / "psql"), *where, "-v", "ON_ERROR_STOP=1", "-c", statement])
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[PostgreSQL]:
+    """Run a server while the context is open, in a temporary folder that its user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="bs-postgresql-"))
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres", "postgres")
+        port = _free_port()
+        settings = ["-A", "trust", "-N", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
+        _run([*_as_postgres(), str(_PROGRAMS[-1] / "initdb"), "-D", f"{folder}/data", *settings])
+        control = [*_as_postgres(), str(_PROGRAMS[-1] / "pg_ctl"), "-D", f"{folder}/data", "-w", "-t", str(_DEADLINE)]
+        options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
+        _run([*control, "-l", f"{folder}/log", "-o", options, "start"])
+        try:
+            yield PostgreSQL(folder, port, count(1))
+        finally:
+            _run([*control, "-m", "immediate", "stop"])
+    finally:
+        shutil.rmtree(folder)
+
+
+def _as_postgres() -> list[str]:
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE + 10, check=False, cwd="/")
+    if done.returncode:
+        raise RuntimeError(f"{command}: {done.stdout[-500:]} {done.stderr[-500:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
