@@ -1,0 +1,75 @@
+"""The file system that every booted host starts from: Debian by debootstrap, made once and kept for later runs."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+CACHE = Path(os.environ.get("BS_AGENT_TESTS_CACHE", "/var/cache/bs-agent-tests"))
+DEFAULT_MIRROR = "http://deb.debian.org/debian"
+SUITE = "bookworm"
+PACKAGES = """
+    systemd systemd-sysv dbus openssh-server sudo acl ca-certificates curl iproute2 procps strace python3
+    python3-rados ceph-common ceph-mgr ceph-mon ceph-osd firewalld nftables ufw
+"""
+# What a storage host runs besides is of no interest here, and would only make the boot slower.
+MASKED = """
+    apt-daily.timer apt-daily-upgrade.timer ceph-crash.service cron.service dm-event.socket dpkg-db-backup.timer
+    e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@.service console-getty.service logrotate.timer
+    blk-availability.service lvm2-monitor.service lvm2-lvmpolld.socket rbdmap.service smartmontools.service
+    nvmefc-boot-connections.service nvmf-autoconnect.service uuidd.socket systemd-networkd-wait-online.service
+    systemd-networkd.socket systemd-journal-flush.service systemd-update-utmp.service systemd-tmpfiles-clean.timer
+"""
+DISABLED = """
+    firewalld.service nftables.service ufw.service ceph.target ceph-mon.target ceph-osd.target ceph-mgr.target
+"""
+ENABLED = "systemd-networkd.service ssh.service"
+INSTALL = "env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends"
+BUILD_SECONDS = 900
+
+
+def base_image() -> Path:
+    """Return the folder with the base file system; the first call on a machine builds it (about two minutes)."""
+    recipe = repr((SUITE, PACKAGES, MASKED, DISABLED, ENABLED))
+    image = CACHE / f"base-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not image.exists():
+            _build(image)
+    return image
+
+
+def _build(image: Path) -> None:
+    beside = image.with_suffix(".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    _run("debootstrap", "--variant=minbase", SUITE, str(beside), _mirror())
+    # debootstrap itself does not follow the alternatives among the dependencies of so many packages; apt does.
+    shutil.copy("/etc/resolv.conf", beside / "etc/resolv.conf")
+    _run("chroot", str(beside), *INSTALL.split(), *PACKAGES.split())
+    _run("systemctl", f"--root={beside}", "mask", *MASKED.split())
+    _run("systemctl", f"--root={beside}", "disable", *DISABLED.split())
+    _run("systemctl", f"--root={beside}", "enable", *ENABLED.split())
+    for leftover in ("etc/machine-id", "etc/hostname", "etc/resolv.conf"):
+        (beside / leftover).unlink(missing_ok=True)
+    for key in (beside / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()
+    for download in (beside / "var/cache/apt/archives").glob("*.deb"):
+        download.unlink()
+    (beside / "root/.ssh").mkdir(mode=0o700)
+    beside.rename(image)
+
+
+def _mirror() -> str:
+    """Return the mirror that this machine itself uses for the suite."""
+    targets = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]
+    known = subprocess.run(targets, check=False, capture_output=True, text=True, timeout=30).stdout.split("\n")
+    return next((line.split()[1] for line in known if line.startswith(f"{SUITE} ")), DEFAULT_MIRROR)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=BUILD_SECONDS)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
