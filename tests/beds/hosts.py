@@ -61,10 +61,9 @@ class Host:
     def boot(self) -> None:
         """Start the host; `wait` tells when it is up."""
         with (self.folder / "console.log").open("ab") as console:
-            self.process = Popen(
-                [*DIES_WITH_TEST, "TERM", *OWN_MOUNTS, BOOT, self.machine, self.site.network, self.site.image, self.folder],
-                stdin=DEVNULL, stdout=console, stderr=console,
-            )
+            boot = [BOOT, self.machine, self.site.network, self.site.image, self.folder]
+            command = [*DIES_WITH_TEST, "TERM", *OWN_MOUNTS, *boot]
+            self.process = Popen(command, stdin=DEVNULL, stdout=console, stderr=console)
 
     @property
     def machine(self) -> str:
