@@ -61,7 +61,7 @@ class Host:
     def boot(self) -> None:
         """Start the host; `wait` tells when it is up."""
         with (self.folder / "console.log").open("ab") as console:
-            boot = [BOOT, self.machine, self.site.network, self.site.image, self.folder]
+            boot = [str(BOOT), self.machine, self.site.network, str(self.site.image), str(self.folder)]
             command = [*DIES_WITH_TEST, "TERM", *OWN_MOUNTS, *boot]
             self.process = Popen(command, stdin=DEVNULL, stdout=console, stderr=console)
 
