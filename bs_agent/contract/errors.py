@@ -20,6 +20,9 @@
     |  |- TooManyRequests               429
     |  `- Overloaded                    503
     `- StorageProblem         BS.<reason> 503 a host or a storage is not well: see `reasons.py`
+       |- AgentUnauthorized            401   these three only between management node and agent
+       |- StorageUnknown               404
+       `- CommandConflict              409
 
 The HTTP statuses are those that existing clients of the API expect: 503 for every failure after dispatch.
 """
@@ -206,6 +209,35 @@ class StorageProblem(ApiError):
         return ErrorCode(
             code=f"BS.{self.reason.code}", description=REASONS[self.reason.code].meaning, details=self.details
         )
+
+
+class AgentUnauthorized(StorageProblem):
+    """The token is missing or belongs to no enrolment."""
+
+    http_status = 401
+
+    def __init__(self) -> None:
+        super().__init__(Reason(code=ReasonCode.AGENT_UNAUTHORIZED, details="no token that this agent knows"))
+
+
+class StorageUnknown(StorageProblem):
+    """The agent serves no backup storage of this uuid for the caller."""
+
+    http_status = 404
+
+    def __init__(self, uuid: str) -> None:
+        details = f"this agent does not serve backup storage {uuid} for you"
+        super().__init__(Reason(code=ReasonCode.STORAGE_UNKNOWN, details=details))
+
+
+class CommandConflict(StorageProblem):
+    """The command's uuid was used before, for something else."""
+
+    http_status = 409
+
+    def __init__(self, uuid: str) -> None:
+        details = f"command {uuid} was given before with another body"
+        super().__init__(Reason(code=ReasonCode.COMMAND_CONFLICT, details=details))
 
 
 def explain(error: ValidationError) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from bs_agent.agent.storages.base import Host, Probe, Reading
-from bs_agent.contract.errors import InvalidArgument, StorageProblem
+from bs_agent.contract.errors import RequestError, StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import (
     IMAGESTORE,
@@ -85,7 +85,7 @@ class ImageStore:
     async def _read_service(self) -> Reading:
         try:
             host, port = service_address(self._service)
-        except InvalidArgument as error:  # an address that this host has lost since the connect
+        except RequestError as error:  # an address that this host has lost since the connect
             raise StorageProblem.of(ReasonCode.SERVICE_DOWN, error.details) from None
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
@@ -132,14 +132,14 @@ def service_address(service: str) -> tuple[str, int]:
     """Parse `port` or `address:port`; only an address of this host is allowed, else the agent would probe others.
 
     Raises:
-        InvalidArgument: it is something else.
+        RequestError: it is something else.
     """
     host, _, port = service.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidArgument(f"service must be a port or address:port of this host, not {service!r}")
+        raise RequestError(f"service must be a port or address:port of this host, not {service!r}")
     if not _is_local(host):
-        raise InvalidArgument(f"service must be at an IP address of this host, not at {host!r}")
+        raise RequestError(f"service must be at an IP address of this host, not at {host!r}")
     return host, int(port)
 
 

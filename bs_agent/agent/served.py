@@ -1,0 +1,205 @@
+"""The backup storages that this agent serves: connected by management nodes, kept on disk, watched by the reporter."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from pydantic import TypeAdapter
+
+from bs_agent.agent.journal import Journal
+from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.storages.base import Host, Parameters, Storage
+from bs_agent.agent.storages.kinds import KINDS
+from bs_agent.contract.errors import RequestError, StorageProblem, StorageUnknown, TooManyRequests
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import CephReport, ImageStoreReport, StorageParameters
+
+MAX_STORAGES = 100
+
+parameters_adapter: TypeAdapter[Parameters] = TypeAdapter(StorageParameters)
+
+
+@dataclass
+class _Entry:
+    storage: Storage
+    parameters: Parameters
+    remembered: dict[str, Any] | None
+    owners: set[str]
+    cleaning: bool = False
+
+
+class Served:
+    """The storages by uuid; each is connected or cleaned by one caller at a time."""
+
+    def __init__(self, host: Host, journal: Journal, reporter: Reporter) -> None:
+        self._host = host
+        self._journal = journal
+        self._reporter = reporter
+        self._entries: dict[str, _Entry] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def load(self) -> None:
+        """Take up the storages of the journal and watch them."""
+        for uuid, parameters, remembered, owners in await self._journal.read(_read_rows):
+            storage = KINDS[parameters.type](uuid, parameters, remembered, self._host)
+            self._entries[uuid] = _Entry(storage, parameters, remembered, owners)
+            await self._reporter.watch(storage)
+
+    async def close(self) -> None:
+        """Let go of all storages."""
+        await asyncio.gather(*(entry.storage.close() for entry in self._entries.values()))
+
+    @property
+    def uuids(self) -> Collection[str]:
+        """The uuids of all storages."""
+        return self._entries.keys()
+
+    def of(self, enrollment: str) -> Collection[str]:
+        """Return the uuids of the storages that this enrolment connected."""
+        return [uuid for uuid, entry in self._entries.items() if enrollment in entry.owners]
+
+    def find(self, uuid: str, enrollment: str) -> Storage:
+        """Return a storage that this enrolment connected.
+
+        Raises:
+            StorageUnknown: there is none.
+        """
+        entry = self._entries.get(uuid)
+        if entry is None or enrollment not in entry.owners:
+            raise StorageUnknown(uuid)
+        return entry.storage
+
+    async def connect(self, uuid: str, parameters: Parameters, enrollment: str) -> ImageStoreReport | CephReport:
+        """Verify the storage, serve it from now on, and return its fresh report.
+
+        Raises:
+            StorageProblem: it is not well; a storage that was not served before is not served now either.
+        """
+        async with self.turn(uuid):
+            known = self._entries.get(uuid)
+            self._check(uuid, known, parameters)
+            # First the intent, so that a crash in between leaves nothing on the storage that nobody knows of.
+            await self._journal.write(lambda connection: _insert(connection, uuid, parameters, enrollment))
+            remembered = known.remembered if known else None
+            storage = KINDS[parameters.type](uuid, parameters, remembered, self._host)
+            entry = _Entry(storage, parameters, remembered, (known.owners if known else set()) | {enrollment})
+            try:
+                await self._verify(uuid, entry)
+            except BaseException:
+                if known:
+                    known.owners.add(enrollment)
+                else:
+                    await self._undo(uuid, storage)
+                await storage.close()
+                raise
+            self._entries[uuid] = entry
+            await self._reporter.watch(storage)
+            if known:
+                await known.storage.close()
+        await self._reporter.refresh([uuid], self._host.deadline)
+        return self._reporter.storage_report(uuid)
+
+    @asynccontextmanager
+    async def turn(self, uuid: str) -> AsyncIterator[None]:
+        """Have the storage for oneself.
+
+        Raises:
+            StorageProblem: somebody else has it for longer than the deadline.
+        """
+        lock = self._turns.setdefault(uuid, asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._host.deadline):
+                await lock.acquire()
+        except TimeoutError:
+            raise _busy(uuid) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def hold(self, uuid: str) -> None:
+        """Refuse connects of the storage from now on: it is being cleaned."""
+        self._entries[uuid].cleaning = True
+
+    async def begin_cleaning(self, uuid: str) -> Storage:
+        """Stop probing the storage, and return it."""
+        await self._reporter.unwatch(uuid)
+        return self._entries[uuid].storage
+
+    async def end_cleaning(self, uuid: str) -> None:
+        """Serve the storage as before: its cleaning did not come to its end."""
+        entry = self._entries[uuid]
+        entry.cleaning = False
+        await self._reporter.watch(entry.storage)
+
+    async def drop(self, uuid: str) -> None:
+        """Let go of a storage that is no longer in the journal."""
+        await self._entries.pop(uuid).storage.close()
+
+    def _check(self, uuid: str, known: _Entry | None, parameters: Parameters) -> None:
+        if parameters.type not in KINDS:
+            raise RequestError(f"this agent does not serve storages of type {parameters.type}")
+        if known and known.cleaning:
+            raise _busy(uuid)
+        if known and known.parameters.type != parameters.type:
+            raise RequestError(f"backup storage {uuid} is of type {known.parameters.type}")
+        if not known and len(self._entries) >= MAX_STORAGES:
+            raise TooManyRequests(f"this agent serves {MAX_STORAGES} backup storages, no more are allowed")
+
+    async def _verify(self, uuid: str, entry: _Entry) -> None:
+        others = [
+            other.remembered
+            for number, other in self._entries.items()
+            if number != uuid and other.remembered and other.parameters.type == entry.parameters.type
+        ]
+        entry.remembered = await entry.storage.connect(others)
+        await self._journal.write(lambda connection: _update(connection, uuid, entry))
+
+    async def _undo(self, uuid: str, storage: Storage) -> None:
+        """Take back the connect of a storage that was not served before, as far as disk and journal let us."""
+        with suppress(StorageProblem):
+            for step in await storage.plan_cleanup():
+                await storage.clean(step)
+        with suppress(StorageProblem):
+            await self._journal.write(lambda connection: forget(connection, uuid))
+
+
+def forget(connection: sqlite3.Connection, uuid: str) -> None:
+    """Remove the storage from the journal."""
+    connection.execute("DELETE FROM storages WHERE uuid = ?", (uuid,))
+
+
+def _busy(uuid: str) -> StorageProblem:
+    return StorageProblem.of(ReasonCode.STORAGE_BUSY, f"another operation on backup storage {uuid} is under way")
+
+
+def _insert(connection: sqlite3.Connection, uuid: str, parameters: Parameters, enrollment: str) -> None:
+    row = (uuid, parameters.model_dump_json())
+    connection.execute("INSERT OR IGNORE INTO storages (uuid, parameters) VALUES (?, ?)", row)
+    connection.execute("INSERT OR IGNORE INTO owners (storage, enrollment) VALUES (?, ?)", (uuid, enrollment))
+
+
+def _update(connection: sqlite3.Connection, uuid: str, entry: _Entry) -> None:
+    row = (entry.parameters.model_dump_json(), json.dumps(entry.remembered), uuid)
+    connection.execute("UPDATE storages SET parameters = ?, remembered = ? WHERE uuid = ?", row)
+
+
+def _read_rows(connection: sqlite3.Connection) -> list[tuple[str, Parameters, dict[str, Any] | None, set[str]]]:
+    owners: dict[str, set[str]] = {}
+    for storage, enrollment in connection.execute("SELECT storage, enrollment FROM owners"):
+        owners.setdefault(storage, set()).add(enrollment)
+    rows = connection.execute("SELECT uuid, parameters, remembered FROM storages ORDER BY rowid")
+    return [
+        (
+            uuid,
+            parameters_adapter.validate_json(parameters),
+            json.loads(remembered) if remembered else None,
+            owners.get(uuid, set()),
+        )
+        for uuid, parameters, remembered in rows
+    ]
