@@ -56,6 +56,11 @@ mon data avail crit = 1
 mon data avail warn = 1
 mon warn on pool no redundancy = false
 mon mgr beacon grace = 6
+mon mgr mkfs grace = 1
+mon mgr inactive grace = 1
+mon down mkfs grace = 1
+mon tick interval = 1
+mon lease = 2
 mon pg warn min per osd = 0
 paxos propose interval = 0.1
 mon election timeout = 1
@@ -88,7 +93,7 @@ bluestore fsck on mkfs = false
 
 
 def free_port_pairs(hosts: Sequence[str]) -> list[tuple[int, int]]:
-    """Find neighbouring ports that are free on every host: a pair for each, one port for each version of the protocol."""
+    """Find neighbouring ports that are free on every host: for each host a pair, one port a version of the protocol."""
     pairs: list[tuple[int, int]] = []
     for first in random.sample(PORTS, 400):
         if all(_is_free(host, port) for host in hosts for port in (first, first + 1)):

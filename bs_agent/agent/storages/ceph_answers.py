@@ -1,0 +1,262 @@
+"""The answers of a Ceph cluster as far as we read them, typed; whatever else a release adds is ignored.
+
+The names are those of the mon commands' JSON. What a release between 14 and 20 may leave out has a default.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+T = TypeVar("T")
+# Old releases print C's "-nan" where a ratio has no divisor, for example in `osd df` without OSDs: that is not JSON.
+_STRING_OR_NAN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\b(?:nan|inf)\b')
+
+
+class Answer(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Summary(Answer):
+    """The text of a health check."""
+
+    message: str = ""
+
+
+class Check(Answer):
+    """One health check of `status`."""
+
+    severity: str = ""
+    summary: Summary = Summary()
+
+
+class Health(Answer):
+    """The health of `status`."""
+
+    status: str
+    checks: dict[str, Check] = {}
+
+
+class MgrMap(Answer):
+    """Whether a mgr is active, as the mons see it."""
+
+    available: bool = False
+
+
+class Status(Answer):
+    """`status`."""
+
+    fsid: str
+    health: Health
+    mgrmap: MgrMap = MgrMap()
+
+
+class ClusterStats(Answer):
+    """The raw bytes of the cluster in `df`."""
+
+    total_bytes: int = 0
+    total_avail_bytes: int = 0
+
+
+class PoolStats(Answer):
+    """The numbers of one pool in `df detail`."""
+
+    stored: int = 0
+    objects: int = 0
+    max_avail: int = 0
+
+
+class PoolUsage(Answer):
+    """One pool in `df detail`."""
+
+    id: int
+    stats: PoolStats = PoolStats()
+
+
+class Df(Answer):
+    """`df detail`."""
+
+    stats: ClusterStats
+    pools: list[PoolUsage] = []
+
+
+class OsdPool(Answer):
+    """One pool in `osd dump`; its rule had another name before Ceph 12."""
+
+    pool: int
+    pool_name: str
+    type: int
+    size: int
+    crush_rule: int = Field(validation_alias=AliasChoices("crush_rule", "crush_ruleset"))
+    flags_names: str = ""
+    erasure_code_profile: str = ""
+    quota_max_bytes: int = 0
+    quota_max_objects: int = 0
+
+
+class OsdDump(Answer):
+    """`osd dump`."""
+
+    flags: str = ""
+    pools: list[OsdPool] = []
+    erasure_code_profiles: dict[str, dict[str, str]] = {}
+
+
+class RuleStep(Answer):
+    """One step of a CRUSH rule."""
+
+    op: str
+    item_name: str = ""
+    type: str = ""
+
+
+class Rule(Answer):
+    """One CRUSH rule of `osd crush rule dump`."""
+
+    rule_id: int
+    rule_name: str
+    steps: list[RuleStep] = []
+
+
+class TreeNode(Answer):
+    """One bucket or OSD of `osd tree`."""
+
+    id: int
+    name: str
+    type: str
+    children: list[int] = []
+    device_class: str | None = None
+
+
+class Tree(Answer):
+    """`osd tree`."""
+
+    nodes: list[TreeNode] = []
+
+
+class OsdBytes(Answer):
+    """One OSD in `osd df`, in KiB."""
+
+    id: int
+    kb: int = 0
+    kb_used: int = 0
+    kb_avail: int = 0
+
+
+class OsdDf(Answer):
+    """`osd df`."""
+
+    nodes: list[OsdBytes] = []
+
+
+class Addr(Answer):
+    """One address of an address vector: `v1`, `v2` or `any`, and `host:port`."""
+
+    type: str
+    addr: str
+
+
+class AddrVec(Answer):
+    """All addresses of a mon."""
+
+    addrvec: list[Addr] = []
+
+
+class MapMon(Answer):
+    """One mon of the mon map; `addr` is all there is before Ceph 14."""
+
+    rank: int
+    name: str
+    public_addrs: AddrVec = AddrVec()
+    addr: str = ""
+
+
+class MonMap(Answer):
+    """The mon map."""
+
+    fsid: str = ""
+    mons: list[MapMon] = []
+
+
+class QuorumStatus(Answer):
+    """`quorum_status`."""
+
+    quorum: list[int] = []
+    quorum_leader_name: str = ""
+    monmap: MonMap
+
+
+class MonMetadata(Answer):
+    """One mon of `mon metadata`; a mon that never came up has a name only."""
+
+    name: str
+    ceph_version_short: str = ""
+    ceph_version: str = ""
+
+
+class MonStatus(Answer):
+    """`mon_status` of a mon's admin socket."""
+
+    name: str
+    rank: int
+    state: str
+    monmap: MonMap
+
+
+class MonVersion(Answer):
+    """`version` of a mon's admin socket."""
+
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolAnswers:
+    """The answers that tell what the pools hold."""
+
+    df: Df
+    osd_dump: OsdDump
+    rules: list[Rule]
+    tree: Tree
+    osd_df: OsdDf
+
+
+class Question(Generic[T]):
+    """A command to the cluster and the form of its answer."""
+
+    def __init__(self, form: type[T], **words: str) -> None:
+        self.words = {**words, "format": "json"}
+        self._form = TypeAdapter(form)
+
+    def read(self, answer: str) -> T:
+        """Parse the answer.
+
+        Raises:
+            ValueError: it is not JSON, or it lacks what we need of it.
+        """
+        try:
+            return self._form.validate_json(answer)
+        except ValidationError as error:
+            if error.errors(include_url=False)[0]["type"] != "json_invalid":
+                raise
+        return self._form.validate_json(_STRING_OR_NAN.sub(_null_for_nan, answer))
+
+
+def _null_for_nan(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith('"') else "null"
+
+
+STATUS = Question(Status, prefix="status")
+DF = Question(Df, prefix="df", detail="detail")
+OSD_DUMP = Question(OsdDump, prefix="osd dump")
+CRUSH_RULES = Question(list[Rule], prefix="osd crush rule dump")
+OSD_TREE = Question(Tree, prefix="osd tree")
+OSD_DF = Question(OsdDf, prefix="osd df")
+QUORUM_STATUS = Question(QuorumStatus, prefix="quorum_status")
+MON_METADATA = Question(list[MonMetadata], prefix="mon metadata")
+
+# Asked of a mon's admin socket.
+MON_STATUS = Question(MonStatus, prefix="mon_status")
+MON_VERSION = Question(MonVersion, prefix="version")
