@@ -19,6 +19,13 @@ def _check_url(text: str) -> str:
     return text
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class ServerSettings(Settings):
     """Where the public API is served."""
 
@@ -136,10 +143,3 @@ class ManagementSettings(Settings):
         CleanupSettings(), description="What is owed to hosts that were away when their storage was deleted."
     )
     log: LogSettings = Field(LogSettings(), description="What is logged to standard error.")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
