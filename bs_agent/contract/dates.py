@@ -1,6 +1,7 @@
 """Timestamps as the public API writes them: `Apr 11, 2018 2:50:54 PM`, in the local zone and without naming it."""
 
 import re
+import time
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -12,10 +13,14 @@ _SHOWN = re.compile(r"([A-Za-z]{3})[a-z]* (\d{1,2}), (\d{4}),? (\d{1,2}):(\d{2})
 
 def format_date(moment: datetime) -> str:
     """Write a moment as the API does; month names do not depend on the locale."""
-    local = moment.astimezone()
-    hour, half = local.hour % 12 or 12, "AM" if local.hour < 12 else "PM"
-    clock = f"{hour}:{local.minute:02}:{local.second:02} {half}"
-    return f"{_MONTHS[local.month - 1]} {local.day}, {local.year} {clock}"
+    return format_seconds(moment.timestamp())
+
+
+def format_seconds(moment: float) -> str:
+    """Write a moment, given in Unix seconds, as the API does."""
+    year, month, day, hour, minute, second, *_ = time.localtime(moment)
+    clock = f"{hour % 12 or 12}:{minute:02}:{second:02} {'AM' if hour < 12 else 'PM'}"
+    return f"{_MONTHS[month - 1]} {day}, {year} {clock}"
 
 
 def parse_date(text: str) -> datetime:

@@ -1,0 +1,210 @@
+"""Who calls: accounts, passwords and sessions.
+
+A password is kept as argon2 of its SHA-512 in hexadecimal, which is what existing clients send instead of it. A session
+is a random uuid; only its hash is stored. Guesses are slowed down per address, and hashing is bounded to two threads.
+"""
+
+import asyncio
+import hashlib
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import TypeVar
+from uuid import uuid4
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from bs_agent.contract.errors import AuthenticationFailed, InvalidSession, Overloaded, TooManyRequests, TooManySessions
+from bs_agent.management.config import SessionSettings
+from bs_agent.management.store.accounts import Account, AccountStore, StoredSession
+
+T = TypeVar("T")
+
+ADMIN_UUID = "36c27e8ff05c4780bf6d2fa65700f22e"
+ADMIN = "admin"
+MIN_PASSWORD = 8
+
+_RENEWAL = 60
+_FAILURES_AT_ONCE = 30
+_SECONDS_PER_FAILURE = 6.0
+_MOST_ADDRESSES = 10_000
+_MOST_WAITING = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and from where; `session` is the secret that the call carried."""
+
+    account_uuid: str = ""
+    account_name: str = ""
+    session: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that was just opened, with its secret."""
+
+    secret: str
+    account_uuid: str
+    created: int
+    expires: int
+
+
+class RateLimit:
+    """Lets each address fail some times at once, and then once every few seconds; remembers a bounded number."""
+
+    def __init__(self) -> None:
+        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, address: str) -> None:
+        """Count an attempt.
+
+        Raises:
+            TooManyRequests: the address has failed too often.
+        """
+        spent = self._now_spent(address)
+        if spent + 1 > _FAILURES_AT_ONCE:
+            wait = (spent + 1 - _FAILURES_AT_ONCE) * _SECONDS_PER_FAILURE
+            raise TooManyRequests(f"too many failed log-ins from {address}; try again in {wait:.0f} s")
+        self._keep(address, spent + 1)
+
+    def give_back(self, address: str) -> None:
+        """Forget the last attempt: it was a success."""
+        self._keep(address, max(0.0, self._now_spent(address) - 1))
+
+    def _now_spent(self, address: str) -> float:
+        spent, since = self._spent.get(_network(address), (0.0, 0.0))
+        return max(0.0, spent - (time.monotonic() - since) / _SECONDS_PER_FAILURE)
+
+    def _keep(self, address: str, spent: float) -> None:
+        self._spent[_network(address)] = (spent, time.monotonic())
+        self._spent.move_to_end(_network(address))
+        if len(self._spent) > _MOST_ADDRESSES:
+            self._spent.popitem(last=False)
+
+
+class Auth:
+    """Opens, checks and ends sessions."""
+
+    def __init__(self, store: AccountStore, settings: SessionSettings, executor: ThreadPoolExecutor) -> None:
+        self._store = store
+        self._settings = settings
+        self._executor = executor
+        self._hasher = PasswordHasher()
+        self._limit = RateLimit()
+        self._waiting = 0
+        self._decoy = self._hasher.hash(secrets.token_hex())
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, store: AccountStore, settings: SessionSettings) -> AsyncIterator["Auth"]:
+        """Hold the threads that hash passwords while the context is open."""
+        with ThreadPoolExecutor(2, "argon2") as executor:
+            yield cls(store, settings, executor)
+
+    async def ensure_admin(self) -> str | None:
+        """Make the account `admin` when there is none, and return its new password, to be shown once."""
+        if await self._store.find_account(ADMIN):
+            return None
+        password = secrets.token_urlsafe(12)
+        new = Account(ADMIN_UUID, ADMIN, await self._hash(password))
+        return password if await self._store.add_account(new, _now()) else None
+
+    async def set_password(self, account_uuid: str, password: str) -> None:
+        """Change the password of an account and end its sessions."""
+        await self._store.set_password(account_uuid, await self._hash(password), _now())
+
+    async def log_in(self, name: str, password: str, address: str) -> NewSession:
+        """Open a session.
+
+        Raises:
+            AuthenticationFailed: there is no such account, or the password is wrong.
+            TooManyRequests: the address has failed too often.
+            TooManySessions: the account has as many sessions as it may have.
+        """
+        self._limit.take(address)
+        account = await self._store.find_account(name)
+        if not await self._verify(account.password_hash if account else self._decoy, password) or account is None:
+            raise AuthenticationFailed("wrong account name or password")
+        self._limit.give_back(address)
+        if self._hasher.check_needs_rehash(account.password_hash):
+            await self._store.rehash(account.uuid, await self._hash(password))
+        now = _now()
+        opened = NewSession(secrets.token_hex(16), account.uuid, now, now + self._settings.lifetime)
+        stored = StoredSession(uuid4().hex, account.uuid, account.name, opened.expires)
+        if not await self._store.add_session(_digest(opened.secret), stored, now, self._settings.per_account):
+            raise TooManySessions(f"{name} has {self._settings.per_account} sessions; end some of them")
+        return opened
+
+    async def check(self, secret: str, address: str) -> Caller:
+        """Return whose session it is; its use lets it live on.
+
+        Raises:
+            InvalidSession: there is none, or it has expired.
+        """
+        now = _now()
+        digest = _digest(secret)
+        found = await self._store.find_session(digest, now)
+        if found is None:
+            raise InvalidSession("Session expired")
+        expires = now + self._settings.lifetime
+        if expires - found.expires >= _RENEWAL:
+            await self._store.renew_session(digest, expires)
+        return Caller(found.account_uuid, found.account_name, secret, address)
+
+    async def log_out(self, secret: str) -> None:
+        """End a session; an unknown one too."""
+        await self._store.delete_session(_digest(secret))
+
+    async def forget_expired(self) -> None:
+        """Forget the sessions that have expired."""
+        await self._store.delete_expired(_now())
+
+    async def _hash(self, password: str) -> str:
+        return await self._in_thread(self._hasher.hash, _sent(password))
+
+    async def _verify(self, stored: str, password: str) -> bool:
+        try:
+            return await self._in_thread(self._hasher.verify, stored, _sent(password))
+        except (VerificationError, InvalidHashError):
+            return False
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: str) -> T:
+        if self._waiting >= _MOST_WAITING:
+            raise Overloaded(f"{self._waiting} log-ins are under way")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+        finally:
+            self._waiting -= 1
+
+
+def _sent(password: str) -> str:
+    """Return what clients send for a password: its SHA-512; some send that already."""
+    if re.fullmatch(r"[0-9A-Fa-f]{128}", password):
+        return password.lower()
+    return hashlib.sha512(password.encode()).hexdigest()
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _network(address: str) -> str:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return str(IPv6Network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else address
+
+
+def _now() -> int:
+    return int(time.time())

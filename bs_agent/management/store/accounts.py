@@ -1,0 +1,103 @@
+"""The SQL of accounts and sessions. A session is stored by the hash of its uuid, which is the bearer's secret."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, insert, select, update
+
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.tables import account, session
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account."""
+
+    uuid: str
+    name: str
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """A session that has not expired; `uuid` names it without being its secret."""
+
+    uuid: str
+    account_uuid: str
+    account_name: str
+    expires: int
+
+
+class AccountStore:
+    """Reads and writes accounts and sessions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find_account(self, name: str) -> Account | None:
+        """Return the account of this name."""
+        wanted = select(account.c.uuid, account.c.name, account.c.passwordHash).where(account.c.name == name)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        return Account(*row) if row else None
+
+    async def add_account(self, new: Account, now: int) -> bool:
+        """Store the account; False when there is one of this name already."""
+        async with self._database.writing() as connection:
+            found = await connection.execute(select(account.c.uuid).where(account.c.name == new.name))
+            if found.first():
+                return False
+            row = {"uuid": new.uuid, "name": new.name, "passwordHash": new.password_hash}
+            await connection.execute(insert(account).values(**row, createDate=now, lastOpDate=now))
+        return True
+
+    async def set_password(self, account_uuid: str, password_hash: str, now: int) -> None:
+        """Change the password and end the account's sessions."""
+        async with self._database.writing() as connection:
+            changed = update(account).where(account.c.uuid == account_uuid)
+            await connection.execute(changed.values(passwordHash=password_hash, lastOpDate=now))
+            await connection.execute(delete(session).where(session.c.accountUuid == account_uuid))
+
+    async def rehash(self, account_uuid: str, password_hash: str) -> None:
+        """Store a stronger hash of the same password."""
+        async with self._database.writing() as connection:
+            changed = update(account).where(account.c.uuid == account_uuid)
+            await connection.execute(changed.values(passwordHash=password_hash))
+
+    async def add_session(self, digest: str, new: StoredSession, now: int, most: int) -> bool:
+        """Store the session; False when the account has `most` already. Expired ones go first."""
+        mine = session.c.accountUuid == new.account_uuid
+        async with self._database.writing() as connection:
+            # The account's row is locked, so that two log-ins do not both take the last place.
+            await connection.execute(select(account.c.uuid).where(account.c.uuid == new.account_uuid).with_for_update())
+            await connection.execute(delete(session).where(mine, session.c.expiredDate <= now))
+            count = (await connection.execute(select(func.count()).select_from(session).where(mine))).scalar_one()
+            if count >= most:
+                return False
+            row = {"hash": digest, "uuid": new.uuid, "accountUuid": new.account_uuid}
+            await connection.execute(insert(session).values(**row, expiredDate=new.expires, createDate=now))
+        return True
+
+    async def find_session(self, digest: str, now: int) -> StoredSession | None:
+        """Return the session, unless it has expired."""
+        async with self._database.reading() as connection:
+            wanted = _SESSION.where(session.c.hash == digest, session.c.expiredDate > now)
+            row = (await connection.execute(wanted)).one_or_none()
+        return StoredSession(*row) if row else None
+
+    async def renew_session(self, digest: str, expires: int) -> None:
+        """Let the session live until `expires`."""
+        async with self._database.writing() as connection:
+            await connection.execute(update(session).where(session.c.hash == digest).values(expiredDate=expires))
+
+    async def delete_session(self, digest: str) -> None:
+        """Forget the session, if there is one."""
+        async with self._database.writing() as connection:
+            await connection.execute(delete(session).where(session.c.hash == digest))
+
+    async def delete_expired(self, now: int) -> None:
+        """Forget the sessions that have expired."""
+        async with self._database.writing() as connection:
+            await connection.execute(delete(session).where(session.c.expiredDate <= now))
+
+
+_SESSION = select(session.c.uuid, session.c.accountUuid, account.c.name, session.c.expiredDate).join(account)

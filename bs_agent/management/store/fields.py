@@ -1,0 +1,149 @@
+"""What can be queried: each inventory with its table, its fields, and the lists and tables that lead away from it."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Float, FromClause, Table
+
+from bs_agent.contract.inventory import (
+    BackupStorageInventory,
+    CephBackupStorageInventory,
+    CephBackupStorageMonInventory,
+    ImageStoreBackupStorageInventory,
+    Inventory,
+    ZoneInventory,
+)
+from bs_agent.contract.report import CEPH, IMAGESTORE
+from bs_agent.management.store import tables
+
+
+class Kind(Enum):
+    """How a field's values compare."""
+
+    TEXT = auto()
+    UUID = auto()
+    INTEGER = auto()
+    REAL = auto()
+    BOOLEAN = auto()
+    DATE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that a condition may name, with its column."""
+
+    name: str
+    column: Column[object]
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """A list that belongs to a resource: its rows, which column names the owner, and what else holds of them.
+
+    `whole` lists are matched as a whole by a negative condition: `attachedZoneUuids!=x` wants no x among them. The
+    others, which lead to another table, want one element that matches.
+    """
+
+    rows: FromClause
+    owner: Column[object]
+    fields: dict[str, Field]
+    holds: tuple[ColumnElement[bool], ...] = ()
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One inventory that can be queried.
+
+    `kinds` maps the value of the column `type` to the inventory of that kind, where there are several.
+    """
+
+    inventory: type[Inventory]
+    table: Table
+    key: Column[object]
+    fields: dict[str, Field]
+    kinds: dict[str, type[Inventory]] = field(default_factory=dict)
+    lists: dict[str, Elements] = field(default_factory=dict)
+    expands: dict[str, Elements] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> set[str]:
+        """The fields that an answer may hold."""
+        return {name for kind in self.kinds.values() or [self.inventory] for name in kind.model_fields}
+
+    @property
+    def queryable(self) -> list[str]:
+        """The names that a condition may have; those that end in a dot go on in another table."""
+        return sorted([*self.fields, *self.lists, *(f"{name}." for name in self.expands)])
+
+
+def _kind(column: Column[object]) -> Kind:
+    if column.name.endswith("Date"):
+        return Kind.DATE
+    if column.name.lower().endswith("uuid") or column.name == "fsid":
+        return Kind.UUID
+    for type_, kind in ((BigInteger, Kind.INTEGER), (Float, Kind.REAL), (Boolean, Kind.BOOLEAN)):
+        if isinstance(column.type, type_):
+            return kind
+    return Kind.TEXT
+
+
+def _fields(table: Table, *inventories: type[Inventory]) -> dict[str, Field]:
+    names = dict.fromkeys(name for inventory in inventories for name in inventory.queryable())
+    return {name: Field(name, table.c[name], _kind(table.c[name])) for name in names if name in table.c}
+
+
+def _tags(kind: str) -> Elements:
+    name = f"__{kind}Tag__"
+    column = tables.tag.c.tag
+    owner = tables.tag.c.resourceUuid
+    return Elements(tables.tag, owner, {name: Field(name, column, Kind.TEXT)}, (tables.tag.c.kind == kind,), whole=True)
+
+
+TAGS = {"__systemTag__": _tags("system"), "__userTag__": _tags("user")}
+
+_ATTACHED = tables.backup_storage_zone.c
+_ZONES = Elements(
+    tables.backup_storage_zone.join(tables.zone),
+    _ATTACHED.backupStorageUuid,
+    _fields(tables.zone, ZoneInventory),
+)
+_ZONE_UUIDS = Elements(
+    tables.backup_storage_zone,
+    _ATTACHED.backupStorageUuid,
+    {"attachedZoneUuids": Field("attachedZoneUuids", _ATTACHED.zoneUuid, Kind.UUID)},
+    whole=True,
+)
+_MONS = Elements(
+    tables.host.join(tables.backup_storage),
+    tables.host.c.backupStorageUuid,
+    _fields(tables.host, CephBackupStorageMonInventory),
+    (tables.backup_storage.c.type == CEPH,),
+)
+
+
+def _backup_storage(inventory: type[Inventory], kinds: dict[str, type[Inventory]]) -> Resource:
+    expands = {name: {"zone": _ZONES, "mons": _MONS}[name] for kind in kinds.values() for name in kind.expands}
+    return Resource(
+        inventory,
+        tables.backup_storage,
+        tables.backup_storage.c.uuid,
+        _fields(tables.backup_storage, *kinds.values()),
+        kinds,
+        {"attachedZoneUuids": _ZONE_UUIDS, **TAGS},
+        expands,
+    )
+
+
+RESOURCES: dict[type[Inventory], Resource] = {
+    resource.inventory: resource
+    for resource in (
+        _backup_storage(
+            BackupStorageInventory, {IMAGESTORE: ImageStoreBackupStorageInventory, CEPH: CephBackupStorageInventory}
+        ),
+        _backup_storage(ImageStoreBackupStorageInventory, {IMAGESTORE: ImageStoreBackupStorageInventory}),
+        _backup_storage(CephBackupStorageInventory, {CEPH: CephBackupStorageInventory}),
+        Resource(ZoneInventory, tables.zone, tables.zone.c.uuid, _fields(tables.zone, ZoneInventory), lists=dict(TAGS)),
+    )
+}
