@@ -23,14 +23,15 @@ from bs_agent.contract.errors import (
     RequestTimeout,
     UnsupportedEncoding,
 )
+from bs_agent.daemon.acceptor import Acceptor
 from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.lifecycle import background
 
 log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024
 BODY_DEADLINE = 10.0
 KEEPALIVE = 75.0
-HANDSHAKE_DEADLINE = 5.0
 SHUTDOWN_DEADLINE = 5.0
 LINGERING = 1.0  # how long a refused body may still arrive before the connection is closed
 
@@ -39,9 +40,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def serving(
-    app: web.Application, where: Address | socket.socket, tls: ssl.SSLContext | None
+    app: web.Application, where: Address | socket.socket, tls: ssl.SSLContext | None, *, max_connections: int = 4096
 ) -> AsyncIterator[Address]:
     """Serve `app` while the context is open; yields the address it listens on (port 0 becomes the real one)."""
+    listener = where if isinstance(where, socket.socket) else _listen(where)
+    listener.setblocking(False)
+
+    @web.middleware
+    async def note_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+        acceptor.begun(request.protocol)
+        return await handler(request)
+
+    app.middlewares.insert(0, note_request)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -49,26 +59,24 @@ async def serving(
         lingering_time=LINGERING,
         shutdown_timeout=SHUTDOWN_DEADLINE,
     )
-    await runner.setup()
     try:
-        handshake = HANDSHAKE_DEADLINE if tls else None
-        loop = asyncio.get_running_loop()
-        factory = runner.server
-        if factory is None:
+        await runner.setup()
+        if runner.server is None:
             raise RuntimeError("the runner has no server after its set-up")
-        if isinstance(where, socket.socket):
-            server = await loop.create_server(factory, sock=where, ssl=tls, ssl_handshake_timeout=handshake)
-        else:
-            server = await loop.create_server(
-                factory, where.host, where.port, ssl=tls, ssl_handshake_timeout=handshake, backlog=512
-            )
-        host, port = server.sockets[0].getsockname()[:2]
-        try:
+        acceptor = Acceptor(listener, runner.server, tls, max_connections)
+        host, port = listener.getsockname()[:2]
+        async with background(acceptor.run(), f"server on {Address(host, port)}"):
             yield Address(host, port)
-        finally:
-            server.close()
     finally:
+        listener.close()
         await runner.cleanup()
+
+
+def _listen(address: Address) -> socket.socket:
+    """Return a listening socket; `::` takes IPv4 peers too."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    dual = address.host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, backlog=512, dualstack_ipv6=dual)
 
 
 async def read_json(request: web.Request) -> Any:  # noqa: ANN401 RUF100  the body is whatever the caller sent; models check it

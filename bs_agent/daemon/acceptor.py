@@ -1,0 +1,80 @@
+"""Accepts connections up to a bound, and closes those that bring no request in time."""
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+
+from aiohttp import web
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_DEADLINE = 5.0
+FIRST_REQUEST_DEADLINE = 10.0
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Acceptor:
+    """Hands the connections of one listening socket to an aiohttp server."""
+
+    def __init__(self, listener: socket.socket, server: web.Server, tls: ssl.SSLContext | None, limit: int) -> None:
+        self._listener = listener
+        self._server = server
+        self._tls = tls
+        self._limit = limit
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._without_request: set[object] = set()
+        self._refusing = False
+
+    async def run(self) -> None:
+        """Accept until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(self._listener)
+                except OSError as error:
+                    # The peer may be gone already; without descriptors there is nothing to do but to wait for some.
+                    await asyncio.sleep(1.0 if error.errno in _OUT_OF_RESOURCES else 0.0)
+                    continue
+                self._take(connection)
+        finally:
+            for handshake in self._handshakes:
+                handshake.cancel()
+            await asyncio.gather(*self._handshakes, return_exceptions=True)
+
+    def begun(self, protocol: object) -> None:
+        """Note that a connection has brought a request."""
+        self._without_request.discard(protocol)
+
+    def _take(self, connection: socket.socket) -> None:
+        if len(self._handshakes) + len(self._server.connections) >= self._limit:
+            if not self._refusing:
+                log.warning("more than %d connections: further ones are closed", self._limit)
+            self._refusing = True
+            connection.close()
+            return
+        self._refusing = False
+        handshake = asyncio.create_task(self._shake_hands(connection))
+        self._handshakes.add(handshake)
+        handshake.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        connection.setblocking(False)
+        deadline = HANDSHAKE_DEADLINE if self._tls else None
+        try:
+            transport, protocol = await loop.connect_accepted_socket(
+                self._server, connection, ssl=self._tls, ssl_handshake_timeout=deadline
+            )
+        except OSError as error:  # no TLS, or not in time: ssl.SSLError and TimeoutError are among these
+            log.debug("a connection was dropped: %s", error)
+            return
+        self._without_request.add(protocol)
+        loop.call_later(FIRST_REQUEST_DEADLINE, self._close_without_request, transport, protocol)
+
+    def _close_without_request(self, transport: asyncio.Transport, protocol: object) -> None:
+        if protocol in self._without_request:
+            self._without_request.discard(protocol)
+            transport.abort()
