@@ -5,7 +5,7 @@ import difflib
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import SecretStr, ValidationError
 
@@ -68,13 +68,15 @@ class Action(Generic[R]):
             lines = [f"    {name}: {_describe(cls.api, name)}" for name in cls.api.parameters.model_fields]
             cls.__doc__ = "\n".join([cls.__doc__ or "", "", "Parameters:", *lines])
 
-    def __setattr__(self, name: str, value: object) -> None:
-        known = ["sessionId", *self.api.parameters.model_fields]
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise AttributeError(f"{type(self).__name__} has no parameter {name}; {hint}")
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # a type checker that sees it would let every attribute pass
+
+        def __setattr__(self, name: str, value: object) -> None:
+            known = ["sessionId", *self.api.parameters.model_fields]
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                raise AttributeError(f"{type(self).__name__} has no parameter {name}; {hint}")
+            super().__setattr__(name, value)
 
     def call(self, client: Client | None = None) -> Result[R]:
         """Make the call and wait for its result; without a client, the configured one is used.

@@ -34,7 +34,7 @@ async def perform(line: Connection, api: Api, parameters: Parameters, session: s
     job = uuid.uuid4().hex
     if api.long:
         headers["X-Job-UUID"] = job
-    answer = await line.send(request, headers, repeatable=api.long or api.method == "GET")
+    answer = await line.send(request, headers, repeatable=api.long or api.method != "POST")
     if answer.status == 202:
         found = _LOCATION.search(str(_object(answer).get("location", "")))
         return await _follow(line, found[1] if found else job, headers)

@@ -38,7 +38,7 @@ def _fitting(inventory: type[Inventory], entry: object) -> type[Inventory]:
 @cache
 def _partial(inventory: type[Inventory]) -> type[Inventory]:
     fields: dict[str, Any] = {
-        name: (Optional[Annotated[field.annotation, *field.metadata]], None)  # noqa: UP045  the type is a value here
+        name: (Optional[Annotated[field.annotation, field.description, *field.metadata]], None)  # noqa: UP045  a value
         for name, field in inventory.model_fields.items()
     }
     return create_model(inventory.__name__, __base__=inventory, **fields)
