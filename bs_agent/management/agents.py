@@ -1,0 +1,257 @@
+"""Client of the agent protocol: pinned certificates, bearer tokens, deadlines, bounded answers, errors as reasons.
+
+One pool of connections serves all agents; a `Target` says whether its connection is worth keeping between two requests.
+"""
+
+import asyncio
+from asyncio import sslproto
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import aiohttp
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
+from bs_agent.contract.reasons import Reason, ReasonCode
+from bs_agent.contract.report import (
+    FINAL_STATES,
+    CleanupPlan,
+    CleanupRequest,
+    Command,
+    CommandState,
+    HostReport,
+    StorageParameters,
+    StorageReport,
+)
+
+M = TypeVar("M")
+
+MAX_ANSWER = 8 * 1024 * 1024
+KEEPALIVE = 70.0
+"""Seconds that an unused connection is kept: a little less than the agents keep it."""
+
+_FIRST_LOOK, _LAST_LOOK = 0.05, 2.0
+# A TLS record is 16 KiB at most. asyncio's 256 KiB of buffer per connection would be 250 MiB for a thousand of them.
+_TLS_BUFFER = 16 * 1024
+
+_PROBLEMS = {f"BS.{code}": code for code in ReasonCode}
+
+_REPORT = TypeAdapter(HostReport)
+_STORAGE_REPORT: TypeAdapter[StorageReport] = TypeAdapter(StorageReport)
+_COMMAND = TypeAdapter(Command)
+_PLAN = TypeAdapter(CleanupPlan)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """An agent as the client sees it. Keep the value: kept connections belong to it."""
+
+    name: str
+    url: str
+    pin: aiohttp.Fingerprint
+    headers: dict[str, str] = field(repr=False)
+    keep: bool = False
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: bytes
+    etag: str
+
+
+class _ShownError(BaseModel):
+    code: str
+    description: str = ""
+    details: str | None = None
+
+
+class _ErrorAnswer(BaseModel):
+    error: _ShownError
+
+
+def target(hostname: str, port: int, fingerprint: str, token: str, *, keep: bool = False) -> Target:
+    """Return the target for an agent; `keep` holds its connection open between requests."""
+    host = f"[{hostname}]" if ":" in hostname else hostname
+    headers = {"Authorization": f"Bearer {token}"}
+    if not keep:
+        headers["Connection"] = "close"
+    pin = aiohttp.Fingerprint(bytes.fromhex(fingerprint))
+    return Target(f"{host}:{port}", f"https://{host}:{port}", pin, headers, keep)
+
+
+class Agents:
+    """Talks to agents. Every method raises StorageProblem when the agent does not answer as it should."""
+
+    def __init__(self, session: aiohttp.ClientSession, timeout: float) -> None:
+        self._session = session
+        self.timeout = timeout
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, timeout: float) -> AsyncIterator["Agents"]:  # noqa: ASYNC109  a setting, not this call's deadline
+        """Hold the pool of connections while the context is open; `timeout` is the deadline of one request."""
+        sslproto.SSLProtocol.max_size = _TLS_BUFFER
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60)
+        async with aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity", "User-Agent": "bs-management"},
+            auto_decompress=False,
+            trust_env=False,
+        ) as session:
+            yield cls(session, timeout)
+
+    async def report(self, at: Target, etag: str = "") -> tuple[HostReport | None, str]:
+        """Return the report and its ETag; None in its place when it is still the one that `etag` names."""
+        answer = await self._request(at, "GET", "/v1/report", headers={"If-None-Match": etag} if etag else None)
+        if answer.status == 304:
+            return None, etag
+        return _decode(at, _REPORT, answer), answer.etag
+
+    async def is_alive(self, at: Target) -> bool:
+        """Tell whether anything that shows the pinned certificate answers."""
+        try:
+            return (await self._request(at, "GET", "/livez")).status == 200
+        except StorageProblem:
+            return False
+
+    async def connect(self, at: Target, storage_uuid: str, parameters: StorageParameters) -> StorageReport:
+        """Run the connect command: fresh handles, then this storage's fresh report."""
+        answer = await self._request(at, "PUT", f"/v1/storages/{storage_uuid}", parameters)
+        return _decode(at, _STORAGE_REPORT, answer)
+
+    async def plan_cleanup(self, at: Target, storage_uuid: str, command_uuid: str) -> CleanupPlan:
+        """Ask what a cleanup would do; nothing is changed."""
+        request = CleanupRequest(commandUuid=command_uuid, dryRun=True)
+        return _decode(at, _PLAN, await self._request(at, "POST", f"/v1/storages/{storage_uuid}/cleanup", request))
+
+    async def cleanup(self, at: Target, storage_uuid: str, command_uuid: str, deadline: float) -> Command:
+        """Run the cleanup to its end; under the same `command_uuid` it is run once, however often it is asked for.
+
+        Raises:
+            StorageProblem: it did not end well before the deadline, in seconds.
+        """
+        try:
+            async with asyncio.timeout(deadline):
+                command = await self._run_cleanup(at, storage_uuid, command_uuid)
+        except TimeoutError:
+            details = f"{at.name}: the cleanup did not end within {deadline:g} s"
+            raise StorageProblem.of(ReasonCode.AGENT_TIMEOUT, details) from None
+        if command.state != CommandState.DONE:
+            failed = next((step.error for step in command.steps if step.error), None)
+            interrupted = Reason(code=ReasonCode.COMMAND_INTERRUPTED, details=f"{at.name}: {command.state}")
+            raise StorageProblem(command.error or failed or interrupted)
+        return command
+
+    async def forget(self, at: Target, enrollment_id: str) -> None:
+        """Let the agent forget an enrolment; one that it does not know is forgotten already."""
+        await self._request(at, "DELETE", f"/v1/enrollments/{enrollment_id}", allowed=(404,))
+
+    async def _run_cleanup(self, at: Target, storage_uuid: str, command_uuid: str) -> Command:
+        request = CleanupRequest(commandUuid=command_uuid)
+        command = _decode(
+            at, _COMMAND, await self._request(at, "POST", f"/v1/storages/{storage_uuid}/cleanup", request)
+        )
+        pause = _FIRST_LOOK
+        while command.state not in FINAL_STATES:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LAST_LOOK)
+            command = _decode(at, _COMMAND, await self._request(at, "GET", f"/v1/commands/{command_uuid}"))
+        return command
+
+    async def _request(
+        self,
+        at: Target,
+        method: str,
+        path: str,
+        content: BaseModel | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        allowed: tuple[int, ...] = (),
+    ) -> Answer:
+        sent = at.headers | (headers or {})
+        data = None
+        if content is not None:
+            data = content.model_dump_json()
+            sent["Content-Type"] = "application/json"
+        with _translated(at, self.timeout):
+            async with (
+                asyncio.timeout(self.timeout),
+                self._session.request(
+                    method, at.url + path, data=data, headers=sent, ssl=at.pin, allow_redirects=False, timeout=_NONE
+                ) as response,
+            ):
+                body = await _read(at, response)
+                answer = Answer(response.status, body, response.headers.get("ETag", ""))
+        if answer.status >= 300 and answer.status != 304 and answer.status not in allowed:
+            raise _error(at, answer)
+        return answer
+
+
+_NONE = aiohttp.ClientTimeout(total=None)  # the deadline around the request holds for all of it
+
+
+async def _read(at: Target, response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_ANSWER:
+            response.close()
+            raise _fault(at, f"its answer is larger than {MAX_ANSWER} bytes")
+    return bytes(body)
+
+
+def _decode(at: Target, model: TypeAdapter[M], answer: Answer) -> M:
+    try:
+        return model.validate_json(answer.body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        field_name = ".".join(str(part) for part in first["loc"])
+        raise _fault(at, f"its answer is not of the protocol: {field_name}: {first['msg']}") from None
+
+
+def _error(at: Target, answer: Answer) -> ApiError:
+    """Return the agent's own error, where it is one of the vocabulary."""
+    if answer.status == 401:
+        return StorageProblem.of(ReasonCode.AGENT_UNAUTHORIZED, f"{at.name} refused the token")
+    try:
+        shown = _ErrorAnswer.model_validate_json(answer.body).error
+    except ValidationError:
+        return _fault(at, f"answered {answer.status}")
+    details = shown.details or shown.description
+    if shown.code == InvalidArgument.code:
+        return InvalidArgument(f"{at.name}: {details}")
+    try:
+        return StorageProblem.of(_PROBLEMS[shown.code], details)
+    except KeyError:
+        return _fault(at, f"answered {answer.status} {shown.code}: {details}")
+
+
+def _fault(at: Target, details: str) -> StorageProblem:
+    return StorageProblem.of(ReasonCode.AGENT_FAULT, f"{at.name}: {details[:500]}")
+
+
+@contextmanager
+def _translated(at: Target, timeout: float) -> Iterator[None]:
+    try:
+        yield
+    except aiohttp.ServerFingerprintMismatch as error:
+        details = f"{at.name} showed a certificate with the fingerprint {error.got.hex()}"
+        raise StorageProblem.of(ReasonCode.CERTIFICATE_CHANGED, details) from None
+    except TimeoutError:
+        raise StorageProblem.of(ReasonCode.AGENT_TIMEOUT, f"{at.name} did not answer within {timeout:g} s") from None
+    except aiohttp.ClientSSLError as error:
+        details = f"what listens at {at.name} does not speak TLS as an agent does: {error.os_error}"
+        raise StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, details) from None
+    except aiohttp.ClientConnectorError as error:
+        details = f"{at.name}: {error.os_error.strerror or error.os_error}"
+        raise StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, details) from None
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        details = f"{at.name} closed the connection: {error}"
+        raise StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, details) from None
+    except aiohttp.ClientError as error:
+        raise _fault(at, f"{type(error).__name__}: {error}") from None

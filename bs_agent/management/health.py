@@ -1,0 +1,107 @@
+"""The status machine. Pure: events, times and random numbers go in; statuses, reasons and due times come out.
+
+    a missed poll         counts; after `max_failures` in a row the hosts behind that agent are Disconnected
+    an answered poll      ends the count; a host that is not Connected is connected afresh (see `Retry`)
+    a blocking reason     in the report makes its host Disconnected at once: the agent has seen it, there is no doubt
+    a passing reason      is shown beside the status and changes nothing
+
+A Ceph storage is Connected while one of its hosts sees the cluster with a quorum; what ails one mon alone stays there.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bs_agent.contract.inventory import Status
+from bs_agent.contract.reasons import Reason, ReasonCode
+from bs_agent.contract.report import StorageReport, blocking_reason
+
+RETRY_CAP = 3600.0
+
+# The mon of this very host is not well, yet the host sees the cluster.
+MON_ONLY = frozenset({ReasonCode.MON_OUT_OF_QUORUM, ReasonCode.MON_ADDR_CHANGED})
+# Nobody looked: what another host has seen says more.
+UNSEEN = frozenset(
+    {
+        ReasonCode.AGENT_UNREACHABLE,
+        ReasonCode.AGENT_TIMEOUT,
+        ReasonCode.AGENT_UNAUTHORIZED,
+        ReasonCode.CERTIFICATE_CHANGED,
+        ReasonCode.AGENT_FAULT,
+        ReasonCode.AGENT_NOT_ENROLLED,
+    }
+)
+
+
+class Health(NamedTuple):
+    """A status and what there is to say about it."""
+
+    status: Status
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The way to one agent: how many polls were missed in a row, and why."""
+
+    misses: int = 0
+    reason: Reason | None = None
+
+    def missed(self, reason: Reason) -> "Link":
+        """Return the link after one more missed poll."""
+        return Link(self.misses + 1, reason)
+
+    def is_down(self, max_failures: int) -> bool:
+        """Tell whether so many polls were missed that the hosts are Disconnected."""
+        return self.misses >= max_failures
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When a host that answers again may be connected afresh: at once, then ever more rarely, spread by chance."""
+
+    attempts: int = 0
+    not_before: float = 0.0
+
+    def failed(self, now: float, first: float, chance: float) -> "Retry":
+        """Return what follows a failed attempt; `first` is the first pause's length, `chance` lies in 0..1."""
+        pause = min(RETRY_CAP, first * 2.0 ** min(self.attempts, 30))
+        return Retry(self.attempts + 1, now + pause * chance)
+
+
+def next_due(uuid: str, interval: float, now: float) -> float:
+    """Return when an agent is polled next: its place in the interval follows from its uuid and never moves."""
+    digest = hashlib.sha256(uuid.encode()).digest()
+    offset = int.from_bytes(digest[:4], "big") / 2**32 * interval
+    return now + interval - (now - offset) % interval
+
+
+def judge(report: StorageReport | None) -> Health:
+    """Return the health of a host as the report on its storage shows it; no report: the agent does not know it."""
+    if report is None:
+        details = "the agent's report does not mention this backup storage"
+        return Health("Disconnected", Reason(code=ReasonCode.STORAGE_UNKNOWN, details=details))
+    reasons = report.reasons()
+    blocking = blocking_reason(reasons)
+    if blocking:
+        return Health("Disconnected", blocking)
+    return Health("Connected", reasons[0] if reasons else None)
+
+
+def storage_health(hosts: Sequence[Health]) -> Health:
+    """Return the health of a storage from that of its hosts."""
+    reason = min((host.reason for host in hosts if host.reason), key=_telling, default=None)
+    if any(host.status == "Connected" or _only_its_mon(host) for host in hosts):
+        return Health("Connected", reason)
+    if any(host.status == "Connecting" for host in hosts):
+        return Health("Connecting", reason)
+    return Health("Disconnected", reason)
+
+
+def _only_its_mon(host: Health) -> bool:
+    return host.status == "Disconnected" and host.reason is not None and host.reason.code in MON_ONLY
+
+
+def _telling(reason: Reason) -> int:
+    return (reason.code in MON_ONLY) + 2 * (reason.code in UNSEEN)

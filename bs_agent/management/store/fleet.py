@@ -1,0 +1,222 @@
+"""What the use cases read and write of the fleet: storages, their hosts, the agents there, and what is owed to them."""
+
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, exists, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bs_agent.contract.errors import InvalidArgument
+from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.rows import columns_of, to_record, to_values
+from bs_agent.management.store.tables import agent, backup_storage, host, tag, tombstone
+
+RESOURCE_TYPE = "BackupStorageVO"
+
+
+class Fleet:
+    """The fleet in the database. Every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def storage(self, storage_uuid: str) -> StorageRecord | None:
+        """Return a storage, or None."""
+        query = select(*columns_of(StorageRecord)).where(backup_storage.c.uuid == storage_uuid)
+        async with self.database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return to_record(StorageRecord, row) if row else None
+
+    async def hosts(self, storage_uuid: str) -> list[HostRecord]:
+        """Return the hosts of a storage."""
+        query = select(*columns_of(HostRecord)).where(host.c.backupStorageUuid == storage_uuid)
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(query.order_by(host.c.createDate, host.c.monUuid))).all()
+        return [to_record(HostRecord, row) for row in rows]
+
+    async def host(self, mon_uuid: str) -> HostRecord | None:
+        """Return one host, or None."""
+        async with self.database.reading() as connection:
+            row = (await connection.execute(select(*columns_of(HostRecord)).where(host.c.monUuid == mon_uuid))).first()
+        return to_record(HostRecord, row) if row else None
+
+    async def agents(self, uuids: Iterable[str | None]) -> dict[str, AgentRecord]:
+        """Return agents by uuid."""
+        query = select(*columns_of(AgentRecord)).where(agent.c.uuid.in_({known for known in uuids if known}))
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return {record.uuid: record for record in (to_record(AgentRecord, row) for row in rows)}
+
+    async def find_agent(self, hostname: str, port: int, fingerprint: str) -> AgentRecord | None:
+        """Return the agent that is known under this address and certificate, or None."""
+        query = select(*columns_of(AgentRecord)).where(
+            agent.c.hostname == hostname, agent.c.port == port, agent.c.fingerprint == fingerprint
+        )
+        async with self.database.reading() as connection:
+            row = (await connection.execute(query.order_by(agent.c.createDate))).first()
+        return to_record(AgentRecord, row) if row else None
+
+    async def directory_owner(self, agent_uuid: str, url: str) -> str | None:
+        """Return the uuid of the storage that has this directory on this agent's host, or None."""
+        async with self.database.reading() as connection:
+            return await _directory_owner(connection, agent_uuid, url)
+
+    async def pool_owner(self, fsid: str, pool: str, other_than: str = "") -> str | None:
+        """Return the uuid of another storage that is this pool of this cluster, or None."""
+        async with self.database.reading() as connection:
+            return await _pool_owner(connection, fsid, pool, other_than)
+
+    async def add(
+        self,
+        storage: StorageRecord,
+        hosts: Sequence[HostRecord],
+        agents: Iterable[AgentRecord],
+        capacity: Mapping[str, Any],
+        tags: Mapping[str, Iterable[str]],
+    ) -> None:
+        """Add a storage with its hosts, their agents and its tags (by kind: system, user).
+
+        Raises:
+            InvalidArgument: another storage has become the same directory or pool meanwhile.
+        """
+        now = int(time.time())
+        dates = {"createDate": now, "lastOpDate": now}
+        async with self.database.writing() as connection:
+            if not self.database.is_sqlite:  # SQLite has one writer anyway
+                await connection.execute(text("LOCK TABLE backup_storage IN SHARE ROW EXCLUSIVE MODE"))
+            await _refuse_twice(connection, storage, hosts)
+            await _put_agents(connection, agents, now)
+            await connection.execute(insert(backup_storage).values(**to_values(storage), **capacity, **dates))
+            await connection.execute(insert(host), [to_values(record) | dates for record in hosts])
+            rows = [
+                {"uuid": uuid.uuid4().hex, "kind": kind, "resourceUuid": storage.uuid, "tag": one}
+                | {"resourceType": RESOURCE_TYPE}
+                | dates
+                for kind, several in tags.items()
+                for one in several
+            ]
+            if rows:
+                await connection.execute(insert(tag), rows)
+
+    async def trust(self, record: AgentRecord, mon_uuid: str, host_key: str) -> None:
+        """Write what is trusted of a host now: its agent, and its SSH host key unless that is empty."""
+        now = int(time.time())
+        values: dict[str, Any] = {"agentUuid": record.uuid, "lastOpDate": now}
+        if host_key:
+            values["sshHostKey"] = host_key
+        async with self.database.writing() as connection:
+            await _put_agents(connection, [record], now)
+            await connection.execute(update(host).where(host.c.monUuid == mon_uuid).values(**values))
+
+    async def system_tags(self, storage_uuid: str) -> list[str]:
+        """Return the system tags of a storage."""
+        query = select(tag.c.tag).where(tag.c.resourceUuid == storage_uuid, tag.c.kind == "system")
+        async with self.database.reading() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def remove(self, storage_uuid: str, owed: Sequence[Tombstone] = ()) -> None:
+        """Remove a storage with its hosts and tags; what is owed to its hosts is written in the same transaction."""
+        now = int(time.time())
+        async with self.database.writing() as connection:
+            await connection.execute(delete(tag).where(tag.c.resourceUuid == storage_uuid))
+            await connection.execute(delete(backup_storage).where(backup_storage.c.uuid == storage_uuid))
+            if owed:
+                rows = [to_values(record) | {"createDate": now} for record in owed]
+                await connection.execute(insert(tombstone), rows)
+
+    async def owed_to(self, agent_uuid: str) -> list[Tombstone]:
+        """Return the cleanups that are owed to an agent."""
+        query = select(*columns_of(Tombstone)).where(tombstone.c.agentUuid == agent_uuid)
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(query.order_by(tombstone.c.createDate))).all()
+        return [to_record(Tombstone, row) for row in rows]
+
+    async def settle(self, command_uuid: str) -> None:
+        """Remove a tombstone: its cleanup is done, or given up."""
+        async with self.database.writing() as connection:
+            await connection.execute(delete(tombstone).where(tombstone.c.commandUuid == command_uuid))
+
+    async def try_again(self, owed: Tombstone, command_uuid: str, error: str) -> None:
+        """Give a tombstone whose command has failed for good a new one."""
+        async with self.database.writing() as connection:
+            await connection.execute(
+                update(tombstone)
+                .where(tombstone.c.commandUuid == owed.commandUuid)
+                .values(commandUuid=command_uuid, lastError=error)
+            )
+
+    async def unused_agents(self) -> list[AgentRecord]:
+        """Return the agents that serve no storage and are owed nothing."""
+        query = select(*columns_of(AgentRecord)).where(
+            ~exists().where(host.c.agentUuid == agent.c.uuid), ~exists().where(tombstone.c.agentUuid == agent.c.uuid)
+        )
+        async with self.database.reading() as connection:
+            return [to_record(AgentRecord, row) for row in (await connection.execute(query)).all()]
+
+    async def remove_unused_agent(self, agent_uuid: str) -> bool:
+        """Remove an agent unless it serves a storage or is owed something by now; tell whether it is gone."""
+        statement = delete(agent).where(
+            agent.c.uuid == agent_uuid,
+            ~exists().where(host.c.agentUuid == agent.c.uuid),
+            ~exists().where(tombstone.c.agentUuid == agent.c.uuid),
+        )
+        async with self.database.writing() as connection:
+            return (await connection.execute(statement)).rowcount > 0
+
+
+async def _put_agents(connection: AsyncConnection, records: Iterable[AgentRecord], now: int) -> None:
+    for record in records:
+        values = to_values(record)
+        changed = await connection.execute(update(agent).where(agent.c.uuid == record.uuid).values(**values))
+        if not changed.rowcount:
+            await connection.execute(insert(agent).values(**values, dueDate=0, leaseDate=0, createDate=now))
+
+
+async def _refuse_twice(connection: AsyncConnection, storage: StorageRecord, hosts: Sequence[HostRecord]) -> None:
+    if storage.fsid and storage.poolName:
+        owner = await _pool_owner(connection, storage.fsid, storage.poolName, storage.uuid)
+        refuse_pool(storage.fsid, storage.poolName, owner)
+    else:
+        for record in hosts:
+            if record.agentUuid:
+                owner = await _directory_owner(connection, record.agentUuid, storage.url)
+                refuse_directory(storage.url, record.hostname, owner)
+
+
+def refuse_directory(url: str, hostname: str, owner: str | None) -> None:
+    """Refuse a directory that another storage owns.
+
+    Raises:
+        InvalidArgument: there is an owner.
+    """
+    if owner:
+        raise InvalidArgument(f"the directory {url} of host {hostname} is backup storage[uuid:{owner}] already")
+
+
+def refuse_pool(fsid: str, pool: str, owner: str | None) -> None:
+    """Refuse a pool that another storage owns.
+
+    Raises:
+        InvalidArgument: there is an owner.
+    """
+    if owner:
+        raise InvalidArgument(f"the pool {pool} of cluster {fsid} is backup storage[uuid:{owner}] already")
+
+
+async def _directory_owner(connection: AsyncConnection, agent_uuid: str, url: str) -> str | None:
+    query = (
+        select(backup_storage.c.uuid)
+        .join(host, host.c.backupStorageUuid == backup_storage.c.uuid)
+        .where(host.c.agentUuid == agent_uuid, backup_storage.c.url == url)
+    )
+    return (await connection.execute(query)).scalars().first()
+
+
+async def _pool_owner(connection: AsyncConnection, fsid: str, pool: str, other_than: str) -> str | None:
+    query = select(backup_storage.c.uuid).where(
+        backup_storage.c.fsid == fsid, backup_storage.c.poolName == pool, backup_storage.c.uuid != other_than
+    )
+    return (await connection.execute(query)).scalars().first()

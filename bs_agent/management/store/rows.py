@@ -1,0 +1,52 @@
+"""Rows of the fleet's tables as the records of `records.py`, and back."""
+
+import dataclasses
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, Table
+
+from bs_agent.contract.reasons import Reason
+from bs_agent.management.health import Health
+from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.store import tables
+
+R = TypeVar("R", AgentRecord, HostRecord, StorageRecord, Tombstone)
+
+_TABLES: dict[type[Any], Table] = {
+    AgentRecord: tables.agent,
+    HostRecord: tables.host,
+    StorageRecord: tables.backup_storage,
+    Tombstone: tables.tombstone,
+}
+
+
+def columns_of(record: type[R]) -> list[Any]:
+    """Return the columns that make up a record, in the order of its fields."""
+    table = _TABLES[record]
+    return [table.c[field.name] for field in dataclasses.fields(record)]
+
+
+def to_record(record: type[R], row: Row[Any]) -> R:
+    """Build the record from a row of just its columns."""
+    values = dict(zip((field.name for field in dataclasses.fields(record)), row, strict=True))
+    if values.get("statusReason"):
+        values["statusReason"] = Reason.model_validate(values["statusReason"])
+    return record(**values)
+
+
+def to_values(record: AgentRecord | HostRecord | StorageRecord | Tombstone) -> dict[str, Any]:
+    """Return what to write for a record, by column."""
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    if "statusReason" in values:
+        values["statusReason"] = to_json(values["statusReason"])
+    return values
+
+
+def to_json(reason: Reason | None) -> dict[str, str] | None:
+    """Return a reason as its column holds it."""
+    return {"code": reason.code.value, "details": reason.details} if reason else None
+
+
+def to_health(status: Any, reason: Any) -> Health:  # noqa: ANN401 RUF100  two columns of a row
+    """Return the health that two columns hold."""
+    return Health(status, Reason.model_validate(reason) if reason else None)
