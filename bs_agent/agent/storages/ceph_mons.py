@@ -12,7 +12,7 @@ from bs_agent.contract.report import LocalMon, Mon, MonAddress
 NO_RANK = -1
 
 
-def mons_of(quorum: QuorumStatus, metadata: Sequence[MonMetadata]) -> list[Mon]:
+def mons_of(quorum: QuorumStatus, metadata: list[MonMetadata]) -> list[Mon]:
     """Describe every mon of the map, in the order of their ranks."""
     versions = {mon.name: mon.ceph_version_short or _short(mon.ceph_version) for mon in metadata}
     return [

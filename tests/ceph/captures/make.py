@@ -1,4 +1,4 @@
-"""Capture every answer that the agent reads: `python -m tests.ceph.captures.make` starts a cluster and writes the files.
+"""Captures every answer that the agent reads: `python -m tests.ceph.captures.make` starts a cluster and writes files.
 
 `healthy` and `broken` are the same cluster before and after: a quota is used up, a mon and the only mgr are dead.
 """
@@ -14,7 +14,7 @@ from bs_agent.agent.storages import ceph_answers
 from tests.beds.ceph import CephCluster
 
 FOLDER = Path(__file__).parent
-CLUSTER_QUESTIONS = {
+CLUSTER_QUESTIONS: dict[str, ceph_answers.Question[Any]] = {
     "status": ceph_answers.STATUS,
     "df": ceph_answers.DF,
     "osd_dump": ceph_answers.OSD_DUMP,
@@ -24,7 +24,10 @@ CLUSTER_QUESTIONS = {
     "quorum_status": ceph_answers.QUORUM_STATUS,
     "mon_metadata": ceph_answers.MON_METADATA,
 }
-SOCKET_QUESTIONS = {"mon_status": ceph_answers.MON_STATUS, "version": ceph_answers.MON_VERSION}
+SOCKET_QUESTIONS: dict[str, ceph_answers.Question[Any]] = {
+    "mon_status": ceph_answers.MON_STATUS,
+    "version": ceph_answers.MON_VERSION,
+}
 # What tells of the machine and not of Ceph.
 MACHINE = frozenset({"container_name", "cpu", "device_ids", "device_paths", "devices", "hostname", "kernel_description",
                      "kernel_version", "mem_swap_kb", "mem_total_kb"})  # fmt: skip
@@ -41,7 +44,7 @@ def main() -> None:
 
 
 def furnish(cluster: CephCluster) -> None:
-    """Make pools of every kind: sizes 2 and 3, erasure coded 2+1, one class of devices, a root of their own, a quota."""
+    """Make pools of every kind: sizes 2 and 3, erasure coded 2+1, a class of devices, a root of its own, a quota."""
     for osd, place in enumerate(("host=left", "host=left", "host=right", "host=apart")):
         root = "root=archive" if osd == 3 else "root=default"
         cluster.ceph("osd", "crush", "set", f"osd.{osd}", "1.0", root, place)
@@ -68,17 +71,16 @@ def furnish(cluster: CephCluster) -> None:
 
 
 def fill(cluster: CephCluster, pools: list[str], size: int) -> None:
-    """Write one object into each pool and wait until Ceph has counted it."""
+    """Write one object into each pool and wait until Ceph has counted every copy of it."""
+    before = stored(cluster)
     for pool in pools:
-        count = len(cluster.objects(pool))
-        cluster.rados("-p", pool, "put", f"object-{count}", "-", stdin="x" * size)
-        cluster.wait_for(lambda pool=pool, count=count: counted(cluster, pool) > count)
+        cluster.rados("-p", pool, "put", f"object-{before[pool]}", "-", stdin="x" * size)
+    cluster.wait_for(lambda: all(stored(cluster)[pool] == before[pool] + size for pool in pools))
 
 
-def counted(cluster: CephCluster, pool: str) -> int:
-    """Return how many objects `df` has counted in a pool."""
-    pools = {entry["name"]: entry["stats"]["objects"] for entry in cluster.ceph("df", "detail")["pools"]}
-    return int(pools[pool])
+def stored(cluster: CephCluster) -> dict[str, int]:
+    """Return how many bytes `df` has counted in each pool."""
+    return {pool["name"]: pool["stats"]["stored"] for pool in cluster.ceph("df", "detail")["pools"]}
 
 
 def break_things(cluster: CephCluster) -> None:
