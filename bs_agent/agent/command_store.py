@@ -68,3 +68,8 @@ def unfinished(connection: sqlite3.Connection) -> list[Command]:
 def purge(connection: sqlite3.Connection, now: float) -> None:
     """Forget the commands that finished longer ago than their retention."""
     connection.execute("DELETE FROM commands WHERE finished_at < ?", (now - RETENTION,))
+
+
+def count_by_state(connection: sqlite3.Connection) -> dict[str, int]:
+    """Count the kept commands by state."""
+    return dict(connection.execute("SELECT json_extract(content, '$.state'), count(*) FROM commands GROUP BY 1"))

@@ -91,11 +91,14 @@ class Commands:
 
     async def _resume(self) -> None:
         """Start the commands that nobody runs: left by a crash, or by a disk that answered too late."""
+        running = set(self._tasks)  # before the reading: one that finishes meanwhile is still unfinished in it
         for command in await self._journal.read(command_store.unfinished):
-            if command.uuid not in self._tasks:
+            if command.uuid not in running:
                 self._start(command)
 
     def _start(self, command: Command) -> None:
+        if command.uuid in self._tasks:
+            return
         self._served.hold(command.storageUuid)
         task = asyncio.create_task(self._run(command), name=f"command {command.uuid}")
         self._tasks[command.uuid] = task

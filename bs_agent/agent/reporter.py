@@ -3,15 +3,24 @@
 import asyncio
 import socket
 import time
-from collections.abc import Collection, Iterable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from bs_agent import __version__
 from bs_agent.agent.monitor import Monitor
 from bs_agent.agent.storages.base import Host, Storage
-from bs_agent.contract.report import CephReport, HostReport, ImageStoreReport
+from bs_agent.contract.report import CephReport, HostReport, ImageStoreReport, Section
 from bs_agent.daemon.lifecycle import background
+
+
+class SectionName(NamedTuple):
+    """Where a section belongs."""
+
+    storage: str
+    kind: str
+    section: str
 
 
 @dataclass
@@ -55,9 +64,13 @@ class Reporter:
         for stack in watched.running.values() if watched else ():
             await stack.aclose()
 
-    async def close(self) -> None:
-        """Stop all probes."""
-        await asyncio.gather(*(self.unwatch(uuid) for uuid in list(self._watched)))
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Stop all probes at the end."""
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(self.unwatch(uuid) for uuid in list(self._watched)))
 
     async def refresh(self, uuids: Collection[str], deadline: float) -> None:
         """Probe these storages anew; those that take longer than `deadline` seconds go on without the caller."""
@@ -84,6 +97,12 @@ class Reporter:
             startedAt=self._started_at,
             storages=[self.storage_report(uuid) for uuid in sorted(uuids) if uuid in self._watched],
         )
+
+    def sections(self) -> Iterator[tuple[SectionName, Section[Any]]]:
+        """Go through all sections of all watched storages."""
+        for uuid, watched in self._watched.items():
+            for name, monitor in watched.monitors.items():
+                yield SectionName(uuid, watched.storage.kind, name), monitor.section()
 
     @property
     def watched(self) -> list[str]:

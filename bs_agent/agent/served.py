@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter
 
 from bs_agent.agent.journal import Journal
+from bs_agent.agent.monitor import GRACE
 from bs_agent.agent.reporter import Reporter
 from bs_agent.agent.storages.base import Host, Parameters, Storage
 from bs_agent.agent.storages.kinds import KINDS
@@ -22,6 +23,19 @@ from bs_agent.contract.report import CephReport, ImageStoreReport, StorageParame
 MAX_STORAGES = 100
 
 parameters_adapter: TypeAdapter[Parameters] = TypeAdapter(StorageParameters)
+
+
+class Row(NamedTuple):
+    """A storage as the journal has it."""
+
+    uuid: str
+    parameters: Parameters
+    remembered: dict[str, Any] | None
+    owners: set[str]
+
+    def make(self, host: Host) -> Storage:
+        """Bring the storage to life."""
+        return KINDS[self.parameters.type](self.uuid, self.parameters, self.remembered, host)
 
 
 @dataclass
@@ -45,14 +59,10 @@ class Served:
 
     async def load(self) -> None:
         """Take up the storages of the journal and watch them."""
-        for uuid, parameters, remembered, owners in await self._journal.read(_read_rows):
-            storage = KINDS[parameters.type](uuid, parameters, remembered, self._host)
-            self._entries[uuid] = _Entry(storage, parameters, remembered, owners)
+        for row in await self._journal.read(read_rows):
+            storage = row.make(self._host)
+            self._entries[row.uuid] = _Entry(storage, row.parameters, row.remembered, row.owners)
             await self._reporter.watch(storage)
-
-    async def close(self) -> None:
-        """Let go of all storages."""
-        await asyncio.gather(*(entry.storage.close() for entry in self._entries.values()))
 
     @property
     def uuids(self) -> Collection[str]:
@@ -101,7 +111,7 @@ class Served:
             await self._reporter.watch(storage)
             if known:
                 await known.storage.close()
-        await self._reporter.refresh([uuid], self._host.deadline)
+        await self._reporter.refresh([uuid], self._host.deadline + GRACE)
         return self._reporter.storage_report(uuid)
 
     @asynccontextmanager
@@ -189,17 +199,17 @@ def _update(connection: sqlite3.Connection, uuid: str, entry: _Entry) -> None:
     connection.execute("UPDATE storages SET parameters = ?, remembered = ? WHERE uuid = ?", row)
 
 
-def _read_rows(connection: sqlite3.Connection) -> list[tuple[str, Parameters, dict[str, Any] | None, set[str]]]:
+def read_rows(connection: sqlite3.Connection) -> list[Row]:
+    """Return all storages of the journal."""
     owners: dict[str, set[str]] = {}
     for storage, enrollment in connection.execute("SELECT storage, enrollment FROM owners"):
         owners.setdefault(storage, set()).add(enrollment)
-    rows = connection.execute("SELECT uuid, parameters, remembered FROM storages ORDER BY rowid")
     return [
-        (
+        Row(
             uuid,
             parameters_adapter.validate_json(parameters),
             json.loads(remembered) if remembered else None,
             owners.get(uuid, set()),
         )
-        for uuid, parameters, remembered in rows
+        for uuid, parameters, remembered in connection.execute("SELECT * FROM storages ORDER BY rowid")
     ]

@@ -36,7 +36,7 @@ class State:
     @property
     def database(self) -> Path:
         """The journal."""
-        return _database(self.directory)
+        return database_of(self.directory)
 
 
 async def prepare(directory: Path) -> State:
@@ -48,7 +48,7 @@ async def prepare(directory: Path) -> State:
     try:
         _make_directory(directory)
         async with _making(directory):
-            database.create(_database(directory))
+            database.create(database_of(directory))
             certificate, key = await ensure_certificate(directory / "tls", socket.gethostname())
         return State(directory, certificate, key, fingerprint(certificate))
     except OSError as error:
@@ -94,7 +94,18 @@ def _write(descriptor: int, text: str) -> None:
     os.pwrite(descriptor, text.encode(), 0)
 
 
-def _database(directory: Path) -> Path:
+def become_owner(directory: Path) -> None:
+    """Go on as the user of an existing state directory, so that root leaves no files that the daemon cannot use."""
+    if os.geteuid() == 0 and directory.exists():
+        owner = directory.stat()
+        if owner.st_uid:
+            os.setgroups([])
+            os.setgid(owner.st_gid)
+            os.setuid(owner.st_uid)
+
+
+def database_of(directory: Path) -> Path:
+    """Return where the journal of a state directory is."""
     return directory / "agent.db"
 
 

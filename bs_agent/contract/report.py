@@ -70,9 +70,13 @@ class ImageStoreReport(Wire):
     usage: Section[DirectoryUsage]
     service: Section[ServiceAnswer] | None = None
 
+    def sections(self) -> list[Section[Any]]:
+        """The sections that this storage has, the most telling first."""
+        return _present(self.usage, self.service)
+
     def reasons(self) -> list[Reason]:
         """Everything that is not well, the most telling first."""
-        return _reasons(self.usage, self.service)
+        return _reasons(self.sections())
 
 
 class MonAddress(Wire):
@@ -180,9 +184,13 @@ class CephReport(Wire):
     localMon: Section[LocalMon]
     writeProbe: Section[float] | None = None
 
+    def sections(self) -> list[Section[Any]]:
+        """The sections that this storage has, the most telling first."""
+        return _present(self.cluster, self.mons, self.pools, self.localMon, self.writeProbe)
+
     def reasons(self) -> list[Reason]:
         """Everything that is not well, the most telling first."""
-        return _reasons(self.cluster, self.mons, self.pools, self.localMon, self.writeProbe)
+        return _reasons(self.sections())
 
 
 StorageParameters = Annotated[ImageStoreParameters | CephParameters, Field(discriminator="type")]
@@ -269,6 +277,9 @@ def blocking_reason(reasons: list[Reason]) -> Reason | None:
     return next((reason for reason in reasons if REASONS[reason.code].blocking), None)
 
 
-def _reasons(*sections: Section[Any] | None) -> list[Reason]:
-    found = [section.reason for section in sections if section is not None and section.reason is not None]
-    return list(dict.fromkeys(found))
+def _present(*sections: Section[Any] | None) -> list[Section[Any]]:
+    return [section for section in sections if section is not None]
+
+
+def _reasons(sections: list[Section[Any]]) -> list[Reason]:
+    return list(dict.fromkeys(section.reason for section in sections if section.reason is not None))

@@ -60,6 +60,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def kind(self) -> str:
+        """The public API's name of the kind."""
+        ...
+
+    @property
     def probes(self) -> tuple[Probe, ...]:
         """What to measure."""
         ...

@@ -1,6 +1,7 @@
 """An ImageStore: a directory on this host that carries our marker file, and the TCP service that serves its images."""
 
 import asyncio
+import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ class ImageStore:
         self, uuid: str, parameters: ImageStoreParameters, remembered: dict[str, Any] | None, host: Host
     ) -> None:
         self.uuid = uuid
+        self._owner: str | None = uuid
         self._path = parameters.url
         self._service = parameters.service
         self._remembered = remembered
@@ -108,13 +110,22 @@ class ImageStore:
     async def _ask(self, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 RUF100  what the worker's JSON holds
         try:
             return await self._worker.call(
-                operation, self._host.deadline, path=self._path, storage=self.uuid, **parameters
+                operation, self._host.deadline, path=self._path, storage=self._owner, **parameters
             )
         except StorageProblem as error:
             if error.reason.code == ReasonCode.PROBE_TIMEOUT:
                 details = f"{self._path} does not answer within {self._host.deadline:g} s"
                 raise StorageProblem.of(ReasonCode.DIRECTORY_HUNG, details) from None
             raise
+
+
+class PlainDirectory(ImageStore):
+    """A directory that is not connected: its usage is read whatever marker it carries, and nothing else is done."""
+
+    def __init__(self, path: str, host: Host) -> None:
+        uuid = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        super().__init__(uuid, ImageStoreParameters(url=path), None, host)
+        self._owner = None
 
 
 def usage_reason(path: str, usage: DirectoryUsage) -> Reason | None:

@@ -1,5 +1,8 @@
 """The workers by name: storages on the same mount or cluster share one, and a stuck one is never doubled."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,14 @@ class Workers:
         # One that is stuck stays known: whoever borrows its name next must not start a second process.
         if entry.users == 0 and await worker.stop() and entry.users == 0:
             self._entries.pop(worker.name, None)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Stop all workers at the end."""
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(worker.stop() for worker in self.all()))
 
     def all(self) -> list[Worker]:
         """Every worker there is, for the metrics."""

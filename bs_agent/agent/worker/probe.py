@@ -69,13 +69,13 @@ def directory_connect(
         return place
 
 
-def directory_usage(path: str, storage: str) -> Dict[str, Any]:
-    """Return capacity and inodes of the directory's file system, if it carries our marker."""
+def directory_usage(path: str, storage: Optional[str]) -> Dict[str, Any]:
+    """Return capacity and inodes of the directory's file system, if it carries the marker of the storage, if any."""
     with opened(path) as directory:
         owner = marker_owner(directory, path)
-        if owner is None:
+        if storage and owner is None:
             raise Problem("MarkerMissing", "%s has no %s" % (path, MARKER))
-        if owner != storage:
+        if storage and owner != storage:
             raise foreign(path, owner)
         seen = os.fstatvfs(directory)
         return {

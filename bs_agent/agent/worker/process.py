@@ -84,7 +84,7 @@ class Worker:
     async def stop(self) -> bool:
         """End the child, whatever it does; say whether it is gone. A later call starts a new one."""
         await self._end_child()
-        return not self.stuck
+        return self._killed is None or await self._killed.wait(_REAP_DEADLINE)
 
     async def _ask(self, operation: str, parameters: dict[str, Any], until: float) -> dict[str, Any]:
         child = await self._ready_child(until)

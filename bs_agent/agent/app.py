@@ -1,0 +1,112 @@
+"""The agent as a whole: its parts in the order in which they start, undone in reverse."""
+
+import logging
+from asyncio import sslproto
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from bs_agent.agent import http, journal, state
+from bs_agent.agent.commands import Commands
+from bs_agent.agent.config import AgentSettings
+from bs_agent.agent.enrollment import Enrollments
+from bs_agent.agent.metrics import Metrics
+from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.served import Served
+from bs_agent.agent.storages.base import Host
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.daemon.certificate import server_context
+from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.http import serving
+from bs_agent.daemon.lifecycle import Daemon, enter_guarded
+from bs_agent.daemon.logs import set_up_logging
+from bs_agent.daemon.notify import inherited_socket
+
+log = logging.getLogger(__name__)
+
+# A TLS record is 16 KiB at most; asyncio's 256 KiB of buffer per connection would be most of the agent's memory.
+TLS_BUFFER = 16 * 1024
+APPLIED_AT_ONCE = {("probe", "interval"), ("probe", "deadline"), ("log", "level"), ("log", "format")}
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A running agent."""
+
+    host: Host
+    reporter: Reporter
+    served: Served
+    address: Address
+    fingerprint: str
+
+
+async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
+    """Start the parts one after the other; the stack stops them in reverse.
+
+    Raises:
+        StateError: a part cannot be started; the message says what to do.
+    """
+    sslproto.SSLProtocol.max_size = TLS_BUFFER
+    kept = await state.prepare(settings.state.directory)
+    host = Host(settings)
+    reporter = Reporter(host)
+    try:
+        announce = await enter_guarded(stack, state.running(kept.directory))
+        store = await enter_guarded(stack, journal.opened(kept.database))
+        await enter_guarded(stack, host.workers.running())
+        await enter_guarded(stack, reporter.running())
+        served = Served(host, store, reporter)
+        await served.load()
+        commands = Commands(store, served)
+        await enter_guarded(stack, commands.running())
+    except (StorageProblem, ValidationError) as error:
+        raise state.StateError(f"the journal {kept.database} cannot be used: {error}") from error
+    metrics = Metrics(reporter, host.workers, store)
+    parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), metrics)
+    app = http.build(parts, settings.server.max_requests)
+    tls = server_context(kept.certificate, kept.key)
+    where = inherited_socket() or settings.server.listen
+    try:
+        address = await enter_guarded(stack, serving(app, where, tls, max_connections=settings.server.max_connections))
+    except OSError as error:
+        raise state.StateError(f"cannot listen on {settings.server.listen}: {error.strerror}") from error
+    announce(address)
+    return Agent(host, reporter, served, address, kept.fingerprint)
+
+
+def daemon(settings: AgentSettings, load: Callable[[], AgentSettings]) -> Daemon:
+    """Return the agent as the shell of the daemon runs it; `load` reads the configuration again."""
+    running: list[Agent] = []
+
+    async def begin(stack: AsyncExitStack) -> str:
+        agent = await start(settings, stack)
+        running.append(agent)
+        log.info("certificate fingerprint %s", agent.fingerprint)
+        return f"serving {len(agent.served.uuids)} backup storages on {agent.address}"
+
+    async def reload() -> None:
+        for agent in running:
+            apply(agent, load())
+
+    return Daemon(begin, reload, lambda: all(agent.reporter.progressing for agent in running))
+
+
+def apply(agent: Agent, wanted: AgentSettings) -> None:
+    """Apply what can be changed while the agent runs, and name in the log what needs a restart."""
+    present = agent.host.settings
+    applied: dict[str, dict[str, object]] = {}
+    for section in AgentSettings.model_fields:
+        old, new = getattr(present, section), getattr(wanted, section)
+        for key in type(old).model_fields:
+            if getattr(old, key) == getattr(new, key):
+                continue
+            if (section, key) in APPLIED_AT_ONCE:
+                applied.setdefault(section, {})[key] = getattr(new, key)
+            else:
+                log.warning("%s.%s has changed: restart the agent to apply it", section, key)
+    changed = {section: getattr(present, section).model_copy(update=keys) for section, keys in applied.items()}
+    agent.host.settings = present.model_copy(update=changed)
+    set_up_logging(agent.host.settings.log.level, agent.host.settings.log.format)
+    agent.reporter.reschedule()

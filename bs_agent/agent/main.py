@@ -1,0 +1,159 @@
+"""The command line of the agent; what a command needs is loaded when it runs, so `--help` is quick."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from bs_agent import __version__
+
+if TYPE_CHECKING:
+    from bs_agent.agent.config import AgentSettings
+
+MAX_LABEL = 200
+
+
+def example(line: str) -> str:
+    """Return the end of a help text; the mark keeps click from joining its lines."""
+    return f"\b\nExample:\n  {line}"
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, epilog=example("bs-agent report --directory /data/images")
+)
+@click.version_option(__version__, prog_name="bs-agent")
+def main() -> None:
+    """Report and manage the backup storages of this host."""
+
+
+def configured(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which configuration holds."""
+    options = [
+        click.option(
+            "--config",
+            "file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The configuration file; /etc/bs-agent/agent.toml if it exists.",
+        ),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="SECTION.KEY=VALUE",
+            help="Set one key, over file and environment; may be repeated.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command(epilog=example("bs-agent run --config /etc/bs-agent/agent.toml"))
+@configured
+def run(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Run the agent until SIGTERM; SIGHUP reads the configuration again."""
+    from bs_agent.agent import app, state  # noqa: PLC0415  heavy, and only this command needs it
+    from bs_agent.daemon import lifecycle, logs  # noqa: PLC0415
+
+    file = file.absolute() if file else None
+    settings = load(file, assignments)
+    logs.set_up_logging(settings.log.level, settings.log.format)
+    os.chdir("/")  # keep no mount busy
+    try:
+        asyncio.run(lifecycle.run(app.daemon(settings, lambda: read(file, assignments))))
+    except state.StateError as error:
+        fail(str(error))
+
+
+@main.command(epilog=example("bs-agent report --directory /data/images"))
+@configured
+@click.option("--directory", "directories", multiple=True, metavar="PATH", help="Report this directory too.")
+def report(file: Path | None, assignments: tuple[str, ...], directories: tuple[str, ...]) -> None:
+    """Print this host's report as JSON; no server is needed, and nothing is written.
+
+    The exit status is 1 when one of the storages cannot be used.
+    """
+    from bs_agent.agent import state  # noqa: PLC0415  heavy, and only this command needs it
+    from bs_agent.agent.local_report import local_report  # noqa: PLC0415
+    from bs_agent.contract.report import blocking_reason  # noqa: PLC0415
+
+    settings = load(file, assignments)
+    try:
+        found = asyncio.run(local_report(settings, [str(Path(path).absolute()) for path in directories]))
+    except state.StateError as error:
+        fail(str(error))
+    click.echo(found.model_dump_json(indent=2))
+    if any(blocking_reason(storage.reasons()) for storage in found.storages):
+        sys.exit(1)
+
+
+@main.command(epilog=example("bs-agent enroll --label management-node-1"))
+@configured
+@click.option("--label", required=True, metavar="NAME", help="Whom the token is for, for your own records.")
+@click.option("--json", "as_json", is_flag=True, help="Print port, token, fingerprint and code as JSON.")
+def enroll(file: Path | None, assignments: tuple[str, ...], label: str, as_json: bool) -> None:  # noqa: FBT001 RUF100  a flag of click
+    """Make a token for a management node; works while the agent runs, which honours it at once."""
+    from bs_agent.agent import enrolling, state  # noqa: PLC0415  heavy, and only this command needs it
+
+    if not 0 < len(label) <= MAX_LABEL or not label.isprintable():
+        fail(f"the label must be 1 to {MAX_LABEL} printable characters")
+    try:
+        enrollment = asyncio.run(enrolling.make_enrollment(load(file, assignments), label))
+    except state.StateError as error:
+        fail(str(error))
+    if as_json:
+        click.echo(enrollment.model_dump_json())
+    else:
+        click.echo(f"agentEnrollment::{enrollment.code}")
+        click.echo("Pass this line as a system tag of the add call. It holds a secret: keep it to yourself.", err=True)
+
+
+@main.command(epilog=example("bs-agent check-config --config /etc/bs-agent/agent.toml"))
+@configured
+def check_config(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Check the configuration and do nothing else; every fault is named."""
+    load(file, assignments)
+    click.echo("the configuration is valid")
+
+
+def read(file: Path | None, assignments: tuple[str, ...]) -> "AgentSettings":
+    """Read the configuration.
+
+    Raises:
+        ConfigError: something in it is not allowed.
+    """
+    from bs_agent.agent.config import DEFAULT_FILE, PREFIX, AgentSettings  # noqa: PLC0415  heavy
+    from bs_agent.daemon.configuration import ConfigError  # noqa: PLC0415
+    from bs_agent.daemon.configuration import load as load_layers  # noqa: PLC0415
+
+    command_line: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        section, dot, key = name.partition(".")
+        if not equals or not dot:
+            raise ConfigError([f"command line: --set wants SECTION.KEY=VALUE, not {assignment!r}"])
+        command_line.setdefault(section, {})[key] = value
+    path = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    return load_layers(AgentSettings, path, os.environ, PREFIX, command_line)
+
+
+def load(file: Path | None, assignments: tuple[str, ...]) -> "AgentSettings":
+    """Read the configuration, or say what is wrong with it and exit with status 1."""
+    from bs_agent.daemon.configuration import ConfigError  # noqa: PLC0415  heavy
+
+    try:
+        return read(file, assignments)
+    except ConfigError as error:
+        fail(*error.faults)
+
+
+def fail(*sentences: str) -> NoReturn:
+    """Say what went wrong and exit with status 1."""
+    for sentence in sentences:
+        click.echo(f"bs-agent: {sentence}", err=True)
+    sys.exit(1)
