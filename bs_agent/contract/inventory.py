@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bs_agent.contract.dates import ApiDate
 from bs_agent.contract.reasons import Reason
+from bs_agent.contract.report import CEPH, IMAGESTORE
 
 State = Literal["Enabled", "Disabled"]
 Status = Literal["Connecting", "Connected", "Disconnected"]
@@ -125,6 +126,12 @@ class SessionInventory(Inventory):
     expiredDate: ApiDate
     createDate: ApiDate
 
+
+BACKUP_STORAGE_KINDS: dict[str, type[BackupStorageInventory]] = {
+    IMAGESTORE: ImageStoreBackupStorageInventory,
+    CEPH: CephBackupStorageInventory,
+}
+"""Which inventory a backup storage of this `type` has."""
 
 AnyBackupStorage = ImageStoreBackupStorageInventory | CephBackupStorageInventory | BackupStorageInventory
 

@@ -118,9 +118,13 @@ class Auth:
         new = Account(ADMIN_UUID, ADMIN, await self._hash(password))
         return password if await self._store.add_account(new, _now()) else None
 
-    async def set_password(self, account_uuid: str, password: str) -> None:
-        """Change the password of an account and end its sessions."""
-        await self._store.set_password(account_uuid, await self._hash(password), _now())
+    async def set_password(self, name: str, password: str) -> bool:
+        """Change the password of an account and end its sessions; False when there is no such account."""
+        account = await self._store.find_account(name)
+        if account is None:
+            return False
+        await self._store.set_password(account.uuid, await self._hash(password), _now())
+        return True
 
     async def log_in(self, name: str, password: str, address: str) -> NewSession:
         """Open a session.

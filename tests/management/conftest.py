@@ -1,5 +1,6 @@
 """What the tests of the management node share: a database of each kind."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,17 @@ import pytest_asyncio
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.schema import migrate
 from tests.beds import postgresql
+from tests.management.server import Server, serving_node
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _utc() -> Iterator[None]:
+    """Dates are shown in the local zone, and the tests name them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture(scope="session")
@@ -33,4 +45,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     opened = Database.connect(database_url)
     await migrate(opened)
     yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A management node over SQLite."""
+    opened = Database.connect(f"sqlite:///{tmp_path}/management.db")
+    await migrate(opened)
+    async with serving_node(opened) as running:
+        yield running
     await opened.close()

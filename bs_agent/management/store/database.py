@@ -1,16 +1,24 @@
 """The database: SQLite in WAL by default, or PostgreSQL. Short transactions; one writer at a time on SQLite."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from bs_agent.contract.errors import InternalError
+
 _BUSY_SECONDS = 10
+
+
+class DatabaseUnavailable(InternalError):
+    """The database cannot be reached, or is locked by another process for too long."""
 
 
 class Database:
@@ -55,25 +63,40 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that reads."""
-        async with self.engine.connect() as connection:
-            yield connection
+        with _translated():
+            async with self.engine.connect() as connection:
+                yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that writes; it is committed at the end, or rolled back by an exception."""
-        if not self.is_sqlite:
-            async with self.engine.begin() as connection:
-                yield connection
-            return
-        # A transaction that begins by reading cannot become a writer while another one writes: take the lock at once.
-        async with self._writer, self.engine.connect() as plain:
-            connection = await plain.execution_options(writes=True)
-            async with connection.begin():
-                yield connection
+        with _translated():
+            if not self.is_sqlite:
+                async with self.engine.begin() as connection:
+                    yield connection
+                return
+            # A transaction that begins by reading cannot become a writer while another one writes: take the lock first.
+            async with self._writer, self.engine.connect() as plain:
+                connection = await plain.execution_options(writes=True)
+                async with connection.begin():
+                    yield connection
+
+    async def ping(self) -> None:
+        """Ask the database for anything."""
+        async with self.reading() as connection:
+            await connection.execute(select(1))
 
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+        raise DatabaseUnavailable(f"the database does not answer: {getattr(error, 'orig', None) or error}") from error
 
 
 def _make_private(file: Path) -> None:

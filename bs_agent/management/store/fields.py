@@ -1,11 +1,13 @@
 """What can be queried: each inventory with its table, its fields, and the lists and tables that lead away from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Float, FromClause, Table
 
 from bs_agent.contract.inventory import (
+    BACKUP_STORAGE_KINDS,
     BackupStorageInventory,
     CephBackupStorageInventory,
     CephBackupStorageMonInventory,
@@ -63,7 +65,7 @@ class Resource:
     table: Table
     key: Column[object]
     fields: dict[str, Field]
-    kinds: dict[str, type[Inventory]] = field(default_factory=dict)
+    kinds: Mapping[str, type[Inventory]] = field(default_factory=dict)
     lists: dict[str, Elements] = field(default_factory=dict)
     expands: dict[str, Elements] = field(default_factory=dict)
 
@@ -123,7 +125,7 @@ _MONS = Elements(
 )
 
 
-def _backup_storage(inventory: type[Inventory], kinds: dict[str, type[Inventory]]) -> Resource:
+def _backup_storage(inventory: type[Inventory], kinds: Mapping[str, type[Inventory]]) -> Resource:
     expands = {name: {"zone": _ZONES, "mons": _MONS}[name] for kind in kinds.values() for name in kind.expands}
     return Resource(
         inventory,
@@ -139,9 +141,7 @@ def _backup_storage(inventory: type[Inventory], kinds: dict[str, type[Inventory]
 RESOURCES: dict[type[Inventory], Resource] = {
     resource.inventory: resource
     for resource in (
-        _backup_storage(
-            BackupStorageInventory, {IMAGESTORE: ImageStoreBackupStorageInventory, CEPH: CephBackupStorageInventory}
-        ),
+        _backup_storage(BackupStorageInventory, BACKUP_STORAGE_KINDS),
         _backup_storage(ImageStoreBackupStorageInventory, {IMAGESTORE: ImageStoreBackupStorageInventory}),
         _backup_storage(CephBackupStorageInventory, {CEPH: CephBackupStorageInventory}),
         Resource(ZoneInventory, tables.zone, tables.zone.c.uuid, _fields(tables.zone, ZoneInventory), lists=dict(TAGS)),

@@ -6,10 +6,11 @@ Alembic is imported only when there is something to do: it costs a third of a se
 import logging
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
-from bs_agent.management.store.database import Database
+from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.tables import agent, host
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,21 @@ async def migrate(database: Database) -> str:
             if not database.is_sqlite:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             return await connection.run_sync(_migrate, database.name)
-    except (DBAPIError, OSError) as error:
-        raise SchemaError(f"{database.name}: {getattr(error, 'orig', None) or error}") from error
+    except DatabaseUnavailable as error:
+        raise SchemaError(f"{database.name}: {error.details}") from error
+    except DBAPIError as error:
+        raise SchemaError(f"{database.name}: {error.orig}") from error
+
+
+async def any_secret(database: Database) -> str | None:
+    """Return one of the stored secrets, to try the key with, or None when there is none."""
+    tokens = select(agent.c.tokenSecret)
+    passwords = select(host.c.sshPasswordSecret).where(host.c.sshPasswordSecret.is_not(None))
+    async with database.reading() as connection:
+        for secrets in (tokens, passwords):
+            if found := (await connection.execute(secrets.limit(1))).scalar():
+                return str(found)
+    return None
 
 
 def _migrate(connection: Connection, name: str) -> str:

@@ -1,0 +1,68 @@
+"""What leaves the server: envelopes, and the `schema` by which existing clients read them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aiohttp import web
+from pydantic_core import from_json, to_json
+
+from bs_agent.contract.api import Api
+from bs_agent.contract.inventory import BACKUP_STORAGE_KINDS, Inventory
+from bs_agent.management.store.jobs import DONE, StoredJob
+from bs_agent.management.store.queries import Found
+
+Item = Mapping[str, Any]
+
+
+def answer(payload: Item, status: int = 200) -> web.Response:
+    """Return the payload as JSON."""
+    return encoded(to_json(payload), status)
+
+
+def encoded(body: bytes | str, status: int = 200) -> web.Response:
+    """Return JSON that is encoded already."""
+    content = body.encode() if isinstance(body, str) else body
+    return web.Response(body=content, status=status, headers={"Content-Type": "application/json;charset=utf-8"})
+
+
+def found(result: Found, *, with_schema: bool) -> web.Response:
+    """Answer a query."""
+    payload: dict[str, Any] = {}
+    if result.inventories is not None:
+        payload["inventories"] = result.inventories
+    if result.total is not None:
+        payload["total"] = result.total
+    if with_schema:
+        items = zip(result.kinds, result.inventories or [], strict=True)
+        entries = (_classes(f"inventories[{index}]", kind, item) for index, (kind, item) in enumerate(items))
+        payload["schema"] = {path: name for classes in entries for path, name in classes}
+    payload["success"] = True
+    return answer(payload)
+
+
+def job_ended(api: Api, job: StoredJob, *, with_schema: bool) -> web.Response:
+    """Answer with the result of a job: what the call itself would have answered."""
+    if job.state != DONE:
+        return encoded(job.result or "{}", 503)
+    if not with_schema:
+        return encoded(job.result or "{}")
+    payload = from_json(job.result or "{}")
+    return answer(payload | {"schema": schema(api, payload)})
+
+
+def schema(api: Api, payload: Item) -> dict[str, str]:
+    """Say which class each inventory of a reply is; parents come before their children."""
+    if "inventory" not in payload:
+        return {}
+    item = payload["inventory"]
+    declared = api.reply.model_fields["inventory"].annotation
+    if isinstance(declared, type) and issubclass(declared, Inventory):
+        return dict(_classes("inventory", declared, item))
+    return dict(_classes("inventory", BACKUP_STORAGE_KINDS[item["type"]], item))
+
+
+def _classes(path: str, kind: type[Inventory], item: Item) -> Iterator[tuple[str, str]]:
+    yield path, kind.java_class
+    for name, below in kind.expands.items():
+        for index, _ in enumerate(item.get(name, ())):
+            yield f"{path}.{name}[{index}]", below.java_class

@@ -1,0 +1,146 @@
+"""A management node in this process on port 0, over a real database; its fleet has rows but no hosts."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import uuid4
+
+import aiohttp
+from sqlalchemy import delete, insert, select
+
+from bs_agent.contract.api import AddImageStoreParameters
+from bs_agent.contract.errors import ApiError, ResourceNotFound
+from bs_agent.contract.report import IMAGESTORE
+from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.http import serving
+from bs_agent.management.auth import Auth
+from bs_agent.management.config import JobSettings, SessionSettings
+from bs_agent.management.http import Services, application
+from bs_agent.management.jobs import Jobs
+from bs_agent.management.metrics import Metrics
+from bs_agent.management.store.accounts import AccountStore
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.jobs import JobStore
+from bs_agent.management.store.queries import find
+from bs_agent.management.store.tables import backup_storage
+from bs_agent.management.use_cases import use_cases
+
+PASSWORD = "correct horse battery"
+
+
+def storage_row(**values: Any) -> dict[str, Any]:
+    """Return the row of an ImageStore."""
+    row = {
+        "uuid": uuid4().hex,
+        "name": "image-store",
+        "description": "",
+        "url": "/zstack_imagestore",
+        "type": IMAGESTORE,
+        "state": "Enabled",
+        "status": "Connected",
+        "totalCapacity": 9992857976832,
+        "availableCapacity": 4931431059456,
+        "capacityStale": False,
+        "hostname": "172.20.1.115",
+        "username": "root",
+        "sshPort": 22,
+        "createDate": 1523458254,
+        "lastOpDate": 1576265569,
+    }
+    return row | values
+
+
+@dataclass
+class TableFleet:
+    """Keeps storages in the database; what `hold` names waits, and what `fail` names fails."""
+
+    database: Database
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+    fail: ApiError | None = None
+
+    async def add_image_store(self, parameters: AddImageStoreParameters) -> str:
+        now = int(time.time())
+        shown = parameters.model_dump(include={"name", "description", "url", "hostname", "username", "sshPort"})
+        row = storage_row(**shown, createDate=now, lastOpDate=now)
+        async with self.database.writing() as connection:
+            await connection.execute(insert(backup_storage).values(row))
+        return str(row["uuid"])
+
+    async def reconnect(self, uuid: str, system_tags: list[str]) -> None:
+        if "hold" in system_tags:
+            await self.hold.wait()
+        if self.fail:
+            raise self.fail
+        async with self.database.reading() as connection:
+            if (await connection.execute(select(backup_storage).where(backup_storage.c.uuid == uuid))).first() is None:
+                raise ResourceNotFound(f"invalid field[uuid], resource[uuid:{uuid}, type:BackupStorageVO] not found")
+
+    async def delete(self, uuid: str, mode: Literal["Permissive", "Enforcing"]) -> None:
+        if self.fail and mode == "Permissive":
+            raise self.fail
+        async with self.database.writing() as connection:
+            await connection.execute(delete(backup_storage).where(backup_storage.c.uuid == uuid))
+
+
+@dataclass
+class Server:
+    """A running server, and a client of it that is logged in."""
+
+    address: Address
+    database: Database
+    fleet: TableFleet
+    auth: Auth
+    http: aiohttp.ClientSession
+    session: str
+
+    @property
+    def url(self) -> str:
+        """What stands before the paths of the API."""
+        return f"http://{self.address}/zstack/v1"
+
+    async def call(
+        self, method: str, path: str, *, oauth: str | None = None, headers: dict[str, str] | None = None, **more: Any
+    ) -> tuple[int, Any]:
+        """Send a request in the session; returns status and decoded body."""
+        sent = {"Authorization": f"OAuth {self.session if oauth is None else oauth}"} | (headers or {})
+        async with self.http.request(method, self.url + path, headers=sent, **more) as response:
+            return response.status, await response.json()
+
+    async def query(self, **parameters: Any) -> tuple[int, Any]:
+        """Query backup storages; several conditions are a list."""
+        return await self.call("GET", "/backup-storage", params=parameters)
+
+    async def store(self, *rows: dict[str, Any]) -> None:
+        """Put rows of backup storages into the database."""
+        async with self.database.writing() as connection:
+            await connection.execute(insert(backup_storage), list(rows))
+
+
+@asynccontextmanager
+async def serving_node(
+    database: Database, *, jobs: JobSettings | None = None, sessions: SessionSettings | None = None
+) -> AsyncIterator[Server]:
+    """Serve while the context is open."""
+    async with AsyncExitStack() as stack:
+        auth = await stack.enter_async_context(Auth.open(AccountStore(database), sessions or SessionSettings()))
+        if await auth.ensure_admin():
+            await auth.set_password("admin", PASSWORD)
+        running = await stack.enter_async_context(
+            Jobs.open(JobStore(database), jobs or JobSettings(), only_node=database.is_sqlite)
+        )
+        fleet = TableFleet(database)
+        services = Services(
+            auth=auth,
+            jobs=running,
+            use_cases=use_cases(auth, fleet, database),
+            find=lambda inventory, query: find(database, inventory, query),
+            ready=database.ping,
+            metrics=Metrics(),
+        )
+        address = await stack.enter_async_context(serving(application(services), Address("127.0.0.1", 0), None))
+        client = await stack.enter_async_context(aiohttp.ClientSession())
+        opened = await auth.log_in("admin", PASSWORD, "127.0.0.1")
+        yield Server(address, database, fleet, auth, client, opened.secret)
