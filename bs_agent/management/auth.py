@@ -101,7 +101,7 @@ class Auth:
         self._hasher = PasswordHasher()
         self._limit = RateLimit()
         self._waiting = 0
-        self._decoy = self._hasher.hash(secrets.token_hex())
+        self._decoy = ""
 
     @classmethod
     @asynccontextmanager
@@ -136,6 +136,9 @@ class Auth:
         """
         self._limit.take(address)
         account = await self._store.find_account(name)
+        if account is None and not self._decoy:
+            self._decoy = await self._hash(secrets.token_hex())
+        # An unknown name costs as much time as a wrong password.
         if not await self._verify(account.password_hash if account else self._decoy, password) or account is None:
             raise AuthenticationFailed("wrong account name or password")
         self._limit.give_back(address)

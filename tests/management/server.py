@@ -1,14 +1,17 @@
 """A management node in this process on port 0, over a real database; its fleet has rows but no hosts."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 from uuid import uuid4
 
 import aiohttp
+from argon2 import PasswordHasher
 from sqlalchemy import delete, insert, select
 
 from bs_agent.contract.api import AddImageStoreParameters
@@ -16,12 +19,12 @@ from bs_agent.contract.errors import ApiError, ResourceNotFound
 from bs_agent.contract.report import IMAGESTORE
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
-from bs_agent.management.auth import Auth
+from bs_agent.management.auth import ADMIN, ADMIN_UUID, Auth
 from bs_agent.management.config import JobSettings, SessionSettings
 from bs_agent.management.http import Services, application
 from bs_agent.management.jobs import Jobs
 from bs_agent.management.metrics import Metrics
-from bs_agent.management.store.accounts import AccountStore
+from bs_agent.management.store.accounts import Account, AccountStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.jobs import JobStore
 from bs_agent.management.store.queries import find
@@ -29,6 +32,11 @@ from bs_agent.management.store.tables import backup_storage
 from bs_agent.management.use_cases import use_cases
 
 PASSWORD = "correct horse battery"
+
+
+@cache
+def _password_hash() -> str:
+    return PasswordHasher().hash(hashlib.sha512(PASSWORD.encode()).hexdigest())
 
 
 def storage_row(**values: Any) -> dict[str, Any]:
@@ -126,8 +134,7 @@ async def serving_node(
     """Serve while the context is open."""
     async with AsyncExitStack() as stack:
         auth = await stack.enter_async_context(Auth.open(AccountStore(database), sessions or SessionSettings()))
-        if await auth.ensure_admin():
-            await auth.set_password("admin", PASSWORD)
+        await AccountStore(database).add_account(Account(ADMIN_UUID, ADMIN, _password_hash()), 0)
         running = await stack.enter_async_context(
             Jobs.open(JobStore(database), jobs or JobSettings(), only_node=database.is_sqlite)
         )
