@@ -1,0 +1,108 @@
+"""Real file systems for the tests: small tmpfs, bind mounts, and FUSE mounts that never answer. Root only."""
+
+import ctypes
+import os
+import struct
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_MNT_DETACH = 2
+_FUSE_INIT = 26
+_IN_HEADER = struct.Struct("=IIQQIIIHH")
+_OUT_HEADER = struct.Struct("=IiQ")
+_INIT_OUT = struct.Struct("=IIIIHHII36x")
+
+
+def missing() -> str:
+    """Say why there can be no mounts here; empty when there can."""
+    if os.geteuid():
+        return "mounting wants root"
+    return "" if Path("/dev/fuse").exists() else "there is no /dev/fuse"
+
+
+def mount(source: str, target: Path, *options: str) -> None:
+    """Mount something; the caller unmounts it."""
+    subprocess.run(["mount", *options, source, str(target)], check=True, timeout=30)
+
+
+def unmount(target: Path) -> None:
+    """Unmount at once, whoever still uses it."""
+    if _LIBC.umount2(bytes(target), _MNT_DETACH):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
+
+
+@contextmanager
+def tmpfs(target: Path, options: str) -> Iterator[Path]:
+    """Have a tmpfs of the given size on `target`."""
+    target.mkdir(exist_ok=True)
+    mount("tmpfs", target, "-t", "tmpfs", "-o", options)
+    try:
+        yield target
+    finally:
+        unmount(target)
+
+
+@contextmanager
+def bound(source: Path, target: Path) -> Iterator[Path]:
+    """Have `source` at `target` too."""
+    mount(str(source), target, "--bind")
+    try:
+        yield target
+    finally:
+        unmount(target)
+
+
+@contextmanager
+def hung(target: Path, *, taken: bool = False) -> Iterator[Path]:
+    """Have a mount on `target` that never answers.
+
+    With `taken` the requests are taken and never answered: whoever asked can not even be killed until the end.
+    """
+    target.mkdir(exist_ok=True)
+    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    try:
+        if _LIBC.mount(b"hung", bytes(target), b"fuse", 0, options):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
+        try:
+            server = threading.Thread(target=_take_all, args=(device,), daemon=True)
+            if taken:
+                server.start()
+            yield target
+        finally:
+            # Unmounting ends the connection: what hangs on it gets an error, and the reader its end.
+            _abort(target)
+            unmount(target)
+            if taken:
+                server.join(10)
+    finally:
+        os.close(device)
+
+
+def _abort(target: Path) -> None:
+    """Cut the connection of a FUSE mount; its number is that of the device, told without touching the mount."""
+    with Path("/proc/self/mountinfo").open() as lines:
+        device = next(line.split()[2] for line in lines if line.split()[4] == str(target))
+    with tempfile.TemporaryDirectory() as control:
+        subprocess.run(["mount", "-t", "fusectl", "none", control], check=True, timeout=30)
+        try:
+            Path(control, device.split(":")[1], "abort").write_text("1")
+        finally:
+            unmount(Path(control))
+
+
+def _take_all(device: int) -> None:
+    while True:
+        try:
+            request = os.read(device, 1 << 20)
+        except OSError:  # the connection was cut
+            return
+        _, opcode, unique, *_ = _IN_HEADER.unpack_from(request)
+        if opcode == _FUSE_INIT:
+            content = _INIT_OUT.pack(7, 26, 65536, 0, 12, 9, 65536, 0)
+            os.write(device, _OUT_HEADER.pack(_OUT_HEADER.size + len(content), 0, unique) + content)
