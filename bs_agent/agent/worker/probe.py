@@ -7,17 +7,21 @@ One JSON request a line on standard input, one JSON answer a line on standard ou
 import contextlib
 import ctypes
 import errno
+import importlib
 import json
 import os
 import signal
 import stat
 import sys
-from typing import Any, Callable, Dict, Iterator, List, Optional
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 MAX_REQUEST = 1024 * 1024
 MARKER = ".bs-agent.json"
 MAX_MARKER = 4096
 PR_SET_PDEATHSIG = 1
+PARALLEL_COMMANDS = 4  # a mon answers one after the other, but the round trips overlap
 WITHOUT_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 # The names are those of bs_agent.contract.reasons.ReasonCode.
@@ -32,6 +36,7 @@ REASON_OF_ERRNO = {
     errno.EDQUOT: "DirectoryFull",
     errno.EROFS: "ReadOnly",
 }
+REASON_OF_RADOS_ERRNO = {errno.EPERM: "AuthFailed", errno.EACCES: "AuthFailed", errno.ETIMEDOUT: "ClusterUnreachable"}
 
 
 class Problem(Exception):
@@ -108,7 +113,119 @@ def directory_remove(path: str, storage: str, name: str) -> bool:
         return True
 
 
+class Cluster:
+    """The one handle to a Ceph cluster that this process holds."""
+
+    def __init__(self, access: Dict[str, Any]) -> None:
+        self.access = access
+        self.timed_out = False
+        self.threads = ThreadPoolExecutor(PARALLEL_COMMANDS)
+        try:
+            self.rados = importlib.import_module("rados")
+        except ImportError as error:
+            raise Problem("LibradosMissing", "%s: %s" % (sys.executable, error)) from error
+        # librados ignores the time-outs that its calls take, and reads these before it connects, never later.
+        names = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
+        options = dict(
+            {"keyring": access["keyring"]} if access["keyring"] else {}, **dict.fromkeys(names, access["seconds"])
+        )
+        with self.problems(access["conf"], "CephConfInvalid"):
+            self.handle = self.rados.Rados(conffile=access["conf"], name=access["client"], conf=options)
+
+    def connected(self) -> Any:  # noqa: ANN401 RUF100  rados has no types
+        """Return the handle, connected."""
+        if self.handle.state != "connected":
+            with self.problems("%s with %s" % (self.access["client"], self.access["conf"]), "CephConfInvalid"):
+                self.handle.connect()
+        return self.handle
+
+    @contextlib.contextmanager
+    def pool(self, name: str) -> Iterator[Any]:
+        """Open a pool; used after the shutdown of the handle its context would be a segmentation fault."""
+        with self.problems("pool %s" % name, "PoolMissing"):
+            context = self.connected().open_ioctx(name)
+        with contextlib.closing(context), self.problems("pool %s" % name, "CephFault"):
+            yield context
+
+    @contextlib.contextmanager
+    def problems(self, target: str, otherwise: str) -> Iterator[None]:
+        """Translate the errors of librados."""
+        try:
+            yield
+        except self.rados.Error as error:
+            number = abs(getattr(error, "errno", None) or 0)
+            self.timed_out = self.timed_out or number == errno.ETIMEDOUT
+            raise Problem(REASON_OF_RADOS_ERRNO.get(number, otherwise), "%s: %s" % (target, error)) from error
+
+    def close(self) -> None:
+        """Give threads and descriptors back; after a time-out that may hang, and the end of the process does it."""
+        if not self.timed_out:
+            self.handle.shutdown()
+
+
+CLUSTERS: List[Cluster] = []
+
+
+def cluster(access: Dict[str, Any]) -> Cluster:
+    """Return the cluster; other ways of access than before mean another handle."""
+    if CLUSTERS and CLUSTERS[0].access != access:
+        CLUSTERS.pop().close()
+    if not CLUSTERS:
+        CLUSTERS.append(Cluster(access))
+    return CLUSTERS[0]
+
+
+def ceph_ask(access: Dict[str, Any], commands: List[Dict[str, Any]]) -> List[Tuple[int, str]]:
+    """Send commands to the mons, several at once; return for each 0 and the answer, or errno and the complaint."""
+    handle = cluster(access).connected()
+
+    def ask(command: Dict[str, Any]) -> Tuple[int, str]:
+        # The sign of the error number differs between the mons' commands and those that a mgr answers.
+        code, answer, complaint = handle.mon_command(json.dumps(command), b"")
+        return abs(code), complaint if code else answer.decode("utf-8", "replace")
+
+    answers = list(cluster(access).threads.map(ask, commands))
+    cluster(access).timed_out |= any(code == errno.ETIMEDOUT for code, _ in answers)
+    return answers
+
+
+def ceph_write(access: Dict[str, Any], pool: str, name: str) -> float:
+    """Write and remove a small object; return the seconds that took."""
+    with cluster(access).pool(pool) as context:
+        began = time.monotonic()
+        context.write_full(name, b"written by bs-agent, which removes it at once\n")
+        context.remove_object(name)
+        return time.monotonic() - began
+
+
+def ceph_objects(access: Dict[str, Any], pool: str, name: str) -> Dict[str, bool]:
+    """Tell whether the pool holds an object of this name, and whether it holds another, in whatever namespace."""
+    with cluster(access).pool(pool) as context:
+        ours = succeeds(access, context.stat, name)
+        context.set_namespace(cluster(access).rados.LIBRADOS_ALL_NSPACES)
+        return {"ours": ours, "others": any(found.nspace or found.key != name for found in context.list_objects())}
+
+
+def ceph_remove(access: Dict[str, Any], pool: str, name: str) -> bool:
+    """Remove an object; say whether it was there. Safe to repeat."""
+    with cluster(access).pool(pool) as context:
+        return succeeds(access, context.remove_object, name)
+
+
+def succeeds(access: Dict[str, Any], call: Callable[[str], Any], name: str) -> bool:
+    """Do something to an object; say whether it was there."""
+    try:
+        call(name)
+    except cluster(access).rados.ObjectNotFound:
+        return False
+    return True
+
+
 OPERATIONS: Dict[str, Callable[..., Any]] = {
+    "ceph_ask": ceph_ask,
+    "ceph_objects": ceph_objects,
+    "ceph_remove": ceph_remove,
+    "ceph_write": ceph_write,
     "directory_connect": directory_connect,
     "directory_usage": directory_usage,
     "directory_leftovers": directory_leftovers,
@@ -273,6 +390,9 @@ def main() -> None:
     for line in iter(lambda: sys.stdin.buffer.readline(MAX_REQUEST), b""):
         answers.write(json.dumps(answer(line)).encode("ascii") + b"\n")
         answers.flush()
+    for held in CLUSTERS:
+        held.close()
+    os._exit(0)  # without waiting for a thread that librados may still hold
 
 
 if __name__ == "__main__":
