@@ -4,6 +4,7 @@ One pool of connections serves all agents; a `Target` says whether its connectio
 """
 
 import asyncio
+import logging
 from asyncio import sslproto
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -25,6 +26,8 @@ from bs_agent.contract.report import (
     StorageParameters,
     StorageReport,
 )
+
+log = logging.getLogger(__name__)
 
 M = TypeVar("M")
 
@@ -84,7 +87,11 @@ def target(hostname: str, port: int, fingerprint: str, token: str, *, keep: bool
 
 
 class Agents:
-    """Talks to agents. Every method raises StorageProblem when the agent does not answer as it should."""
+    """Talks to agents.
+
+    Every method raises StorageProblem when the agent does not answer as it should, or InvalidArgument when it refuses
+    what it was told.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, timeout: float) -> None:
         self._session = session
@@ -150,6 +157,13 @@ class Agents:
     async def forget(self, at: Target, enrollment_id: str) -> None:
         """Let the agent forget an enrolment; one that it does not know is forgotten already."""
         await self._request(at, "DELETE", f"/v1/enrollments/{enrollment_id}", allowed=(404,))
+
+    async def forget_quietly(self, at: Target, enrollment_id: str) -> None:
+        """Let the agent forget an enrolment that nobody uses any more, if it can be reached."""
+        try:
+            await self.forget(at, enrollment_id)
+        except ApiError as problem:
+            log.info("enrolment %s stays with agent %s: %s", enrollment_id, at.name, problem.details)
 
     async def _run_cleanup(self, at: Target, storage_uuid: str, command_uuid: str) -> Command:
         request = CleanupRequest(commandUuid=command_uuid)
@@ -223,7 +237,7 @@ def _error(at: Target, answer: Answer) -> ApiError:
     except ValidationError:
         return _fault(at, f"answered {answer.status}")
     details = shown.details or shown.description
-    if shown.code == InvalidArgument.code:
+    if shown.code == InvalidArgument.code and answer.status in {400, 429}:
         return InvalidArgument(f"{at.name}: {details}")
     try:
         return StorageProblem.of(_PROBLEMS[shown.code], details)

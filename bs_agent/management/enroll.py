@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bs_agent.contract.enrollment import EnrollmentCode, enrollment_id
-from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.errors import InternalError, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.agents import Agents, Target, target
 from bs_agent.management.config import SshSettings
+from bs_agent.management.records import AgentRecord
+from bs_agent.management.secrets import Keyring, SecretsError
 
 if TYPE_CHECKING:
     from bs_agent.management import ssh
@@ -52,6 +54,30 @@ class Trust:
     def target(self) -> Target:
         """Return the agent as its client wants it."""
         return target(self.hostname, self.port, self.fingerprint, self.token)
+
+
+def to_record(trust: Trust, keyring: Keyring, uuid: str) -> AgentRecord:
+    """Return what is stored of a trust that was won."""
+    token = keyring.encrypt(trust.token)
+    return AgentRecord(uuid, trust.hostname, trust.port, trust.fingerprint, trust.enrollment_id, token)
+
+
+def target_of(agent: AgentRecord, keyring: Keyring, *, keep: bool = False) -> Target:
+    """Return a stored agent as its client wants it."""
+    token = reveal(keyring, agent.tokenSecret)
+    return target(agent.hostname, agent.port, agent.fingerprint, token, keep=keep)
+
+
+def reveal(keyring: Keyring, secret: str | None) -> str:
+    """Return a stored secret; empty when there is none.
+
+    Raises:
+        InternalError: the key file is not the one that it was encrypted with.
+    """
+    try:
+        return keyring.decrypt(secret) if secret else ""
+    except SecretsError as error:
+        raise InternalError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

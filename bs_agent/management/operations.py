@@ -4,8 +4,10 @@ The operation is a task of its own, so a caller that goes away does not take it 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal, NamedTuple
+from weakref import WeakValueDictionary
 
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
@@ -57,3 +59,18 @@ class Operations:
             self._running[uuid] = running
             running.task.add_done_callback(lambda _: self._running.pop(uuid, None))
         await asyncio.shield(running.task)
+
+
+class Turns:
+    """One at a time for each key, such as a host name; those with several keys take them in one order."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def of(self, *keys: str) -> AsyncIterator[None]:
+        """Have these keys for oneself while the context is open."""
+        async with AsyncExitStack() as stack:
+            for key in sorted(set(keys)):
+                await stack.enter_async_context(self._locks.setdefault(key, asyncio.Lock()))
+            yield

@@ -15,6 +15,7 @@ from bs_agent.contract.errors import InvalidArgument
 ENROLLMENT = "agentEnrollment::"
 HOST_KEY = "sshHostKey::"
 REMOVE_POOL = "removePool::"
+MAX_TAG = 2048
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
@@ -56,8 +57,15 @@ def parse_host_tags(tags: Iterable[str], hostnames: Sequence[str]) -> HostTags:
 
 
 def stored_tags(tags: Iterable[str]) -> list[str]:
-    """Return the tags that may be kept: without those that hold a secret or speak of one call only."""
-    return list(dict.fromkeys(tag for tag in tags if not tag.startswith((ENROLLMENT, HOST_KEY))))
+    """Return the tags that may be kept: without those that hold a secret or speak of one call only.
+
+    Raises:
+        InvalidArgument: one is too long.
+    """
+    kept = list(dict.fromkeys(tag for tag in tags if not tag.startswith((ENROLLMENT, HOST_KEY))))
+    if any(len(tag) > MAX_TAG for tag in kept):
+        raise InvalidArgument(f"a tag may have {MAX_TAG} characters at most")
+    return kept
 
 
 def host_key_tag(fingerprint: str, hostname: str = "") -> str:

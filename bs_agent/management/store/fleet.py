@@ -13,6 +13,7 @@ from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, 
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import agent, backup_storage, host, tag, tombstone
+from bs_agent.management.tags import host_key_tag
 
 RESOURCE_TYPE = "BackupStorageVO"
 
@@ -91,25 +92,23 @@ class Fleet:
             await _put_agents(connection, agents, now)
             await connection.execute(insert(backup_storage).values(**to_values(storage), **capacity, **dates))
             await connection.execute(insert(host), [to_values(record) | dates for record in hosts])
-            rows = [
-                {"uuid": uuid.uuid4().hex, "kind": kind, "resourceUuid": storage.uuid, "tag": one}
-                | {"resourceType": RESOURCE_TYPE}
-                | dates
-                for kind, several in tags.items()
-                for one in several
-            ]
-            if rows:
+            if rows := _tag_rows(storage.uuid, tags, now):
                 await connection.execute(insert(tag), rows)
 
-    async def trust(self, record: AgentRecord, mon_uuid: str, host_key: str) -> None:
+    async def trust(self, record: AgentRecord, of: HostRecord, host_key: str, fingerprint: str) -> None:
         """Write what is trusted of a host now: its agent, and its SSH host key unless that is empty."""
         now = int(time.time())
         values: dict[str, Any] = {"agentUuid": record.uuid, "lastOpDate": now}
-        if host_key:
-            values["sshHostKey"] = host_key
         async with self.database.writing() as connection:
             await _put_agents(connection, [record], now)
-            await connection.execute(update(host).where(host.c.monUuid == mon_uuid).values(**values))
+            if host_key:
+                values["sshHostKey"] = host_key
+                hostname = of.hostname if of.monPort else ""
+                prefix, shown = host_key_tag("", hostname), host_key_tag(fingerprint, hostname)
+                shown_before = tag.c.tag.startswith(prefix, autoescape=True)
+                await connection.execute(delete(tag).where(tag.c.resourceUuid == of.backupStorageUuid, shown_before))
+                await connection.execute(insert(tag), _tag_rows(of.backupStorageUuid, {"system": [shown]}, now))
+            await connection.execute(update(host).where(host.c.monUuid == of.monUuid).values(**values))
 
     async def system_tags(self, storage_uuid: str) -> list[str]:
         """Return the system tags of a storage."""
@@ -133,6 +132,12 @@ class Fleet:
         async with self.database.reading() as connection:
             rows = (await connection.execute(query.order_by(tombstone.c.createDate))).all()
         return [to_record(Tombstone, row) for row in rows]
+
+    async def expired(self, now: int) -> list[Tombstone]:
+        """Return what has been owed for too long."""
+        query = select(*columns_of(Tombstone)).where(tombstone.c.expiredDate < now)
+        async with self.database.reading() as connection:
+            return [to_record(Tombstone, row) for row in (await connection.execute(query)).all()]
 
     async def settle(self, command_uuid: str) -> None:
         """Remove a tombstone: its cleanup is done, or given up."""
@@ -165,6 +170,12 @@ class Fleet:
         )
         async with self.database.writing() as connection:
             return (await connection.execute(statement)).rowcount > 0
+
+
+def _tag_rows(storage_uuid: str, tags: Mapping[str, Iterable[str]], now: int) -> list[dict[str, Any]]:
+    common = {"resourceUuid": storage_uuid, "resourceType": RESOURCE_TYPE, "createDate": now, "lastOpDate": now}
+    named = [(kind, one) for kind, several in tags.items() for one in several]
+    return [{"uuid": uuid.uuid4().hex, "kind": kind, "tag": one} | common for kind, one in named]
 
 
 async def _put_agents(connection: AsyncConnection, records: Iterable[AgentRecord], now: int) -> None:

@@ -1,0 +1,101 @@
+"""Connects one host of a storage: by its agent; over SSH when the agent does not answer or no longer trusts us."""
+
+from uuid import uuid4
+
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import StorageReport
+from bs_agent.management.agents import Agents, Target
+from bs_agent.management.enroll import Access, Enrolling, Trust, reveal, target_of, to_record
+from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord
+from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.fleet import Fleet
+from bs_agent.management.tags import HostTags
+
+SSH_HELPS = frozenset(
+    {
+        ReasonCode.AGENT_UNREACHABLE,
+        ReasonCode.AGENT_TIMEOUT,
+        ReasonCode.AGENT_FAULT,
+        ReasonCode.AGENT_UNAUTHORIZED,
+        ReasonCode.CERTIFICATE_CHANGED,
+    }
+)
+
+
+class Connecting:
+    """Connects hosts; what is newly trusted on the way is in the database before it is used."""
+
+    def __init__(self, fleet: Fleet, agents: Agents, enrolling: Enrolling, keyring: Keyring) -> None:
+        self._fleet = fleet
+        self._agents = agents
+        self._enrolling = enrolling
+        self._keyring = keyring
+
+    async def by_agent(self, storage: StorageRecord, host: HostRecord) -> StorageReport:
+        """Run the connect command on the host's agent; SSH is not tried."""
+        return await self._command(await self._agent(host), storage, host)
+
+    async def by_any_means(self, storage: StorageRecord, host: HostRecord, tags: HostTags) -> StorageReport:
+        """Run the connect command, and win the agent's trust or start it first where that is needed."""
+        access = self._access(host, tags)
+        known = (await self._fleet.agents([host.agentUuid])).get(host.agentUuid or "")
+        if access.code:
+            trust = await self._enrolling.enroll(access)
+            return await self._command(await self._adopt(host, trust, known), storage, host)
+        try:
+            return await self._command(await self._agent(host), storage, host)
+        except StorageProblem as problem:
+            if problem.reason.code not in SSH_HELPS or not access.username:
+                raise
+            agent = await self._enter(host, access, known, problem)
+        return await self._command(agent, storage, host)
+
+    async def _agent(self, host: HostRecord) -> AgentRecord:
+        agents = await self._fleet.agents([host.agentUuid])
+        if not agents:
+            raise StorageProblem.of(ReasonCode.AGENT_NOT_ENROLLED, f"{host.hostname}: its agent is not known")
+        return agents.popitem()[1]
+
+    async def _command(self, agent: AgentRecord, storage: StorageRecord, host: HostRecord) -> StorageReport:
+        return await self._agents.connect(self._target(agent), storage.uuid, storage.parameters(host))
+
+    async def _enter(
+        self, host: HostRecord, access: Access, known: AgentRecord | None, why: StorageProblem
+    ) -> AgentRecord:
+        try:
+            entered = await self._enrolling.enter(access, self._target(known) if known else None)
+        except StorageProblem as problem:
+            details = f"{problem.details} (tried because: {why.details})"
+            raise StorageProblem.of(problem.reason.code, details) from problem
+        if entered.trust:
+            return await self._adopt(host, entered.trust, known)
+        if known is None:
+            raise why
+        if entered.host_key != host.sshHostKey:
+            await self._fleet.trust(known, host, entered.host_key, entered.host_key_fingerprint)
+        return known
+
+    async def _adopt(self, host: HostRecord, trust: Trust, known: AgentRecord | None) -> AgentRecord:
+        """Trust from now on what was won; the enrolment that it replaces is forgotten by the agent."""
+        same = await self._fleet.find_agent(trust.hostname, trust.port, trust.fingerprint)
+        replaced = same or known
+        agent = to_record(trust, self._keyring, replaced.uuid if replaced else uuid4().hex)
+        await self._fleet.trust(agent, host, trust.host_key, trust.host_key_fingerprint)
+        if replaced and replaced.fingerprint == trust.fingerprint and replaced.enrollmentId != trust.enrollment_id:
+            await self._agents.forget_quietly(self._target(replaced), replaced.enrollmentId)
+        return agent
+
+    def _target(self, agent: AgentRecord) -> Target:
+        return target_of(agent, self._keyring)
+
+    def _access(self, host: HostRecord, tags: HostTags) -> Access:
+        return Access(
+            host.hostname,
+            tags.code(host.hostname),
+            host.sshPort,
+            host.sshUsername or "",
+            reveal(self._keyring, host.sshPasswordSecret),
+            host.sshHostKey or "",
+            tags.fingerprint(host.hostname),
+        )
