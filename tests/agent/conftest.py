@@ -1,6 +1,7 @@
 """What the tests of the agent share: a running agent in this process, its clients, workers, and mounts."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ from bs_agent.agent import app
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.enrolling import make_enrollment
 from bs_agent.agent.storages.base import Host
+from bs_agent.daemon.certificate import ensure_certificate
 from tests.beds import mounts
 from tests.beds.agent import AgentClient, client_of
 
@@ -20,9 +22,18 @@ UUID = "1" * 32
 OTHER_UUID = "2" * 32
 
 
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for all agents of the tests: making one takes half a second."""
+    directory = tmp_path_factory.mktemp("tls")
+    asyncio.run(ensure_certificate(directory, "test"))
+    return directory
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> AgentSettings:
+def settings(tmp_path: Path, tls: Path) -> AgentSettings:
     """An agent that probes often and gives up soon."""
+    shutil.copytree(tls, tmp_path / "state" / "tls")
     return AgentSettings.model_validate(
         {
             "server": {"listen": "127.0.0.1:0"},

@@ -87,7 +87,7 @@ def hung(target: Path, *, taken: bool = False) -> Iterator[Path]:
 def _abort(target: Path) -> None:
     """Cut the connection of a FUSE mount; its number is that of the device, told without touching the mount."""
     with Path("/proc/self/mountinfo").open() as lines:
-        device = next(line.split()[2] for line in lines if line.split()[4] == str(target))
+        device = [fields[2] for fields in map(str.split, lines) if fields[4] == str(target)][-1]
     with tempfile.TemporaryDirectory() as control:
         subprocess.run(["mount", "-t", "fusectl", "none", control], check=True, timeout=30)
         try:
