@@ -121,6 +121,22 @@ def check_config(file: Path | None, assignments: tuple[str, ...]) -> None:
     click.echo("the configuration is valid")
 
 
+@main.command(epilog=example("bs-agent doctor"))
+@configured
+def doctor(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Say what is wrong on this host and what to do, one line each.
+
+    The exit status is 1 when something keeps a storage or the agent from working.
+    """
+    from bs_agent.agent.doctor import examine  # noqa: PLC0415  heavy, and only this command needs it
+
+    findings = asyncio.run(examine(load(file, assignments)))
+    for finding in findings:
+        click.echo(finding)
+    if any(finding.level == "FAIL" for finding in findings):
+        sys.exit(1)
+
+
 def read(file: Path | None, assignments: tuple[str, ...]) -> "AgentSettings":
     """Read the configuration.
 

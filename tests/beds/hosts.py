@@ -44,7 +44,11 @@ class Host:
         """Run one command on the host; a shell there sees its words joined by spaces, as with ssh."""
         done = subprocess.run(
             self.site.inside("ssh", *self.site.ssh_options, f"root@{self.address}", *command),
-            check=False, input=stdin, capture_output=True, text=True, timeout=seconds,
+            check=False,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
         )
         if check and done.returncode:
             raise AssertionError(f"{self.name}: {' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
@@ -142,7 +146,10 @@ class Site:
         """Set the link of a host `up` or `down`."""
         links = subprocess.run(
             self.inside("ip", "-o", "link", "show", "type", "veth"),
-            check=True, capture_output=True, text=True, timeout=10,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
         name = next(line.split()[1].split("@")[0] for line in links.stdout.splitlines() if self._peer(line) == host)
         subprocess.run(self.inside("ip", "link", "set", name, state), check=True, timeout=10)

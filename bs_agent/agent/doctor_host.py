@@ -1,0 +1,33 @@
+"""What the doctor looks at on the host itself: the two Pythons and the clock."""
+
+import platform
+import sys
+
+from bs_agent.agent.config import AgentSettings
+from bs_agent.agent.doctor import Finding, output
+
+WORKER_NEEDS = (3, 6)
+
+
+async def python(settings: AgentSettings) -> list[Finding]:
+    """Look at the Python of the agent and at that of the probe worker."""
+    own = Finding("ok", "python", f"{platform.python_version()}, {sys.executable}")
+    worker = settings.probe.python
+    status, printed = await output(worker, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])")
+    if status:
+        cure = "Install it, or name another one in probe.python."
+        return [own, Finding("FAIL", "worker python", printed, cure)]
+    if tuple(int(part) for part in printed.split(".")[:2]) < WORKER_NEEDS:
+        return [own, Finding("FAIL", "worker python", f"{printed}, {worker}", "The probe worker needs 3.6 or later.")]
+    return [own, Finding("ok", "worker python", f"{printed}, {worker}")]
+
+
+async def clock(_: AgentSettings) -> list[Finding]:
+    """Look whether the clock is kept by somebody: ages, certificates and mons depend on it."""
+    status, printed = await output("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    if status == 0 and printed == "yes":
+        return [Finding("ok", "clock", "synchronised")]
+    seen = "not synchronised" if status == 0 else f"cannot tell whether it is synchronised: {printed}"
+    return [
+        Finding("warn", "clock", seen, "Run chrony or systemd-timesyncd; mons leave the quorum when clocks differ.")
+    ]
