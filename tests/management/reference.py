@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 from bs_agent.contract.dates import parse_date
@@ -77,7 +78,9 @@ def _wanted(value: Any, text: str, *, is_date: bool) -> Any:
         return int(parse_date(text).timestamp())
     if isinstance(value, bool):
         return text.strip().lower() in {"true", "1"}
-    return float(text) if isinstance(value, int | float) else text.translate(_LOWER)
+    if isinstance(value, int):
+        return Decimal(text)  # a float would round what the databases hold exactly
+    return float(text) if isinstance(value, float) else text.translate(_LOWER)
 
 
 def _folded(value: Any) -> Any:
