@@ -1,6 +1,7 @@
 """Which use case serves which API: one row for each call of the contract that is no query."""
 
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from bs_agent.contract import api
 from bs_agent.contract.dates import format_seconds
@@ -19,10 +20,10 @@ class Fleet(Protocol):
     async def add_image_store(self, parameters: api.AddImageStoreParameters) -> str:
         """Add a directory of a host; returns the uuid of the new storage."""
 
-    async def reconnect(self, uuid: str, system_tags: list[str]) -> None:
+    async def reconnect(self, uuid: str, system_tags: Sequence[str] = ()) -> None:
         """Connect to the hosts of a storage afresh."""
 
-    async def delete(self, uuid: str, mode: Literal["Permissive", "Enforcing"]) -> None:
+    async def delete(self, uuid: str, mode: api.DeleteMode, system_tags: Sequence[str] = ()) -> None:
         """Delete a storage and clean its hosts; an unknown one is deleted already."""
 
 
@@ -83,7 +84,7 @@ class BackupStorageCalls:
 
     async def delete(self, parameters: api.DeleteParameters, _: Caller) -> Payload:
         """Delete a storage and clean its hosts."""
-        await self._fleet.delete(parameters.uuid, parameters.deleteMode)
+        await self._fleet.delete(parameters.uuid, parameters.deleteMode, parameters.systemTags)
         return {}
 
     async def _one(self, uuid: str) -> Payload:

@@ -3,18 +3,18 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
 from argon2 import PasswordHasher
 from sqlalchemy import delete, insert, select
 
-from bs_agent.contract.api import AddImageStoreParameters
+from bs_agent.contract.api import AddImageStoreParameters, DeleteMode
 from bs_agent.contract.errors import ApiError, ResourceNotFound
 from bs_agent.contract.report import IMAGESTORE
 from bs_agent.daemon.configuration import Address
@@ -77,7 +77,7 @@ class TableFleet:
             await connection.execute(insert(backup_storage).values(row))
         return str(row["uuid"])
 
-    async def reconnect(self, uuid: str, system_tags: list[str]) -> None:
+    async def reconnect(self, uuid: str, system_tags: Sequence[str] = ()) -> None:
         if "hold" in system_tags:
             await self.hold.wait()
         if self.fail:
@@ -86,7 +86,7 @@ class TableFleet:
             if (await connection.execute(select(backup_storage).where(backup_storage.c.uuid == uuid))).first() is None:
                 raise ResourceNotFound(f"invalid field[uuid], resource[uuid:{uuid}, type:BackupStorageVO] not found")
 
-    async def delete(self, uuid: str, mode: Literal["Permissive", "Enforcing"]) -> None:
+    async def delete(self, uuid: str, mode: DeleteMode, system_tags: Sequence[str] = ()) -> None:
         if self.fail and mode == "Permissive":
             raise self.fail
         async with self.database.writing() as connection:

@@ -1,0 +1,115 @@
+"""The management node as a whole: what starts in which order."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from bs_agent.contract.errors import InternalError
+from bs_agent.daemon.certificate import server_context
+from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.http import serving
+from bs_agent.daemon.lifecycle import background, enter_guarded
+from bs_agent.management.auth import Auth
+from bs_agent.management.config import ManagementSettings, ServerSettings
+from bs_agent.management.fleet import FleetService, open_fleet
+from bs_agent.management.http import Services, application
+from bs_agent.management.jobs import Jobs
+from bs_agent.management.metrics import Metrics
+from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.accounts import AccountStore
+from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.jobs import JobStore
+from bs_agent.management.store.queries import find
+from bs_agent.management.store.schema import any_secret, migrate
+from bs_agent.management.use_cases import use_cases
+
+log = logging.getLogger(__name__)
+
+_READY_DEADLINE = 5.0
+_HOUSEKEEPING = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A running management node. `new_password` is the one of `admin` when it was just made."""
+
+    address: Address
+    tls: ssl.SSLContext | None
+    fleet: FleetService
+    new_password: str | None
+
+
+async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
+    """Start everything, in this order; the stack undoes it in reverse.
+
+    Raises:
+        SchemaError: the database cannot be used.
+        SecretsError: the key file cannot be used, or is not the one of the database.
+        CertificateError: the TLS certificate cannot be used.
+    """
+    tls = _tls(settings.server)
+    keyring = Keyring.open(settings.state.directory)
+    database = await enter_guarded(stack, opened(settings.database.url))
+    if secret := await any_secret(database):
+        keyring.decrypt(secret)
+    auth = await enter_guarded(stack, Auth.open(AccountStore(database), settings.session))
+    new_password = await auth.ensure_admin()
+    jobs = await enter_guarded(stack, Jobs.open(JobStore(database), settings.jobs, only_node=database.is_sqlite))
+    fleet = await enter_guarded(stack, open_fleet(database, keyring, settings))
+    metrics = Metrics()
+    metrics.gauge("bs_management_jobs_running", "Jobs that run in this node.", lambda: jobs.running)
+    metrics.gauge("bs_management_agents_watched", "Agents that this node polls.", lambda: fleet.poller.watching)
+    metrics.gauge("bs_management_agents_away", "Watched agents that do not answer.", lambda: fleet.poller.away)
+    services = Services(
+        auth=auth,
+        jobs=jobs,
+        use_cases=use_cases(auth, fleet, database),
+        find=lambda inventory, query: find(database, inventory, query),
+        ready=lambda: _ask(database),
+        metrics=metrics,
+        public_url=settings.server.public_url,
+    )
+    await enter_guarded(stack, background(_forget_expired(auth), "sessions"))
+    address = await enter_guarded(stack, serving(application(services), settings.server.listen, tls))
+    return Started(address, tls, fleet, new_password)
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    """Hold the database, brought to this version's tables, while the context is open.
+
+    Raises:
+        SchemaError: it cannot be used.
+    """
+    database = Database.connect(url)
+    try:
+        await migrate(database)
+        yield database
+    finally:
+        await database.close()
+
+
+async def _ask(database: Database) -> None:
+    try:
+        async with asyncio.timeout(_READY_DEADLINE):
+            await database.ping()
+    except TimeoutError:
+        raise InternalError(f"the database did not answer within {_READY_DEADLINE:.0f} s") from None
+
+
+async def _forget_expired(auth: Auth) -> None:
+    while True:
+        try:
+            await auth.forget_expired()
+        except DatabaseUnavailable as error:
+            log.warning("sessions: %s", error.details)
+        await asyncio.sleep(_HOUSEKEEPING)
+
+
+def _tls(server: ServerSettings) -> ssl.SSLContext | None:
+    if server.tls_certificate and server.tls_key:
+        return server_context(server.tls_certificate, server.tls_key)
+    return None

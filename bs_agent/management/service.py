@@ -1,0 +1,96 @@
+"""What the commands of bs-management do, once the configuration is read."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from bs_agent.contract.errors import ApiError
+from bs_agent.daemon import lifecycle
+from bs_agent.daemon.certificate import CertificateError, server_context
+from bs_agent.daemon.configuration import ConfigError
+from bs_agent.daemon.logs import set_up_logging
+from bs_agent.management.app import Started, opened, start
+from bs_agent.management.auth import ADMIN, MIN_PASSWORD, Auth
+from bs_agent.management.config import ManagementSettings, ServerSettings
+from bs_agent.management.secrets import SecretsError
+from bs_agent.management.store.accounts import AccountStore
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.schema import SchemaError
+from bs_agent.management.store.schema import migrate as bring_up
+
+log = logging.getLogger(__name__)
+
+
+class CommandError(Exception):
+    """What was asked for cannot be done."""
+
+
+FAULTS = (CommandError, SchemaError, SecretsError, CertificateError, ApiError, OSError)
+"""What ends a command with one sentence instead of a traceback."""
+
+
+async def serve(settings: ManagementSettings, load: Callable[[], ManagementSettings]) -> None:
+    """Run the management node until a signal ends it; `load` reads the configuration again."""
+    set_up_logging(settings.log.level, settings.log.format)
+    running: list[Started] = []
+
+    async def begin(stack: AsyncExitStack) -> str:
+        started = await start(settings, stack)
+        running.append(started)
+        if started.new_password:
+            # Standard output, not the log: it is shown this once and kept nowhere.
+            print(f"The password of the account {ADMIN} is {started.new_password}", flush=True)
+        return f"the public API is at {'https' if started.tls else 'http'}://{started.address}/zstack/v1"
+
+    async def reload() -> None:
+        new = load()
+        _apply_certificate(new.server, running[0])
+        running[0].fleet.configure(new)
+        set_up_logging(new.log.level, new.log.format)
+        if later := _need_restart(settings, new):
+            log.warning("these settings take effect after a restart: %s", ", ".join(later))
+
+    await lifecycle.run(lifecycle.Daemon(begin, reload, lambda: running[0].fleet.poller.progressing))
+
+
+async def migrate(settings: ManagementSettings) -> str:
+    """Bring the database to this version's tables; returns what was done."""
+    database = Database.connect(settings.database.url)
+    try:
+        return await bring_up(database)
+    finally:
+        await database.close()
+
+
+async def set_password(settings: ManagementSettings, name: str, password: str) -> None:
+    """Set an account's password and end its sessions.
+
+    Raises:
+        CommandError: the password is too short, or there is no such account.
+    """
+    if len(password) < MIN_PASSWORD:
+        raise CommandError(f"the password must have at least {MIN_PASSWORD} characters")
+    async with opened(settings.database.url) as database, Auth.open(AccountStore(database), settings.session) as auth:
+        await auth.ensure_admin()
+        if not await auth.set_password(name, password):
+            raise CommandError(f"there is no account {name}")
+
+
+def _apply_certificate(server: ServerSettings, started: Started) -> None:
+    """Let new connections see a renewed certificate."""
+    if not (started.tls and server.tls_certificate and server.tls_key):
+        return
+    try:
+        server_context(server.tls_certificate, server.tls_key)  # tried first: a half-loaded pair would serve nobody
+    except CertificateError as error:
+        raise ConfigError([f"server.tls_certificate: {error}"]) from error
+    started.tls.load_cert_chain(server.tls_certificate, server.tls_key)
+
+
+def _need_restart(old: ManagementSettings, new: ManagementSettings) -> list[str]:
+    return [
+        f"{section}.{key}"
+        for section in ("server", "database", "state", "session", "jobs")
+        for key, value in getattr(old, section)
+        if getattr(getattr(new, section), key) != value
+    ]
