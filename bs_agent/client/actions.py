@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 from pydantic import SecretStr, ValidationError
 
 from bs_agent.client.calls import perform
+from bs_agent.client.encoding import encode
 from bs_agent.client.failures import CallFailed, bad_answer
 from bs_agent.client.partial import parse_reply
 from bs_agent.client.transport import Client, Connection
@@ -99,6 +100,14 @@ class Action(Generic[R]):
                 return await self._call(line)
         except CallFailed as failure:
             return Result(error=failure.error)
+
+    def check(self) -> ErrorCode | None:
+        """Return what is wrong with the parameters, in the management node's words, or None; nothing is sent."""
+        try:
+            encode(self.api, self._parameters())
+        except ApiError as error:
+            return error.shown()
+        return None
 
     async def _call(self, line: Connection) -> Result[R]:
         try:

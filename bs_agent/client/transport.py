@@ -18,6 +18,7 @@ from bs_agent import __version__
 from bs_agent.client.encoding import JSON, Request
 from bs_agent.client.failures import bad_answer, unreachable
 
+DEFAULT_URL = "http://127.0.0.1:8080"
 MAX_ANSWER = 256 * 1024 * 1024
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
@@ -48,7 +49,7 @@ class Client:
         ValueError: the url cannot be used; the message says what is allowed.
     """
 
-    url: str = "http://127.0.0.1:8080"
+    url: str = DEFAULT_URL
     session_id: str = ""
     ca_file: Path | None = None
     allow_plain_http: bool = False
