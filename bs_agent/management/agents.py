@@ -5,6 +5,7 @@ One pool of connections serves all agents; a `Target` says whether its connectio
 
 import asyncio
 import logging
+import os
 from asyncio import sslproto
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -209,6 +210,11 @@ class Agents:
 _NONE = aiohttp.ClientTimeout(total=None)  # the deadline around the request holds for all of it
 
 
+def words_of(error: OSError) -> str:
+    """Say an error in the system's words; asyncio puts others in their place."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+
+
 async def _read(at: Target, response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
@@ -262,8 +268,7 @@ def _translated(at: Target, timeout: float) -> Iterator[None]:
         details = f"what listens at {at.name} does not speak TLS as an agent does: {error.os_error}"
         raise StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, details) from None
     except aiohttp.ClientConnectorError as error:
-        details = f"{at.name}: {error.os_error.strerror or error.os_error}"
-        raise StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, details) from None
+        raise StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, f"{at.name}: {words_of(error.os_error)}") from None
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         details = f"{at.name} closed the connection: {error}"
         raise StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, details) from None

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import Enrollment
+from bs_agent.management.agents import words_of
 from bs_agent.management.config import SshSettings
 
 _MAX_OUTPUT = 64 * 1024
@@ -92,9 +93,7 @@ class Session:
                     shlex.join(words), stdin=asyncssh.DEVNULL, errors="replace"
                 )
                 try:
-                    output, complaint = await asyncio.gather(_head(process.stdout), _head(process.stderr))
-                    if max(len(output), len(complaint)) >= _MAX_OUTPUT:
-                        raise _failed(self._login, f"{shlex.join(command)}: it prints without end")
+                    output, complaint = await asyncio.gather(_all(process.stdout), _all(process.stderr))
                     await process.wait_closed()
                 finally:
                     process.close()
@@ -176,6 +175,10 @@ class _Client(asyncssh.SSHClient):
         return [self._login.password]
 
 
+class _EndlessError(Exception):
+    """A command has printed more than anyone reads."""
+
+
 @contextmanager
 def _translated(login: Login, client: _Client | None = None) -> Iterator[None]:
     where = f"{login.username}@{login.host}:{login.port}"
@@ -192,6 +195,8 @@ def _translated(login: Login, client: _Client | None = None) -> Iterator[None]:
             details = f"{login.host} has no key of the pinned kind any more: {error.reason}"
             raise StorageProblem.of(ReasonCode.SSH_HOST_KEY_CHANGED, details) from None
         raise _failed(login, error.reason) from None
+    except _EndlessError:
+        raise _failed(login, "the command prints without end") from None
     except TimeoutError:
         if client is None:
             raise _failed(login, "the command did not end in time") from None
@@ -199,7 +204,7 @@ def _translated(login: Login, client: _Client | None = None) -> Iterator[None]:
     except asyncssh.Error as error:
         raise _failed(login, error.reason) from None
     except OSError as error:
-        raise StorageProblem.of(ReasonCode.NO_ROUTE, f"{where}: {error.strerror or error}") from None
+        raise StorageProblem.of(ReasonCode.NO_ROUTE, f"{where}: {words_of(error)}") from None
 
 
 def _failed(login: Login, details: str) -> StorageProblem:
@@ -211,8 +216,9 @@ def _said(done: Done) -> str:
     return f"exit status {done.status}" + (f": {words}" if words else "")
 
 
-async def _head(stream: asyncssh.SSHReader[str]) -> str:
+async def _all(stream: asyncssh.SSHReader[str]) -> str:
     try:
-        return await stream.readexactly(_MAX_OUTPUT)
+        await stream.readexactly(_MAX_OUTPUT)
     except asyncio.IncompleteReadError as error:
         return str(error.partial)  # asyncssh keeps text in it, whatever the class says
+    raise _EndlessError

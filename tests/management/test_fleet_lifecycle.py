@@ -36,10 +36,18 @@ def tree(folder: Path) -> dict[str, str]:
     """Everything that is in a folder, with its kind, rights and content."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        content = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
         digest = hashlib.sha256(content if isinstance(content, bytes) else content.encode()).hexdigest()
         found[str(path.relative_to(folder))] = f"{path.lstat().st_mode:o} {digest}"
     return found
+
+
+def move(source: Path, target: Path) -> None:
+    source.rename(target)
+
+
+def mount_point(folder: Path) -> None:
+    folder.mkdir()
 
 
 async def test_life_of_a_storage(tmp_path: Path, agent: AgentProcess, images: Path) -> None:
@@ -76,12 +84,12 @@ async def test_life_of_a_storage(tmp_path: Path, agent: AgentProcess, images: Pa
 async def test_a_vanished_disk_and_its_return(tmp_path: Path, agent: AgentProcess, images: Path) -> None:
     async with fleet(tmp_path) as bed:
         uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
-        away = images.rename(tmp_path / "away")
+        move(images, tmp_path / "away")
         await bed.reaches(uuid, ("Disconnected", "DirectoryMissing"))
-        images.mkdir()
+        mount_point(images)
         await bed.reaches(uuid, ("Disconnected", "MarkerMissing"))
-        images.rmdir()
-        away.rename(images)
+        move(images, tmp_path / "mount point")
+        move(tmp_path / "away", images)
         await bed.reaches(uuid, ("Connected", ""))
 
 
@@ -159,7 +167,7 @@ async def test_what_is_owed_expires(tmp_path: Path, agent: AgentProcess, images:
 
 async def test_two_storages_of_one_agent(tmp_path: Path, agent: AgentProcess, images: Path) -> None:
     other = tmp_path / "other"
-    other.mkdir()
+    mount_point(other)
     first_enrollment, second_enrollment = agent.enroll(), agent.enroll()
     async with fleet(tmp_path) as bed, client_of(agent.address, second_enrollment) as second:
         first = await bed.service.add_image_store(image_store(images, first_enrollment))
