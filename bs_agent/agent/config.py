@@ -64,6 +64,7 @@ class CephSettings(Settings):
     conf: Path = Field(Path("/etc/ceph/ceph.conf"), description="The Ceph configuration file of this host.")
     client: str = Field("client.admin", pattern=r"^client\.[A-Za-z0-9_.-]+$", description="The Ceph client to be.")
     keyring: str = Field("", description='The keyring of the client; "" takes what the Ceph configuration says.')
+    run_dir: Path = Field(Path("/var/run/ceph"), description="Where the mon of this host has its admin socket.")
 
 
 class Log(Settings):

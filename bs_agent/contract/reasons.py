@@ -51,6 +51,7 @@ class ReasonCode(StrEnum):
     MON_ADDR_CHANGED = "MonAddrChanged"
     FSID_MISMATCH = "FsidMismatch"
     POOL_MISSING = "PoolMissing"
+    POOL_FOREIGN = "PoolForeign"
     POOL_FULL = "PoolFull"
     CLUSTER_FULL = "ClusterFull"
     MGR_DOWN = "MgrDown"
@@ -217,6 +218,10 @@ REASONS: dict[ReasonCode, ReasonText] = {
     ),
     ReasonCode.POOL_MISSING: ReasonText(
         "The pool does not exist.", "Create the pool, or add the backup storage with the right pool name."
+    ),
+    ReasonCode.POOL_FOREIGN: ReasonText(
+        "The pool belongs to another backup storage, or this backup storage to another pool.",
+        "Name the right pool, or delete the other backup storage first.",
     ),
     ReasonCode.POOL_FULL: ReasonText(
         "The pool is full.", "Remove images, raise the quota or add OSDs.", blocking=False

@@ -66,7 +66,7 @@ paxos propose interval = 0.1
 mon election timeout = 1
 {extra}
 [mon]
-admin socket = {folder}/$cluster-$name.asok
+admin socket = {folder}/host-$id/$cluster-$name.asok
 mon data = {folder}/mon.$id
 [mgr]
 admin socket = {folder}/$cluster-$name.asok
@@ -157,7 +157,11 @@ class CephCluster:
 
     def admin_socket(self, mon: str) -> Path:
         """Return the path of a mon's admin socket."""
-        return self.folder / f"ceph-mon.{mon}.asok"
+        return self.run_dir(mon) / f"ceph-mon.{mon}.asok"
+
+    def run_dir(self, mon: str) -> Path:
+        """Return the run directory of the host of a mon: an agent that looks there sees this mon only."""
+        return self.folder / f"host-{mon}"
 
     def start(self) -> None:
         """Make the cluster and wait until it is healthy."""
@@ -225,7 +229,7 @@ class CephCluster:
         return list(self.ceph("quorum_status")["quorum_names"])
 
     def settle(self) -> None:
-        """Wait until all mons are in quorum, the mgr is active, all OSDs are up and every placement group is clean."""
+        """Wait until all mons are in quorum, all OSDs are up and counted, and every placement group is clean."""
         self.wait_for(self._settled)
 
     def _settled(self) -> bool:
@@ -237,6 +241,7 @@ class CephCluster:
             and status["mgrmap"]["available"]
             and status["osdmap"]["num_up_osds"] == self.osds
             and clean == groups["num_pgs"]
+            and self.ceph("df")["stats"]["num_osds"] == self.osds
         )
 
     def _make(self) -> None:
@@ -272,6 +277,7 @@ class CephCluster:
         mkfs = ["ceph-mon", "--mkfs", "--monmap", str(monmap), "--keyring", str(mon_keyring)]
         self._run_all([[*mkfs, "-i", mon] for mon in self.mons])
         for mon in self.mons:
+            self.run_dir(mon).mkdir()
             self._launch("mon", mon)
 
     def _make_mgr(self) -> None:

@@ -4,7 +4,14 @@ import pytest
 
 from bs_agent.agent.storages import ceph_answers
 from bs_agent.agent.storages.ceph_answers import OsdPool, PoolAnswers
-from bs_agent.agent.storages.ceph_capacity import CapacityPolicy, cluster_of, layout_of, pools_of
+from bs_agent.agent.storages.ceph_capacity import (
+    CapacityPolicy,
+    cluster_of,
+    lacks_osds,
+    layout_of,
+    pools_of,
+    silent_osds,
+)
 from bs_agent.contract.report import Pool
 from tests.ceph.captured import RELEASES, answer, pool_answers
 
@@ -174,6 +181,42 @@ def test_a_profile_that_tells_nothing_is_an_error_with_the_name_of_the_pool() ->
     pool = OsdPool(pool=1, pool_name="images", type=3, size=6, crush_rule=0, erasure_code_profile="p")
     with pytest.raises(ValueError, match="pool images: profile 'p'"):
         layout_of(pool, {})
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_settled_mgr_has_heard_of_all_osds(release: str) -> None:
+    df = answer(release, "healthy", "df", ceph_answers.DF)
+    assert not lacks_osds(answer(release, "healthy", "status", ceph_answers.STATUS), df)
+    assert silent_osds(answer(release, "healthy", "osd_df", ceph_answers.OSD_DF)) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "stats", "lacks"),
+    [
+        # total, up, in; then what the mgr has heard of
+        ((3, 3, 3), '"num_osds": 0', True),
+        ((3, 3, 3), '"num_osds": 2', True),
+        ((3, 2, 3), '"num_osds": 2', False),
+        ((3, 2, 2), '"num_osds": 1', False),
+        ((0, 0, 0), '"num_osds": 0', False),
+        ((3, 3, 3), '"total_bytes": 0', True),
+        ((3, 3, 3), '"total_bytes": 1', False),
+        ((0, 0, 0), '"total_bytes": 0', False),
+    ],
+)
+@pytest.mark.parametrize("form", ['{"osdmap": %s}', "%s"], ids=["14", "15 and later"])
+def test_a_mgr_that_just_started_is_told(counts: tuple[int, int, int], stats: str, lacks: bool, form: str) -> None:
+    osdmap = form % '{"num_osds": %d, "num_up_osds": %d, "num_in_osds": %d}' % counts
+    status = ceph_answers.STATUS.read(f'{{"fsid": "f", "health": {{"status": "HEALTH_OK"}}, "osdmap": {osdmap}}}')
+    assert lacks_osds(status, ceph_answers.DF.read(f'{{"stats": {{{stats}}}}}')) is lacks
+
+
+def test_osds_that_serve_and_have_no_size_are_not_heard_of_yet() -> None:
+    osd_df = ceph_answers.OSD_DF.read("""{"nodes": [
+        {"id": 0, "status": "up", "reweight": 1, "kb": 1024}, {"id": 1, "status": "up", "reweight": 1, "kb": 0},
+        {"id": 2, "status": "up", "reweight": 0, "kb": 0}, {"id": 3, "status": "down", "reweight": 1, "kb": 0},
+        {"id": 4, "kb": 0}]}""")
+    assert silent_osds(osd_df) == [1]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "nan", '{"pools": 3}', '{"stats": {"total_bytes": "many"}}'])

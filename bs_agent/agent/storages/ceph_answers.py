@@ -46,19 +46,30 @@ class MgrMap(Answer):
     available: bool = False
 
 
+class OsdCounts(Answer):
+    """How many OSDs there are; Ceph 14 has them one level deeper."""
+
+    num_osds: int = 0
+    num_up_osds: int = 0
+    num_in_osds: int = 0
+    osdmap: "OsdCounts | None" = None
+
+
 class Status(Answer):
     """`status`."""
 
     fsid: str
     health: Health
     mgrmap: MgrMap = MgrMap()
+    osdmap: OsdCounts = OsdCounts()
 
 
 class ClusterStats(Answer):
-    """The raw bytes of the cluster in `df`."""
+    """The raw bytes of the cluster in `df`, and of how many OSDs they are, if the release tells."""
 
     total_bytes: int = 0
     total_avail_bytes: int = 0
+    num_osds: int | None = None
 
 
 class PoolStats(Answer):
@@ -92,6 +103,7 @@ class OsdPool(Answer):
     size: int
     crush_rule: int = Field(validation_alias=AliasChoices("crush_rule", "crush_ruleset"))
     flags_names: str = ""
+    application_metadata: dict[str, dict[str, str]] = {}
     erasure_code_profile: str = ""
     quota_max_bytes: int = 0
     quota_max_objects: int = 0
@@ -100,6 +112,7 @@ class OsdPool(Answer):
 class OsdDump(Answer):
     """`osd dump`."""
 
+    fsid: str = ""
     flags: str = ""
     pools: list[OsdPool] = []
     erasure_code_profiles: dict[str, dict[str, str]] = {}
@@ -141,6 +154,8 @@ class OsdBytes(Answer):
     """One OSD in `osd df`, in KiB."""
 
     id: int
+    status: str = ""
+    reweight: float = 1.0
     kb: int = 0
     kb_used: int = 0
     kb_avail: int = 0
@@ -224,17 +239,19 @@ class PoolAnswers:
 
 
 class Question(Generic[T]):
-    """A command to the cluster and the form of its answer."""
+    """A command to the cluster and the form of its answer; `by_mgr` says that the mons pass it on to the mgr."""
 
-    def __init__(self, form: type[T], **words: str) -> None:
+    def __init__(self, form: type[T], *, by_mgr: bool = False, **words: str) -> None:
+        self.name = words["prefix"]
         self.words = {**words, "format": "json"}
+        self.by_mgr = by_mgr
         self._form = TypeAdapter(form)
 
     def read(self, answer: str) -> T:
         """Parse the answer.
 
         Raises:
-            ValueError: it is not JSON, or it lacks what we need of it.
+            ValidationError: it is not JSON, or it lacks what we need of it.
         """
         try:
             return self._form.validate_json(answer)
@@ -253,7 +270,7 @@ DF = Question(Df, prefix="df", detail="detail")
 OSD_DUMP = Question(OsdDump, prefix="osd dump")
 CRUSH_RULES = Question(list[Rule], prefix="osd crush rule dump")
 OSD_TREE = Question(Tree, prefix="osd tree")
-OSD_DF = Question(OsdDf, prefix="osd df")
+OSD_DF = Question(OsdDf, by_mgr=True, prefix="osd df")
 QUORUM_STATUS = Question(QuorumStatus, prefix="quorum_status")
 MON_METADATA = Question(list[MonMetadata], prefix="mon metadata")
 

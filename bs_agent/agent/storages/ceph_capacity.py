@@ -7,7 +7,17 @@ Ceph's own `max_avail`, lowered by a quota, stands beside them.
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from bs_agent.agent.storages.ceph_answers import Df, OsdPool, PoolAnswers, PoolStats, Rule, Status, Tree, TreeNode
+from bs_agent.agent.storages.ceph_answers import (
+    Df,
+    OsdDf,
+    OsdPool,
+    PoolAnswers,
+    PoolStats,
+    Rule,
+    Status,
+    Tree,
+    TreeNode,
+)
 from bs_agent.contract.report import Cluster, HealthCheck, Pool
 
 CapacityPolicy = Literal["osd_bytes", "max_avail"]
@@ -62,6 +72,20 @@ def cluster_of(status: Status, df: Df, vendor: str) -> Cluster:
         mgrActive=status.mgrmap.available and "MGR_DOWN" not in status.health.checks,
         vendor=vendor,
     )
+
+
+def lacks_osds(status: Status, df: Df) -> bool:
+    """Tell whether the mgr, after its start, has not heard of all OSDs yet: then its sums are too low."""
+    counts = status.osdmap.osdmap or status.osdmap
+    # So many at least are both up and in.
+    serving = counts.num_up_osds + counts.num_in_osds - counts.num_osds
+    heard_of = df.stats.num_osds if df.stats.num_osds is not None else counts.num_osds * (df.stats.total_bytes > 0)
+    return serving > heard_of
+
+
+def silent_osds(osd_df: OsdDf) -> list[int]:
+    """Return the OSDs that serve and that the mgr has not heard of yet."""
+    return [osd.id for osd in osd_df.nodes if osd.status == "up" and osd.reweight > 0 and osd.kb == 0]
 
 
 def pools_of(answers: PoolAnswers, policy: CapacityPolicy) -> list[Pool]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from bs_agent.agent.storages.ceph_answers import MapMon, MonMetadata, MonStatus, MonVersion, QuorumStatus
 from bs_agent.contract.report import LocalMon, Mon, MonAddress
 
-NO_RANK = -1
+IN_QUORUM = frozenset({"leader", "peon"})
 
 
 def mons_of(quorum: QuorumStatus, metadata: list[MonMetadata]) -> list[Mon]:

@@ -1,0 +1,243 @@
+"""A Ceph pool as seen from one mon host: by librados in the worker, and by the admin socket of the own mon."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bs_agent.agent.storages.base import Host, Probe, Reading
+from bs_agent.agent.storages.ceph_answers import (
+    CRUSH_RULES,
+    DF,
+    MON_METADATA,
+    OSD_DF,
+    OSD_DUMP,
+    OSD_TREE,
+    QUORUM_STATUS,
+    STATUS,
+    OsdDf,
+    PoolAnswers,
+    Status,
+)
+from bs_agent.agent.storages.ceph_capacity import cluster_of, lacks_osds, pools_of, silent_osds
+from bs_agent.agent.storages.ceph_link import CephLink
+from bs_agent.agent.storages.ceph_mons import mons_of
+from bs_agent.agent.storages.ceph_own_mon import OwnMon
+from bs_agent.agent.storages.ceph_pool import CephPool
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.reasons import Reason, ReasonCode
+from bs_agent.contract.report import CEPH, CephParameters, CephReport, Cluster, Pool, Section, Step
+
+T = TypeVar("T")
+
+# The files by which the makers of these products are told.
+VENDOR_FILES = {
+    "/usr/bin/xms-cli": "xsky",
+    "/opt/sandstone/bin/sds": "sandstone",
+    "/var/lib/ceph/bin/ceph": "sandstone",
+    "/opt/zstone/bin/zstnlet": "zstone",
+}
+# How long the mons may be busy with an election before a mon that believes in its quorum is no longer believed.
+ELECTION_SECONDS = 30.0
+
+
+class Ceph:
+    """One Ceph backup storage on one mon host."""
+
+    kind = CEPH
+
+    def __init__(self, uuid: str, parameters: CephParameters, remembered: dict[str, Any] | None, host: Host) -> None:
+        self.uuid = uuid
+        self._parameters = parameters
+        self._remembered = remembered
+        self._host = host
+        self._link = CephLink(host)
+        self._pool = CephPool(self._link, parameters.poolName, uuid)
+        self._own_mon = OwnMon(self._link, host, parameters.monAddress)
+        self._vendor = vendor()
+        self._mgr_active = True
+        self._answered = float("-inf")
+        # A first connect that fails is undone by a cleanup: it finds nothing, or the pool that was made just now.
+        self._untouched = False
+        self._made_just_now = False
+        read = {"cluster": self._read_cluster, "pools": self._read_pools, "mons": self._read_mons}
+        probes = [Probe(section, partial(self._explained, reading)) for section, reading in read.items()]
+        probes.append(Probe("localMon", self._read_local_mon))
+        if parameters.writeProbe:
+            probes.append(Probe("writeProbe", self._read_write_probe))
+        self.probes = tuple(probes)
+
+    def report(self, sections: Mapping[str, Section[Any]]) -> CephReport:
+        """Return the report with these sections."""
+        self._made_just_now = False
+        return CephReport(uuid=self.uuid, poolName=self._parameters.poolName, **sections)
+
+    async def connect(self, others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Verify cluster, mon and pool on a fresh handle; make the pool if the command says so."""
+        self._untouched = self._remembered is None
+        return await self._explained(partial(self._connect, others))
+
+    async def plan_cleanup(self) -> list[Step]:
+        """Return the steps that remove our object and our mark, or the pool that we made."""
+        if self._untouched:
+            return []
+        answers = await self._link.ask(OSD_DUMP)
+        dump = answers.read(OSD_DUMP)
+        self._check_fsid(dump.fsid)
+        pool = self._pool.find(dump)
+        remove_pool = self._parameters.removePool or self._made_just_now
+        return await self._pool.leftovers(pool, remove_pool=remove_pool) if pool else []
+
+    async def clean(self, step: Step) -> None:
+        """Do one step, if this is still the same cluster."""
+        self._check_fsid((await self._link.ask(STATUS)).read(STATUS).fsid)
+        await self._pool.clean(step)
+
+    def repeatable(self, step: Step) -> bool:  # noqa: ARG002  every step of ours looks before it acts
+        """Tell that every step may be done twice."""
+        return True
+
+    async def close(self) -> None:
+        """Give the worker back."""
+        await self._link.close()
+
+    async def _connect(self, others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        name = self._parameters.poolName
+        if self._remembered and self._remembered["poolName"] != name:
+            details = f"this backup storage is in pool {self._remembered['poolName']}; delete it there first"
+            raise StorageProblem.of(ReasonCode.POOL_FOREIGN, details)
+        self._link.renew()
+        answers = await self._link.ask(STATUS, OSD_DUMP)
+        fsid = answers.read(STATUS).fsid
+        self._check_fsid(fsid)
+        await self._check_mon_address(fsid)
+        if any((other["fsid"], other["poolName"]) == (fsid, name) for other in others):
+            raise StorageProblem.of(ReasonCode.POOL_FOREIGN, f"pool {name} is the one of another backup storage")
+        pool = self._pool.find(answers.read(OSD_DUMP))
+        if pool is None and not self._parameters.createPool:
+            raise missing(name)
+        if self._parameters.createPool and (pool is None or self._pool.is_unfinished(pool)):
+            self._untouched, self._made_just_now = False, pool is None
+            await self._pool.make()
+        self._untouched = False
+        self._remembered = {"fsid": fsid, "poolName": name, "writeProbe": await self._write_probe_to_come()}
+        return self._remembered
+
+    async def _write_probe_to_come(self) -> bool:
+        """Remove what an interrupted write probe left, if there will be no next one to do it; say what to remember."""
+        if self._parameters.writeProbe or not (self._remembered and self._remembered["writeProbe"]):
+            return self._parameters.writeProbe
+        with suppress(StorageProblem):
+            await self._pool.remove_object()
+            return False
+        return True
+
+    async def _check_mon_address(self, fsid: str) -> None:
+        try:
+            _, reason = await self._own_mon.look(fsid)
+        except StorageProblem as error:
+            reason = error.reason
+        if reason and reason.code == ReasonCode.MON_ADDR_CHANGED:
+            raise StorageProblem(reason)
+
+    def _check_fsid(self, found: str) -> None:
+        if self._fsid and found != self._fsid:
+            details = f"the cluster of {self._host.settings.ceph.conf} is {found}, not {self._fsid}"
+            raise StorageProblem.of(ReasonCode.FSID_MISMATCH, details)
+
+    @property
+    def _fsid(self) -> str:
+        return self._parameters.fsid or (self._remembered["fsid"] if self._remembered else "")
+
+    async def _read_cluster(self) -> Reading:
+        answers = await self._link.ask(STATUS, DF)
+        status = answers.read(STATUS)
+        self._check_fsid(status.fsid)
+        df = answers.read(DF)
+        cluster = cluster_of(status, df, self._vendor)
+        self._mgr_active = cluster.mgrActive
+        if lacks_osds(status, df):
+            raise StorageProblem.of(ReasonCode.MGR_DOWN, "the mgr has not heard of all OSDs yet")
+        silent = self._link.mgr_silent
+        return Reading(cluster, cluster_reason(cluster, mgr_silent=silent), stale=silent or not cluster.mgrActive)
+
+    async def _read_pools(self) -> Reading:
+        # Without an active mgr its question would take its whole time-out.
+        asked = (OSD_DF,) if self._mgr_active else ()
+        answers = await self._link.ask(STATUS, DF, OSD_DUMP, CRUSH_RULES, OSD_TREE, *asked)
+        dump = answers.read(OSD_DUMP)
+        self._check_fsid(dump.fsid)
+        self._note_mgr(answers.read(STATUS))
+        osd_df: OsdDf = (answers if asked else await self._link.ask(OSD_DF)).read(OSD_DF)
+        if silent := silent_osds(osd_df):
+            raise StorageProblem.of(ReasonCode.MGR_DOWN, f"the mgr has not heard of the OSDs {silent} yet")
+        parts = PoolAnswers(answers.read(DF), dump, answers.read(CRUSH_RULES), answers.read(OSD_TREE), osd_df)
+        try:
+            pools = pools_of(parts, self._parameters.capacityPolicy)
+        except ValueError as error:
+            raise StorageProblem.of(ReasonCode.CEPH_FAULT, str(error)) from None
+        return Reading(pools, pool_reason(pools, self._parameters.poolName))
+
+    def _note_mgr(self, status: Status) -> None:
+        self._mgr_active = status.mgrmap.available
+        if not self._mgr_active:
+            raise StorageProblem.of(ReasonCode.MGR_DOWN, "no mgr is active")
+
+    async def _read_mons(self) -> Reading:
+        answers = await self._link.ask(QUORUM_STATUS, MON_METADATA)
+        quorum = answers.read(QUORUM_STATUS)
+        self._check_fsid(quorum.monmap.fsid)
+        return Reading(mons_of(quorum, answers.read(MON_METADATA)))
+
+    async def _read_local_mon(self) -> Reading:
+        return Reading(*await self._own_mon.look(self._fsid))
+
+    async def _read_write_probe(self) -> Reading:
+        return Reading(round(await self._pool.write_probe(), 4))
+
+    async def _explained(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something with the cluster; if the mons are silent, say what our own mon knows of that."""
+        loop = asyncio.get_running_loop()
+        try:
+            done = await work()
+        except StorageProblem as error:
+            if error.reason.code not in {ReasonCode.CLUSTER_UNREACHABLE, ReasonCode.PROBE_TIMEOUT}:
+                raise
+            believes = await self._own_mon.counts_itself_in(self._fsid)
+            if believes is False:
+                details = f"the mon of this host is in no quorum; {error.details}"
+                raise StorageProblem.of(ReasonCode.NO_QUORUM, details) from None
+            if believes and loop.time() - self._answered < ELECTION_SECONDS:
+                raise StorageProblem.of(ReasonCode.PROBE_TIMEOUT, error.details) from None
+            raise
+        self._answered = loop.time()
+        return done
+
+
+def vendor() -> str:
+    """Return who made the cluster, as far as this host's files tell."""
+    return next((name for path, name in VENDOR_FILES.items() if Path(path).exists()), "open-source")
+
+
+def missing(pool: str) -> StorageProblem:
+    """Say that the cluster has no pool of exactly this name."""
+    return StorageProblem.of(ReasonCode.POOL_MISSING, f"the cluster has no pool {pool}")
+
+
+def cluster_reason(cluster: Cluster, *, mgr_silent: bool) -> Reason | None:
+    """Say what is not well with the cluster although it answers."""
+    if mgr_silent or not cluster.mgrActive:
+        details = "the active mgr does not answer" if cluster.mgrActive else "no mgr is active"
+        return Reason(code=ReasonCode.MGR_DOWN, details=details)
+    full = next((check.summary for check in cluster.checks if check.code == "OSD_FULL"), None)
+    return Reason(code=ReasonCode.CLUSTER_FULL, details=full) if full is not None else None
+
+
+def pool_reason(pools: Sequence[Pool], name: str) -> Reason | None:
+    """Say what is not well with our pool."""
+    pool = next((pool for pool in pools if pool.name == name), None)
+    if pool is None:
+        return missing(name).reason
+    return Reason(code=ReasonCode.POOL_FULL, details=f"pool {name} is full") if pool.full else None

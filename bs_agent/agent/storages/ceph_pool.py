@@ -1,0 +1,126 @@
+"""What we change on a Ceph cluster: the pool that an add makes, the object of the write probe, and the end of both.
+
+A pool that we made carries our mark, so every agent knows it as ours, whatever becomes of the one that made it.
+"""
+
+import errno
+
+from bs_agent.agent.storages.ceph_answers import OSD_DUMP, OsdDump, OsdPool
+from bs_agent.agent.storages.ceph_link import CephLink, CommandError
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import Step
+
+APPLICATION = "rbd"
+MARK = "bs-agent"
+# Before Ceph 15 a pool cannot be made without a number; the autoscaler changes it.
+FIRST_PG_NUM = 32
+
+REMOVE_OBJECT, REMOVE_POOL, REMOVE_MARK = "removeObject", "removePool", "removeMark"
+
+
+class CephPool:
+    """The pool of one storage."""
+
+    def __init__(self, link: CephLink, name: str, storage: str) -> None:
+        self._link = link
+        self._name = name
+        self._storage = storage
+        self._object = f"bs-agent.write-probe.{storage}"
+
+    def find(self, dump: OsdDump) -> OsdPool | None:
+        """Return the pool of exactly this name, or None."""
+        return next((pool for pool in dump.pools if pool.pool_name == self._name), None)
+
+    async def make(self) -> None:
+        """Make the pool, for RBD and with the autoscaler; what an interrupted make left is taken up.
+
+        Raises:
+            StorageProblem: the cluster refuses; then there is no new pool.
+        """
+        try:
+            await self._link.command(prefix="osd pool create", pool=self._name)
+        except CommandError as error:
+            if error.number != errno.EINVAL:
+                raise
+            await self._link.command(prefix="osd pool create", pool=self._name, pg_num=FIRST_PG_NUM)
+        try:
+            await self._link.command(prefix="osd pool set", pool=self._name, var="pg_autoscale_mode", val="on")
+            await self._link.command(prefix="osd pool application enable", pool=self._name, app=APPLICATION)
+            await self._link.command(
+                prefix="osd pool application set", pool=self._name, app=APPLICATION, key=MARK, value=self._storage
+            )
+        except StorageProblem:
+            await self._delete()
+            raise
+
+    def is_unfinished(self, pool: OsdPool) -> bool:
+        """Tell whether the pool looks like one that was made and not yet marked."""
+        return not pool.application_metadata.get(APPLICATION)
+
+    def is_ours(self, pool: OsdPool) -> bool:
+        """Tell whether the pool carries our mark."""
+        return pool.application_metadata.get(APPLICATION, {}).get(MARK) == self._storage
+
+    async def write_probe(self) -> float:
+        """Write and remove one small object of ours; return the seconds that took.
+
+        Raises:
+            StorageProblem: it failed; the object may be there, and the next probe or the cleanup removes it.
+        """
+        try:
+            seconds: float = await self._link.call("ceph_write", pool=self._name, name=self._object)
+        except StorageProblem as error:
+            if error.reason.code not in {ReasonCode.CLUSTER_UNREACHABLE, ReasonCode.CEPH_FAULT}:
+                raise
+            raise StorageProblem.of(ReasonCode.WRITE_PROBE_FAILED, error.details) from None
+        return seconds
+
+    async def remove_object(self) -> None:
+        """Remove the object of the write probe, if it is there.
+
+        Raises:
+            StorageProblem: it cannot be removed.
+        """
+        await self._link.call("ceph_remove", pool=self._name, name=self._object)
+
+    async def leftovers(self, pool: OsdPool, *, remove_pool: bool) -> list[Step]:
+        """Return the steps that remove what is ours; a pool that is not ours or holds anything else is kept.
+
+        Raises:
+            StorageProblem: the cluster does not tell what the pool holds.
+        """
+        found = await self._link.call("ceph_objects", pool=self._name, name=self._object)
+        steps = [Step(action=REMOVE_OBJECT, target=f"{self._name}/{self._object}")] if found["ours"] else []
+        if self.is_ours(pool):
+            removable = remove_pool and not found["others"]
+            steps.append(Step(action=REMOVE_POOL if removable else REMOVE_MARK, target=self._name))
+        return steps
+
+    async def clean(self, step: Step) -> None:
+        """Do one of those steps, if there is still something to do.
+
+        Raises:
+            StorageProblem: it cannot be done, or must not be done any more.
+        """
+        pool = self.find((await self._link.ask(OSD_DUMP)).read(OSD_DUMP))
+        if pool is None:
+            return
+        if step.action == REMOVE_OBJECT:
+            await self.remove_object()
+        elif self.is_ours(pool):
+            await (self._remove_empty() if step.action == REMOVE_POOL else self._remove_mark())
+
+    async def _remove_empty(self) -> None:
+        found = await self._link.call("ceph_objects", pool=self._name, name=self._object)
+        if found["others"]:
+            raise StorageProblem.of(ReasonCode.CEPH_FAULT, f"pool {self._name} holds objects and is kept")
+        await self._delete()
+
+    async def _remove_mark(self) -> None:
+        await self._link.command(prefix="osd pool application rm", pool=self._name, app=APPLICATION, key=MARK)
+
+    async def _delete(self) -> None:
+        await self._link.command(
+            prefix="osd pool delete", pool=self._name, pool2=self._name, yes_i_really_really_mean_it=True
+        )
