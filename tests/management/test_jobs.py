@@ -1,0 +1,186 @@
+"""Long calls as jobs: polled, repeated, refused, timed out, and cut short by the end of their node."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from bs_agent.contract.errors import OperationFailed
+from bs_agent.management.config import JobSettings
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.jobs import FAILED, RUNNING, JobStore, StoredJob
+from bs_agent.management.store.schema import migrate
+from bs_agent.management.store.tables import job
+from tests.management.server import Server, serving_node, storage_row
+
+pytestmark = pytest.mark.asyncio
+
+JOB = "5" * 32
+HELD = {"reconnectBackupStorage": {}, "systemTags": ["hold"]}
+
+
+async def _start(server: Server, body: Any = None, **headers: str) -> tuple[str, int, Any]:
+    row = storage_row()
+    await server.store(row)
+    sent = {"X-Job-UUID": JOB} | {name.replace("_", "-"): value for name, value in headers.items()}
+    path = f"/backup-storage/{row['uuid']}/actions"
+    status, answer = await server.call("PUT", path, json=body or HELD, headers=sent)
+    return row["uuid"], status, answer
+
+
+async def _poll(server: Server, uuid: str = JOB, **headers: str) -> tuple[int, Any]:
+    """Read a job without a session, as clients with an access key do."""
+    async with server.http.get(f"{server.url}/api-jobs/{uuid}", headers=headers) as response:
+        return response.status, await response.json()
+
+
+async def _ended(server: Server, uuid: str = JOB) -> tuple[int, Any]:
+    async with asyncio.timeout(20):
+        while True:
+            polled = await _poll(server, uuid)
+            if polled[0] != 202:
+                return polled
+            await asyncio.sleep(0.02)
+
+
+async def test_a_job_is_accepted_polled_and_read_again(server: Server) -> None:
+    uuid, status, accepted = await _start(server)
+    assert (status, accepted) == (202, {"location": f"http://{server.address}/zstack/v1/api-jobs/{JOB}"})
+    assert await _poll(server) == (202, {})
+    server.fleet.hold.set()
+    status, answer = await _ended(server)
+    assert (status, answer["inventory"]["uuid"], set(answer)) == (200, uuid, {"inventory"})
+    assert await _poll(server) == (200, answer)
+    status, described = await _poll(server, **{"X-JSON-Schema": "true"})
+    kind = "org.zstack.storage.backup.imagestore.ImageStoreBackupStorageInventory"
+    assert described == answer | {"schema": {"inventory": kind}}
+
+
+async def test_a_failed_job_shows_its_error(server: Server) -> None:
+    server.fleet.fail = OperationFailed("the host is on fire")
+    server.fleet.hold.set()
+    await _start(server)
+    status, answer = await _ended(server)
+    assert (status, answer["error"]["code"], answer["error"]["details"]) == (503, "SYS.1006", "the host is on fire")
+
+
+async def test_a_job_uuid_is_used_once(server: Server) -> None:
+    await _start(server)
+    _, status, answer = await _start(server)
+    assert (status, answer["error"]["details"]) == (400, f"Duplicate job uuid[{JOB}]")
+    server.fleet.hold.set()
+    await _ended(server)
+
+
+async def test_a_job_uuid_has_32_characters(server: Server) -> None:
+    for wrong in ("short", "5" * 33, "5" * 31 + "/"):
+        _, status, answer = await _start(server, X_Job_UUID=wrong)
+        assert status == 400
+        assert answer["error"]["details"] == "Invalid header[X-Job-UUID], it must be a UUID with '-' stripped"
+
+
+async def test_an_unknown_job_has_expired(server: Server) -> None:
+    status, answer = await _poll(server, "6" * 32)
+    assert (status, answer["error"]["details"]) == (404, "the job has been expired")
+    assert (await server.call("PUT", f"/api-jobs/{JOB}"))[0] == 405
+
+
+async def test_failures_after_dispatch_show_on_the_job(server: Server) -> None:
+    path = "/backup-storage/image-store"
+    bad = {"params": {"name": "n", "hostname": "h", "url": "relative"}}
+    headers = {"X-Job-UUID": "7" * 32}
+    assert (await server.call("POST", path, json=bad, headers=headers))[0] == 202
+    status, answer = await _poll(server, "7" * 32)
+    assert (status, answer["error"]["code"]) == (503, "SYS.1007")
+    headers = {"X-Job-UUID": "8" * 32}
+    good = {"params": {"name": "n", "hostname": "h", "url": "/images"}}
+    assert (await server.call("POST", path, json=good, headers=headers, oauth="wrong"))[0] == 202
+    assert (await _poll(server, "8" * 32))[1]["error"]["code"] == "ID.1001"
+    assert (await server.query(count="true"))[1]["total"] == 0
+
+
+async def test_the_callers_time_limit_ends_the_job(server: Server) -> None:
+    _, status, accepted = await _start(server, X_API_Timeout="1")
+    assert (status, accepted["apiTimeout"]) == (202, 1000)
+    status, answer = await _ended(server)
+    assert (status, answer["error"]["code"]) == (503, "SYS.1001")
+    assert answer["error"]["details"] == "ReconnectBackupStorage timeout after 1s"
+    for wrong in ("0", "soon", "-1"):
+        assert (await _start(server, X_Job_UUID="9" * 32, X_API_Timeout=wrong))[1] == 400
+
+
+async def test_a_request_that_waits_is_told_where_the_job_goes_on(database: Database) -> None:
+    async with serving_node(database, jobs=JobSettings(wait=0.1)) as server:
+        row = storage_row()
+        await server.store(row)
+        status, answer = await server.call("PUT", f"/backup-storage/{row['uuid']}/actions", json=HELD)
+        assert (status, answer["error"]["code"]) == (503, "SYS.1001")
+        server.fleet.hold.set()
+        assert (await _ended(server, answer["error"]["details"].rpartition("/")[2]))[0] == 200
+
+
+async def test_more_jobs_than_allowed_are_refused(database: Database) -> None:
+    async with serving_node(database, jobs=JobSettings(concurrent=1)) as server:
+        await _start(server)
+        _, status, answer = await _start(server, X_Job_UUID="6" * 32)
+        assert (status, answer["error"]["details"]) == (503, "1 jobs are running")
+        server.fleet.hold.set()
+        await _ended(server)
+        assert (await _start(server, X_Job_UUID="6" * 32))[1] == 202
+        await _ended(server, "6" * 32)
+
+
+async def test_the_end_of_the_node_ends_its_jobs_with_an_error(database: Database) -> None:
+    async with serving_node(database) as server:
+        await _start(server)
+    async with serving_node(database) as server:
+        status, answer = await _poll(server)
+        assert (status, answer["error"]["code"]) == (503, "SYS.1006")
+        assert "the management node was stopped while the job ran" in answer["error"]["details"]
+
+
+async def test_a_job_of_a_killed_node_ends_at_the_next_start_on_sqlite(tmp_path: Path) -> None:
+    database = Database.connect(f"sqlite:///{tmp_path}/management.db")
+    await migrate(database)
+    running = StoredJob(JOB, "ReconnectBackupStorage", RUNNING, None)
+    await JobStore(database).add(running, "account", "a killed node", time.time() + 60, int(time.time()))
+    async with serving_node(database) as server:
+        status, answer = await _ended(server)
+        assert (status, answer["error"]["code"]) == (503, "SYS.1006")
+    await database.close()
+
+
+async def test_a_job_of_a_killed_node_ends_when_its_lease_runs_out(database: Database) -> None:
+    store, now = JobStore(database), int(time.time())
+    await store.add(StoredJob(JOB, "ReconnectBackupStorage", RUNNING, None), "account", "other", now + 60, now)
+    assert await store.give_up("{}", now) == 0
+    assert await store.give_up("{}", now + 61) == 1
+    found = await store.find(JOB)
+    assert found is not None
+    assert found.state == FAILED
+
+
+async def test_old_jobs_and_refused_ones_are_forgotten(database: Database) -> None:
+    store = JobStore(database)
+    for number in range(5):
+        refused = StoredJob(f"{number:032}", "DeleteBackupStorage", FAILED, "{}")
+        await store.add(refused, "", "node", 0, 1000 + number)
+    await store.add(StoredJob(JOB, "DeleteBackupStorage", FAILED, "{}"), "account", "node", 0, 500)
+    await store.prune(600, 2)
+    async with database.reading() as connection:
+        kept = (await connection.execute(select(job.c.uuid).order_by(job.c.uuid))).scalars().all()
+    assert kept == [f"{3:032}", f"{4:032}"]
+
+
+async def test_a_running_job_is_held_by_its_lease(server: Server) -> None:
+    await _start(server)
+    async with server.database.writing() as connection:
+        await connection.execute(update(job).values(leaseDate=time.time() + 5))
+    jobs = JobStore(server.database)
+    await jobs.extend([JOB], time.time() + 60)
+    assert await jobs.give_up("{}", int(time.time()) + 30) == 0
+    server.fleet.hold.set()
+    assert (await _ended(server))[0] == 200
