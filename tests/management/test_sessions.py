@@ -46,9 +46,7 @@ async def test_neither_passwords_nor_sessions_are_stored_as_they_are(database: D
         password = await auth.ensure_admin() or ""
         secret = (await auth.log_in("admin", password, HERE)).secret
     async with database.reading() as connection:
-        stored = str(
-            (await connection.execute(select(account))).all() + (await connection.execute(select(session))).all()
-        )
+        stored = str([(await connection.execute(select(table))).all() for table in (account, session)])
     assert "$argon2id$" in stored
     assert password not in stored
     assert hashlib.sha512(password.encode()).hexdigest() not in stored
