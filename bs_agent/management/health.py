@@ -9,6 +9,7 @@ A Ceph storage is Connected while one of its hosts sees the cluster with a quoru
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -74,7 +75,8 @@ def next_due(uuid: str, interval: float, now: float) -> float:
     """Return when an agent is polled next: its place in the interval follows from its uuid and never moves."""
     digest = hashlib.sha256(uuid.encode()).digest()
     offset = int.from_bytes(digest[:4], "big") / 2**32 * interval
-    return now + interval - (now - offset) % interval
+    due = offset + interval * math.ceil((now - offset) / interval)
+    return due if due > now else due + interval
 
 
 def judge(report: StorageReport | None) -> Health:
