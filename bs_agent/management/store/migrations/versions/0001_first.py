@@ -23,7 +23,9 @@ def refers(table: str, column: str, to: str, *, cascade: bool) -> sa.ForeignKeyC
 def upgrade() -> None:
     """Make the tables."""
     make_accounts()
+    make_zones()
     make_storages()
+    make_attachments()
     make_hosts()
     make_the_rest()
 
@@ -54,8 +56,8 @@ def make_accounts() -> None:
     op.create_index("ix_session_expiredDate", "session", ["expiredDate"])
 
 
-def make_storages() -> None:
-    """Make zone, backup_storage, backup_storage_zone."""
+def make_zones() -> None:
+    """Make zone."""
     op.create_table(
         "zone",
         sa.Column("uuid", text(32), nullable=False),
@@ -69,6 +71,10 @@ def make_storages() -> None:
         sa.PrimaryKeyConstraint("uuid", name="pk_zone"),
     )
     op.create_index("ix_zone_name", "zone", [sa.text("lower(name)"), "uuid"])
+
+
+def make_storages() -> None:
+    """Make backup_storage."""
     op.create_table(
         "backup_storage",
         sa.Column("uuid", text(32), nullable=False),
@@ -109,6 +115,10 @@ def make_storages() -> None:
     op.create_index("ix_backup_storage_state", "backup_storage", [sa.text("lower(state)"), "uuid"])
     op.create_index("ix_backup_storage_status", "backup_storage", [sa.text("lower(status)"), "uuid"])
     op.create_index("ix_backup_storage_type", "backup_storage", [sa.text("lower(type)"), "uuid"])
+
+
+def make_attachments() -> None:
+    """Make backup_storage_zone."""
     op.create_table(
         "backup_storage_zone",
         sa.Column("backupStorageUuid", text(32), nullable=False),
