@@ -10,9 +10,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import click
+
 from bs_agent.client import catalog
 from bs_agent.client.catalog import Field
-from bs_agent.contract.api import Api
+from bs_agent.contract.api import APIS, Api
 from bs_agent.contract.errors import RequestError
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Operator, parse_condition
@@ -23,8 +25,21 @@ Ask = Callable[[str], str]
 """Asks for a secret by name."""
 
 
-class UsageFault(Exception):
+class UsageFault(click.ClickException):
     """The command line is wrong; the message says what, where, and what is allowed."""
+
+
+def api_named(name: str) -> Api:
+    """Return the API of a command.
+
+    Raises:
+        UsageFault: there is none of this name; the message says which come near.
+    """
+    if name in APIS:
+        return APIS[name]
+    near = [one for one in APIS if name.casefold() in one.casefold()] or _near(name, APIS)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`bs-cli --help` lists the commands"
+    raise UsageFault(f"there is no command {name!r}; {hint}")
 
 
 def parse_words(api: Api, words: Sequence[str], ask: Ask) -> dict[str, object]:
@@ -84,11 +99,13 @@ def parse_condition_word(inventory: type[Inventory], word: str, known: Iterable[
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which names come near, or else which there are."""
     known = list(known)
-    by_folded = {one.casefold(): one for one in reversed(known)}
-    near = difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.6)
-    if near:
-        return f"did you mean {' or '.join(by_folded[one] for one in near)}?"
-    return f"there are {', '.join(known)}"
+    near = _near(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    by_folded = {one.casefold(): one for one in known}
+    return [by_folded[one] for one in difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.6)]
 
 
 def shows_secret(api: Api, word: str) -> bool:

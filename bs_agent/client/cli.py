@@ -65,8 +65,8 @@ def command(ctx: click.Context, /, words: tuple[str, ...], wants_help: bool, ver
     if version:
         click.echo(f"bs-cli {__version__}")
         return 0
-    if wants_help and not words:
-        click.echo(ctx.get_help())
+    if wants_help:
+        click.echo(_help_of(words[0]) if words else ctx.get_help())
         return 0
     if words and words[0] in {"completion", "complete"}:
         from bs_agent.client import scripts  # noqa: PLC0415  see the module's docstring
@@ -75,7 +75,13 @@ def command(ctx: click.Context, /, words: tuple[str, ...], wants_help: bool, ver
         return scripts.run(words, {name: not option.is_flag for option in known for name in option.opts})
     from bs_agent.client import program  # noqa: PLC0415  see the module's docstring
 
-    return program.run(words, options, wants_help=wants_help)
+    return program.run(words, options)
+
+
+def _help_of(name: str) -> str:
+    from bs_agent.client import arguments, manual  # noqa: PLC0415  see the module's docstring
+
+    return manual.command_help(arguments.api_named(name))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -84,15 +90,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(command.main(arguments, prog_name="bs-cli", standalone_mode=False))
+        with command.make_context("bs-cli", list(sys.argv[1:] if arguments is None else arguments)) as ctx:
+            code = command.invoke(ctx)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
-        sys.exit(_USAGE)
+        code = _USAGE
     except (KeyboardInterrupt, click.Abort):
-        sys.exit(_INTERRUPTED)
+        code = _INTERRUPTED
     except BrokenPipeError:  # whoever read the output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_BROKEN_PIPE)
+        code = _BROKEN_PIPE
+    sys.exit(code)
 
 
 if __name__ == "__main__":

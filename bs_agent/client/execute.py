@@ -1,7 +1,6 @@
 """One command from its words to its output: the one-shot command line and the interactive shell share it."""
 
 import contextlib
-import difflib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ import click
 
 from bs_agent.client import session as sessions
 from bs_agent.client.actions import Action
-from bs_agent.client.arguments import Ask, UsageFault, parse_words
+from bs_agent.client.arguments import Ask, UsageFault, api_named, parse_words
 from bs_agent.client.sdk import ACTIONS
 from bs_agent.client.session import Session, SessionFileError
 from bs_agent.client.text import plain
@@ -66,7 +65,7 @@ def execute(words: Sequence[str], options: Options, ask: Ask) -> int:
     Raises:
         UsageFault: the command is wrong; nothing was sent.
     """
-    kind = action_named(words[0])
+    kind = ACTIONS[api_named(words[0]).name]
     kept = kept_session()
     values = parse_words(kind.api, words[1:], ask)
     if kind.api.name == LOG_OUT and kept:
@@ -87,21 +86,6 @@ def execute(words: Sequence[str], options: Options, ask: Ask) -> int:
     _remember(action, client, res.answer, kept)
     _show(action, res.answer, options)
     return DONE
-
-
-def action_named(name: str) -> type[Action[Any]]:
-    """Return the action of a command.
-
-    Raises:
-        UsageFault: there is none of this name; the message says which come near.
-    """
-    if name in ACTIONS:
-        return ACTIONS[name]
-    folded = {one.casefold(): one for one in ACTIONS}
-    near = [folded[one] for one in difflib.get_close_matches(name.casefold(), folded, n=3)]
-    near = near or [one for one in ACTIONS if name.casefold() in one.casefold()]
-    hint = f"did you mean {' or '.join(near)}?" if near else "`bs-cli --help` lists the commands"
-    raise UsageFault(f"there is no command {name!r}; {hint}")
 
 
 def not_logged_in(client: Client, kept: Session | None) -> str:

@@ -7,30 +7,23 @@ from typing import Any
 import click
 
 from bs_agent.client.arguments import UsageFault
-from bs_agent.client.execute import Options, action_named, execute
-from bs_agent.client.manual import command_help
+from bs_agent.client.execute import Options, execute
 
 MAX_SECRET = 4096
 
 
-def run(words: Sequence[str], given: Mapping[str, Any], *, wants_help: bool) -> int:
+def run(words: Sequence[str], given: Mapping[str, Any]) -> int:
     """Run the program; returns the exit code.
 
     Raises:
-        click.ClickException: the command line is wrong.
+        UsageFault: the command line is wrong.
     """
-    try:
-        if wants_help:
-            click.echo(command_help(action_named(words[0]).api))
-            return 0
-        options = _options(given)
-        if given["watch"]:
-            from bs_agent.client.watch import watch  # noqa: PLC0415  rich is slow to import
+    options = _options(given)
+    if given["watch"]:
+        from bs_agent.client.watch import watch  # noqa: PLC0415  rich is slow to import
 
-            return watch(words or ["QueryBackupStorage"], options, given["interval"])
-        return execute(words, options, ask) if words else _interact(options)
-    except UsageFault as fault:
-        raise click.ClickException(str(fault)) from None
+        return watch(words or ["QueryBackupStorage"], options, given["interval"])
+    return execute(words, options, ask) if words else _interact(options)
 
 
 def ask(name: str) -> str:
@@ -58,6 +51,8 @@ def _interact(options: Options) -> int:
 
 def _options(given: Mapping[str, Any]) -> Options:
     url, host, port = given["url"], given["host"], given["port"]
+    if url and (host or port):
+        raise UsageFault("--url says host and port: leave --host and --port out")
     if host or port:
         host = host or "127.0.0.1"
         url = f"http://{f'[{host}]' if ':' in host else host}:{port or 8080}"

@@ -5,10 +5,14 @@ The line travels on standard input, so nothing of it shows in a list of processe
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from bs_agent.client.lexing import SHELL_SPECIALS, escape, split
+
+if TYPE_CHECKING:
+    from bs_agent.contract.api import Api
 
 MAX_LINE = 64 * 1024
 
@@ -73,8 +77,6 @@ def candidates(shell: str, text: str, options: Mapping[str, bool]) -> Iterator[s
     what stands behind.
     """
     from bs_agent.client.completion import Completion, Offer, complete  # noqa: PLC0415  the scripts need no contract
-    from bs_agent.client.execute import Options, kept_session  # noqa: PLC0415
-    from bs_agent.client.lookup import Lookup  # noqa: PLC0415
 
     tail, _, text = text.partition("\n") if shell == "bash" else ("", "", text)
     line = split(text.rstrip("\n"))
@@ -83,7 +85,7 @@ def candidates(shell: str, text: str, options: Mapping[str, bool]) -> Iterator[s
         completion = Completion("", [Offer(name, "Options", ends=True) for name in fitting])
     else:
         words = _without_options(line.words[1:], options)
-        completion = complete(words, line.current, Lookup(lambda: Options().client(kept_session())))
+        completion = complete(words, line.current, _existing)
     begun = len(line.current) - len(split(tail).current) if shell == "bash" else 0
     for offer in completion.offers:
         word = completion.stem + offer.label
@@ -92,6 +94,14 @@ def candidates(shell: str, text: str, options: Mapping[str, bool]) -> Iterator[s
         shown = word if shell == "fish" else escape(word[begun:], SHELL_SPECIALS)
         space = " " if offer.ends and shell != "fish" else ""
         yield shown + space + ("" if shell == "bash" else f"\t{offer.note}")
+
+
+def _existing(api: "Api", field: str, typed: str) -> Sequence[tuple[str, str]]:
+    """Ask the management node; what speaks with it is imported only here, for Tab shall be quick."""
+    from bs_agent.client.execute import Options, kept_session  # noqa: PLC0415
+    from bs_agent.client.lookup import Lookup  # noqa: PLC0415
+
+    return Lookup(lambda: Options().client(kept_session()))(api, field, typed)
 
 
 def _without_options(words: Sequence[str], options: Mapping[str, bool]) -> list[str]:

@@ -14,9 +14,9 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from bs_agent import __version__
-from bs_agent.client.arguments import Ask, UsageFault
+from bs_agent.client.arguments import Ask, UsageFault, api_named
 from bs_agent.client.completion import Completion, Names, complete
-from bs_agent.client.execute import Options, action_named, execute, kept_session
+from bs_agent.client.execute import Options, execute, kept_session
 from bs_agent.client.history import open_history
 from bs_agent.client.lexing import OWN_SPECIALS, Line, escape, split
 from bs_agent.client.listing import grouped
@@ -108,7 +108,7 @@ def _run(text: str, options: Options, ask: Ask) -> None:
         case ["help"]:
             click.echo(HELP)
         case ["help", name] | [name, "--help"]:
-            click.echo(command_help(action_named(name).api))
+            click.echo(command_help(api_named(name)))
         case _:
             execute(words, options, ask)
 

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bs_agent.client.actions import Action
-from bs_agent.client.arguments import UsageFault, parse_words
-from bs_agent.client.execute import DONE, FAILED, Options, action_named, kept_session, not_logged_in, show_error
+from bs_agent.client.arguments import UsageFault, api_named, parse_words
+from bs_agent.client.execute import DONE, FAILED, Options, kept_session, not_logged_in, show_error
+from bs_agent.client.sdk import ACTIONS
 from bs_agent.client.tables import cell, listed
 from bs_agent.client.text import human, plain
 from bs_agent.client.transport import Client
@@ -29,7 +30,7 @@ def watch(words: Sequence[str], options: Options, interval: float) -> int:
     Raises:
         UsageFault: it is no query, or there is no terminal to show it on.
     """
-    kind = action_named(words[0])
+    kind = ACTIONS[api_named(words[0]).name]
     if not kind.api.queries:
         raise UsageFault(f"--watch shows what a query finds; {kind.api.name} is none")
     console = Console(highlight=False)
