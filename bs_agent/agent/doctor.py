@@ -58,7 +58,7 @@ async def examine(settings: AgentSettings) -> list[Finding]:
 
 
 async def output(*command: str | Path) -> tuple[int, str]:
-    """Run a program; return its exit status and what it printed. As in a shell, 127: none of that name; 124: too late."""
+    """Run a program; return its exit status and what it printed. As in a shell, 127 is no program and 124 too late."""
     try:
         child = await asyncio.create_subprocess_exec(
             *command,
