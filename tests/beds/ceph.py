@@ -212,6 +212,23 @@ class CephCluster:
         """Run the `rados` command line."""
         return self._run("rados", *arguments, stdin=stdin)
 
+    def pool(self, name: str, *words: str) -> None:
+        """Make a small pool."""
+        self.ceph("osd", "pool", "create", name, "8", "8", *words, "--autoscale-mode=off")
+        self.ceph("osd", "pool", "application", "enable", name, "rbd")
+
+    def df(self, pool: str) -> dict[str, Any]:
+        """Return the numbers of a pool in `df detail`."""
+        return next(dict(found["stats"]) for found in self.ceph("df", "detail")["pools"] if found["name"] == pool)
+
+    def device_class(self, osd: int) -> str:
+        """Return the device class that an OSD has given itself."""
+        return str(self.ceph("osd", "crush", "get-device-class", str(osd))[0]["device_class"])
+
+    def bytes_of(self, osds: Sequence[int]) -> int:
+        """Return the raw size of some OSDs."""
+        return sum(osd["kb"] * 1024 for osd in self.ceph("osd", "df")["nodes"] if osd["id"] in osds)
+
     def objects(self, pool: str) -> list[str]:
         """List every object of a pool, in all namespaces."""
         return sorted(self.rados("-p", pool, "ls", "--all").splitlines())

@@ -55,8 +55,8 @@ class CephPool:
             raise
 
     def is_unfinished(self, pool: OsdPool) -> bool:
-        """Tell whether the pool looks like one that was made and not yet marked."""
-        return not pool.application_metadata.get(APPLICATION)
+        """Tell whether the pool looks like one whose making was interrupted: nobody has said what it is for."""
+        return not pool.application_metadata
 
     def is_ours(self, pool: OsdPool) -> bool:
         """Tell whether the pool carries our mark."""

@@ -54,16 +54,12 @@ def furnish(cluster: CephCluster) -> None:
     cluster.ceph("osd", "crush", "rule", "create-replicated", "spinning", "default", "osd", "hdd")
     cluster.ceph("osd", "crush", "rule", "create-replicated", "archive", "archive", "host")
     cluster.ceph("osd", "erasure-code-profile", "set", "two-and-one", "k=2", "m=1", "crush-failure-domain=osd")
-    for words in (
-        ("size-2",),
-        ("size-3", "--size=3"),
-        ("coded", "erasure", "two-and-one"),
-        ("spinning", "replicated", "spinning"),
-        ("archive", "replicated", "archive"),
-        ("limited",),
-    ):
-        cluster.ceph("osd", "pool", "create", words[0], "8", "8", *words[1:], "--autoscale-mode=off")
-        cluster.ceph("osd", "pool", "application", "enable", words[0], "rados")
+    cluster.pool("size-2")
+    cluster.pool("size-3", "--size=3")
+    cluster.pool("coded", "erasure", "two-and-one")
+    cluster.pool("spinning", "replicated", "spinning")
+    cluster.pool("archive", "replicated", "archive")
+    cluster.pool("limited")
     cluster.ceph("osd", "pool", "set", "archive", "size", "1", "--yes-i-really-mean-it")
     cluster.ceph("osd", "pool", "set-quota", "limited", "max_bytes", str(8 << 20))
     cluster.settle()
