@@ -7,7 +7,6 @@ run out (of a node that died), and takes some of the richest node's when it has 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import ColumnElement, Float, Select, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -82,8 +81,8 @@ async def _share_of_the_richest(
 ) -> Select[tuple[str]]:
     """Select half of what the richest node has more than this one."""
     count = func.count().label("count")
-    held: Any = select(agent.c.leaseOwner, count).where(agent.c.leaseDate >= now).group_by(agent.c.leaseOwner)
-    counts: dict[str, int] = dict((await connection.execute(held)).tuples().all())
+    held = select(agent.c.leaseOwner, count).where(agent.c.leaseDate >= now).group_by(agent.c.leaseOwner)
+    counts = {holder: number for holder, number in await connection.execute(held) if holder}
     richest = max(counts, key=counts.__getitem__, default=owner)
     surplus = (counts.get(richest, 0) - counts.get(owner, 0)) // 2
     return select(agent.c.uuid).where(agent.c.leaseOwner == richest).order_by(agent.c.uuid).limit(surplus)
