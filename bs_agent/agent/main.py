@@ -159,17 +159,17 @@ def read(file: Path | None, assignments: tuple[str, ...]) -> "AgentSettings":
 
 
 def load(file: Path | None, assignments: tuple[str, ...]) -> "AgentSettings":
-    """Read the configuration, or say what is wrong with it and exit with status 1."""
-    from bs_agent.daemon.configuration import ConfigError  # noqa: PLC0415  heavy
+    """Read the configuration, or say what is wrong with it and exit."""
+    from bs_agent.daemon.configuration import BAD_CONFIGURATION, ConfigError  # noqa: PLC0415  heavy
 
     try:
         return read(file, assignments)
     except ConfigError as error:
-        fail(*error.faults)
+        fail(*error.faults, status=BAD_CONFIGURATION)
 
 
-def fail(*sentences: str) -> NoReturn:
-    """Say what went wrong and exit with status 1."""
+def fail(*sentences: str, status: int = 1) -> NoReturn:
+    """Say what went wrong and exit."""
     for sentence in sentences:
         click.echo(f"bs-agent: {sentence}", err=True)
-    sys.exit(1)
+    sys.exit(status)

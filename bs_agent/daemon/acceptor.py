@@ -12,6 +12,7 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE_DEADLINE = 5.0
 FIRST_REQUEST_DEADLINE = 10.0
+DRAIN_DEADLINE = 1.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -24,7 +25,7 @@ class Acceptor:
         self._tls = tls
         self._limit = limit
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._without_request: set[object] = set()
+        self._without_request: dict[object, asyncio.Future[None]] = {}
         self._refusing = False
 
     async def run(self) -> None:
@@ -40,13 +41,22 @@ class Acceptor:
                     continue
                 self._take(connection)
         finally:
-            for handshake in self._handshakes:
-                handshake.cancel()
-            await asyncio.gather(*self._handshakes, return_exceptions=True)
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """Let connections that were accepted bring their first request: nobody else would ever answer it."""
+        if self._handshakes:
+            await asyncio.wait(self._handshakes, timeout=DRAIN_DEADLINE)
+        if self._without_request:
+            await asyncio.wait(self._without_request.values(), timeout=DRAIN_DEADLINE)
+        for handshake in self._handshakes:
+            handshake.cancel()
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
 
     def begun(self, protocol: object) -> None:
         """Note that a connection has brought a request."""
-        self._without_request.discard(protocol)
+        if request := self._without_request.pop(protocol, None):
+            request.set_result(None)
 
     def _take(self, connection: socket.socket) -> None:
         if len(self._handshakes) + len(self._server.connections) >= self._limit:
@@ -71,10 +81,10 @@ class Acceptor:
         except OSError as error:  # no TLS, or not in time: ssl.SSLError and TimeoutError are among these
             log.debug("a connection was dropped: %s", error)
             return
-        self._without_request.add(protocol)
+        self._without_request[protocol] = loop.create_future()
         loop.call_later(FIRST_REQUEST_DEADLINE, self._close_without_request, transport, protocol)
 
     def _close_without_request(self, transport: asyncio.Transport, protocol: object) -> None:
-        if protocol in self._without_request:
-            self._without_request.discard(protocol)
+        if request := self._without_request.pop(protocol, None):
+            request.cancel()
             transport.abort()

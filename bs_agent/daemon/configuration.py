@@ -19,6 +19,8 @@ class Settings(BaseModel):
 
 S = TypeVar("S", bound=Settings)
 
+BAD_CONFIGURATION = 78  # the exit status (EX_CONFIG) at which systemd does not start a daemon again
+
 
 class ConfigError(Exception):
     """The configuration is not valid; `faults` holds one sentence for each fault."""

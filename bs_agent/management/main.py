@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bs_agent import __version__
-from bs_agent.daemon.configuration import ConfigError, load
+from bs_agent.daemon.configuration import BAD_CONFIGURATION, ConfigError, load
 from bs_agent.management.config import DEFAULT_PATH, PREFIX, ManagementSettings
 
 FAILED = 1
@@ -102,7 +102,7 @@ def _settings(path: Path | None) -> ManagementSettings:
     except ConfigError as error:
         for fault in error.faults:
             click.echo(f"bs-management: {fault}", err=True)
-        sys.exit(FAILED)
+        sys.exit(BAD_CONFIGURATION)
 
 
 def _run(work: Coroutine[Any, Any, str | None]) -> str | None:

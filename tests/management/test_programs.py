@@ -152,7 +152,7 @@ async def test_check_config_tells_all_faults_at_once(tmp_path: Path) -> None:
         '[poll]\ninterval = "often"\n[server]\nlisten = "0.0.0.0:80"\ncolour = 1\n[session]\nlifetime = 1\n'
     )
     code, _, faults = await _program("check-config", "--config", config)
-    assert code == 1
+    assert code == 78
     for key in ("poll.interval", "server.colour", "session.lifetime"):
         assert f"bs-management: {config}: {key}: " in faults
     config.write_text('[server]\nlisten = "0.0.0.0:80"\n')
