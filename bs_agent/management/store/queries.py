@@ -73,9 +73,10 @@ class _Shape:
         leading: list[ColumnElement[Any]] = [resource.key, *([resource.table.c.type] if resource.kinds else [])]
         columns = [column for column in resource.table.c if column.name in wanted]
         self.select = select(*leading, *columns)
+        # Plain `str`: the names of columns are of a class of their own, which is slow to encode.
         self._readers: dict[type[Inventory], list[tuple[int, str, Callable[[Any], Any] | None]]] = {
             kind: [
-                (position, column.name, format_seconds if column.name.endswith("Date") else None)
+                (position, str(column.name), format_seconds if column.name.endswith("Date") else None)
                 for position, column in enumerate(columns, len(leading))
                 if column.name in kind.model_fields
             ]
