@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-import asyncpg  # type: ignore[import-untyped]  it ships no types
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
 from pydantic_core import to_json
 from sqlalchemy import insert
 
