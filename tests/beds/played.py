@@ -1,0 +1,154 @@
+"""Agents played in this process, for what real ones cannot do on request: be slow, refuse, count what they are asked.
+
+All listen on one port; each has a loopback address of its own, where every address answers.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from bs_agent.contract.enrollment import encode
+from bs_agent.contract.reasons import Reason
+from bs_agent.contract.report import (
+    Command,
+    CommandState,
+    DirectoryUsage,
+    HostReport,
+    ImageStoreReport,
+    Section,
+    StorageReport,
+)
+from bs_agent.daemon.certificate import ensure_certificate, fingerprint, server_context
+from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.http import serving
+
+TOKEN = "played-agents-token"
+
+Build = Callable[[str, dict[str, Any]], StorageReport]
+
+
+def image_store(uuid: str, parameters: dict[str, Any]) -> ImageStoreReport:
+    """Report a directory that is well."""
+    usage = DirectoryUsage(totalCapacity=1000, availableCapacity=500, totalInodes=10, availableInodes=5, readOnly=False)
+    section = Section[DirectoryUsage](value=usage, collectedAt=1.0, ageSeconds=0.0)
+    return ImageStoreReport(uuid=uuid, url=parameters["url"], usage=section)
+
+
+@dataclass
+class Played:
+    """One agent; a test changes what it says."""
+
+    build: Build = image_store
+    storages: dict[str, StorageReport] = field(default_factory=dict)
+    commands: dict[str, Command] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+    refuses: dict[str, Reason] = field(default_factory=dict)
+    holds: dict[str, asyncio.Event] = field(default_factory=dict)
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+
+    def report(self) -> HostReport:
+        """Return what it reports."""
+        return HostReport(agentVersion="1", hostname="played", startedAt=0, storages=list(self.storages.values()))
+
+    def change(self, uuid: str, **sections: Any) -> None:
+        """Report other sections of a storage from now on."""
+        self.storages[uuid] = self.storages[uuid].model_copy(update=sections)
+
+
+class Players:
+    """The agents by address; unknown addresses play one that serves nothing."""
+
+    def __init__(self, pin: str) -> None:
+        self.port = 0
+        self.pin = pin
+        self.by_host: dict[str, Played] = {}
+
+    def add(self, host: str, build: Build = image_store) -> Played:
+        """Play an agent at an address within 127.0.0.0/8."""
+        return self.by_host.setdefault(host, Played(build))
+
+    @property
+    def code(self) -> str:
+        """The enrolment code of any of them."""
+        return encode(self.port, TOKEN, self.pin)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer as the agent of the address that was asked."""
+        transport = request.transport
+        agent = self.by_host[transport.get_extra_info("sockname")[0]] if transport else Played()
+        what, *rest = [part for part in request.path.split("/") if part and part != "v1"]
+        kind = f"{request.method} {'cleanup' if rest[-1:] == ['cleanup'] else what}"
+        agent.asked[kind] += 1
+        if hold := agent.holds.get(kind):
+            await hold.wait()
+        if refusal := agent.refuses.get(kind):
+            error = {"code": f"BS.{refusal.code}", "description": "", "details": refusal.details}
+            return web.json_response({"error": error}, status=503)
+        answer: Callable[..., Any] = {
+            "GET report": _report,
+            "PUT storages": _connect,
+            "POST cleanup": _cleanup,
+            "GET commands": _command,
+        }.get(kind, _nothing)
+        response: web.StreamResponse = await answer(agent, request, rest)
+        return response
+
+
+async def _nothing(_agent: Played, _request: web.Request, _rest: list[str]) -> web.Response:
+    return web.json_response({})
+
+
+async def _report(agent: Played, request: web.Request, _rest: list[str]) -> web.Response:
+    report = agent.report()
+    etag = report.etag()
+    if request.headers.get("If-None-Match") == etag:
+        agent.asked["304"] += 1
+        return web.Response(status=304, headers={"ETag": etag})
+    return web.Response(text=report.model_dump_json(), headers={"ETag": etag})
+
+
+async def _connect(agent: Played, request: web.Request, rest: list[str]) -> web.Response:
+    parameters = json.loads(await request.text())
+    agent.parameters.append(parameters)
+    report = agent.storages.setdefault(rest[0], agent.build(rest[0], parameters))
+    return web.Response(text=report.model_dump_json())
+
+
+async def _cleanup(agent: Played, request: web.Request, rest: list[str]) -> web.Response:
+    wanted = json.loads(await request.text())
+    if known := agent.commands.get(wanted["commandUuid"]):
+        return web.Response(text=known.model_dump_json(), status=202)
+    if rest[0] not in agent.storages:
+        return web.json_response({"error": {"code": "BS.StorageUnknown", "details": "seen"}}, status=404)
+    if wanted["dryRun"]:
+        agent.asked["plan"] += 1
+        return web.json_response({"storageUuid": rest[0], "steps": []})
+    agent.asked["clean"] += 1
+    del agent.storages[rest[0]]
+    command = Command(uuid=wanted["commandUuid"], storageUuid=rest[0], state=CommandState.DONE, steps=[], createdAt=0.0)
+    agent.commands[command.uuid] = command
+    return web.Response(text=command.model_dump_json(), status=202)
+
+
+async def _command(agent: Played, _request: web.Request, rest: list[str]) -> web.Response:
+    return web.Response(text=agent.commands[rest[0]].model_dump_json())
+
+
+@asynccontextmanager
+async def players(folder: Path) -> AsyncIterator[Players]:
+    """Play agents while the context is open."""
+    certificate, key = await ensure_certificate(folder / "played", "played")
+    made = Players(fingerprint(certificate))
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", made.handle)
+    everywhere = Address("0.0.0.0", 0)  # noqa: S104  all of 127.0.0.0/8
+    async with serving(app, everywhere, server_context(certificate, key)) as address:
+        made.port = address.port
+        yield made
