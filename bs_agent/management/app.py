@@ -12,6 +12,7 @@ from bs_agent.daemon.certificate import server_context
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import background, enter_guarded
+from bs_agent.daemon.notify import inherited_socket
 from bs_agent.management.auth import Auth
 from bs_agent.management.config import ManagementSettings, ServerSettings
 from bs_agent.management.fleet import FleetService, open_fleet
@@ -73,7 +74,8 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         public_url=settings.server.public_url,
     )
     await enter_guarded(stack, background(_forget_expired(auth), "sessions"))
-    address = await enter_guarded(stack, serving(application(services), settings.server.listen, tls))
+    where = inherited_socket() or settings.server.listen
+    address = await enter_guarded(stack, serving(application(services), where, tls))
     return Started(address, tls, fleet, new_password)
 
 

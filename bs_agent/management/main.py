@@ -1,118 +1,152 @@
-"""The program bs-management. Heavy modules are imported by the commands that need them."""
+"""The command line of the management node; what a command needs is loaded when it runs, so `--help` is quick."""
 
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from bs_agent import __version__
-from bs_agent.daemon.configuration import BAD_CONFIGURATION, ConfigError, load
-from bs_agent.management.config import DEFAULT_PATH, PREFIX, ManagementSettings
 
-FAILED = 1
+if TYPE_CHECKING:
+    from bs_agent.management.config import ManagementSettings
 
-_config = click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help=f"The configuration file; {DEFAULT_PATH} when it exists.",
+
+def example(line: str) -> str:
+    """Return the end of a help text; the mark keeps click from joining its lines."""
+    return f"\b\nExample:\n  {line}"
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("bs-management run --config /etc/bs-agent/management.toml"),
 )
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bs-management")
 def main() -> None:
-    """Keep the inventory of backup storages, poll their agents and serve the public API.
-
-    Example: bs-management run --config /etc/bs-agent/management.toml
-    """
+    """Keep the inventory of backup storages, poll their agents and serve the public API."""
 
 
-@main.command()
-@_config
-def run(path: Path | None) -> None:
+def configured(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which configuration holds."""
+    options = [
+        click.option(
+            "--config",
+            "file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The configuration file; /etc/bs-agent/management.toml if it exists.",
+        ),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="SECTION.KEY=VALUE",
+            help="Set one key, over file and environment; may be repeated.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command(epilog=example("bs-management run --config /etc/bs-agent/management.toml"))
+@configured
+def run(file: Path | None, assignments: tuple[str, ...]) -> None:
     """Serve until SIGTERM or Ctrl-C; SIGHUP reads the configuration again.
 
-    The first start makes the password of the account admin and shows it once.
-
-    Example: bs-management run --config /etc/bs-agent/management.toml
+    The first start makes the password of the account admin and shows it once, on standard output.
     """
-    from bs_agent.management.service import serve  # noqa: PLC0415
+    from bs_agent.management.service import serve  # noqa: PLC0415  heavy, and only this command needs it
 
-    _run(serve(_settings(path), lambda: _load(path)))
+    file = file.absolute() if file else None
+    finish(serve(load(file, assignments), lambda: read(file, assignments)))
 
 
-@main.command()
-@_config
-def check_config(path: Path | None) -> None:
-    """Check the configuration and say what is wrong with it; nothing is started.
-
-    Example: bs-management check-config --config ./management.toml
-    """
-    _settings(path)
+@main.command(epilog=example("bs-management check-config --config /etc/bs-agent/management.toml"))
+@configured
+def check_config(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Check the configuration and do nothing else; every fault is named."""
+    load(file, assignments)
     click.echo("the configuration is valid")
 
 
-@main.command()
-@_config
-def migrate(path: Path | None) -> None:
-    """Bring the database to this version's tables; `run` does it too.
+@main.command(epilog=example("bs-management migrate --config /etc/bs-agent/management.toml"))
+@configured
+def migrate(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Bring the database to this version's tables; `run` does it too."""
+    from bs_agent.management.service import migrate as bring_up  # noqa: PLC0415  heavy
 
-    Example: bs-management migrate --config /etc/bs-agent/management.toml
-    """
-    from bs_agent.management.service import migrate as bring_up  # noqa: PLC0415
-
-    click.echo(_run(bring_up(_settings(path))))
+    click.echo(finish(bring_up(load(file, assignments))))
 
 
-@main.command()
-@_config
+@main.command(epilog=example("bs-management set-password admin"))
+@configured
 @click.argument("name")
-def set_password(path: Path | None, name: str) -> None:
+def set_password(file: Path | None, assignments: tuple[str, ...], name: str) -> None:
     """Set the password of the account NAME, and end its sessions.
 
     It is asked for twice on a terminal; otherwise it is the first line of standard input.
-
-    Example: bs-management set-password admin
     """
-    from bs_agent.management.service import set_password as change  # noqa: PLC0415
+    from bs_agent.management.service import set_password as change  # noqa: PLC0415  heavy
 
-    settings = _settings(path)
+    settings = load(file, assignments)
     if sys.stdin.isatty():
         password = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    _run(change(settings, name, password))
+    finish(change(settings, name, password))
     click.echo(f"the password of {name} was set; its sessions have ended")
 
 
-def _load(path: Path | None) -> ManagementSettings:
-    if path is None and DEFAULT_PATH.exists():
-        path = DEFAULT_PATH
-    return load(ManagementSettings, path, os.environ, PREFIX)
+def read(file: Path | None, assignments: tuple[str, ...]) -> "ManagementSettings":
+    """Read the configuration.
+
+    Raises:
+        ConfigError: something in it is not allowed.
+    """
+    from bs_agent.daemon.configuration import ConfigError  # noqa: PLC0415  heavy
+    from bs_agent.daemon.configuration import load as load_layers  # noqa: PLC0415
+    from bs_agent.management.config import DEFAULT_PATH, PREFIX, ManagementSettings  # noqa: PLC0415
+
+    command_line: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        section, dot, key = name.partition(".")
+        if not equals or not dot:
+            raise ConfigError([f"command line: --set wants SECTION.KEY=VALUE, not {assignment!r}"])
+        command_line.setdefault(section, {})[key] = value
+    path = file or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    return load_layers(ManagementSettings, path, os.environ, PREFIX, command_line)
 
 
-def _settings(path: Path | None) -> ManagementSettings:
+def load(file: Path | None, assignments: tuple[str, ...]) -> "ManagementSettings":
+    """Read the configuration, or say what is wrong with it and exit."""
+    from bs_agent.daemon.configuration import BAD_CONFIGURATION, ConfigError  # noqa: PLC0415  heavy
+
     try:
-        return _load(path)
+        return read(file, assignments)
     except ConfigError as error:
-        for fault in error.faults:
-            click.echo(f"bs-management: {fault}", err=True)
-        sys.exit(BAD_CONFIGURATION)
+        fail(*error.faults, status=BAD_CONFIGURATION)
 
 
-def _run(work: Coroutine[Any, Any, str | None]) -> str | None:
-    from bs_agent.management.service import FAULTS  # noqa: PLC0415
+def finish(work: Coroutine[Any, Any, str | None]) -> str | None:
+    """Run a command to its end, or say in one sentence why it failed and exit."""
+    from bs_agent.management.service import FAULTS  # noqa: PLC0415  heavy
 
     try:
         return asyncio.run(work)
     except FAULTS as error:
-        click.echo(f"bs-management: {error}", err=True)
-        sys.exit(FAILED)
+        fail(str(error))
+
+
+def fail(*sentences: str, status: int = 1) -> NoReturn:
+    """Say what went wrong and exit."""
+    for sentence in sentences:
+        click.echo(f"bs-management: {sentence}", err=True)
+    sys.exit(status)
 
 
 if __name__ == "__main__":
