@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Iterable
 
 from bs_agent.contract.errors import CommandConflict, StorageProblem, TooManyRequests
 from bs_agent.contract.reasons import ReasonCode
@@ -12,8 +13,8 @@ MAX_OPEN = 32
 MAX_KEPT = 10_000
 
 
-def accept(connection: sqlite3.Connection, uuid: str, storage: str, steps: list[Step]) -> tuple[Command, bool]:
-    """Keep a new command, or return the stored one; also say whether it is new.
+def accept(connection: sqlite3.Connection, uuid: str, storage: str, steps: list[Step]) -> Command:
+    """Keep a new command, or return the one that is stored under its uuid.
 
     Raises:
         CommandConflict: the uuid was used for another storage.
@@ -21,7 +22,7 @@ def accept(connection: sqlite3.Connection, uuid: str, storage: str, steps: list[
         TooManyRequests: there are as many commands as are allowed.
     """
     if stored := find(connection, uuid, storage):
-        return stored, False
+        return stored
     if connection.execute("SELECT 1 FROM commands WHERE storage = ? AND finished_at IS NULL", (storage,)).fetchone():
         raise StorageProblem.of(ReasonCode.STORAGE_BUSY, f"a cleanup of backup storage {storage} is under way")
     (open_count, count) = connection.execute("SELECT count(*) - count(finished_at), count(*) FROM commands").fetchone()
@@ -33,7 +34,7 @@ def accept(connection: sqlite3.Connection, uuid: str, storage: str, steps: list[
     connection.execute(
         "INSERT INTO commands (uuid, storage, content) VALUES (?, ?, ?)", (uuid, storage, command.model_dump_json())
     )
-    return command, True
+    return command
 
 
 def find(connection: sqlite3.Connection, uuid: str, storage: str | None = None) -> Command | None:
@@ -57,6 +58,11 @@ def save(connection: sqlite3.Connection, command: Command) -> None:
         "UPDATE commands SET content = ?, finished_at = ? WHERE uuid = ?",
         (command.model_dump_json(), command.finishedAt, command.uuid),
     )
+
+
+def withdraw(connection: sqlite3.Connection, uuids: Iterable[str]) -> None:
+    """Remove commands that were never begun."""
+    connection.executemany("DELETE FROM commands WHERE uuid = ? AND finished_at IS NULL", ((uuid,) for uuid in uuids))
 
 
 def unfinished(connection: sqlite3.Connection) -> list[Command]:

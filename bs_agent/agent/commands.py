@@ -34,6 +34,8 @@ class Commands:
         self._journal = journal
         self._served = served
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        # Refused because the disk did not say that they are kept. Should they be there all the same, they go again.
+        self._refused: set[str] = set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -62,14 +64,13 @@ class Commands:
             StorageProblem: it cannot be accepted; then nothing happens.
         """
         uuid = request.commandUuid
-        if stored := await self._journal.read(lambda connection: command_store.find(connection, uuid, storage)):
+        stored = await self._journal.read(lambda connection: command_store.find(connection, uuid, storage))
+        if stored and uuid not in self._refused:
             return stored
         async with self._served.turn(storage):
             steps = await self._steps(self._served.find(storage, enrollment))
-            command, new = await self._journal.write(
-                lambda connection: command_store.accept(connection, uuid, storage, steps)
-            )
-            if new:
+            command = await self._accept(uuid, storage, steps)
+            if command.finishedAt is None:
                 self._start(command)
         return command
 
@@ -80,21 +81,43 @@ class Commands:
     async def _steps(self, storage: Storage) -> list[Step]:
         return [*await storage.plan_cleanup(), Step(action=FORGET, target=f"backup storage {storage.uuid}")]
 
+    async def _accept(self, uuid: str, storage: str, steps: list[Step]) -> Command:
+        def accept(connection: sqlite3.Connection) -> Command:
+            # Here, in the thread of the journal: what is accepted again is no longer cleared by a job that follows.
+            self._refused.discard(uuid)
+            command_store.withdraw(connection, self._refused)
+            return command_store.accept(connection, uuid, storage, steps)
+
+        try:
+            return await self._journal.write(accept)
+        except StorageProblem as error:
+            if error.reason.code == ReasonCode.JOURNAL_UNAVAILABLE:
+                self._refused.add(uuid)
+            raise
+
     async def _keep_on(self) -> None:
         while True:
             try:
-                await self._journal.write(lambda connection: command_store.purge(connection, time.time()))
-                await self._resume()
+                await self._clear()
             except StorageProblem as error:
                 log.debug("the commands cannot be kept in order now: %s", error.details)
             await asyncio.sleep(KEEPING_INTERVAL)
 
+    async def _clear(self) -> None:
+        """Remove from the journal what is too old, and what was refused."""
+
+        def clear(connection: sqlite3.Connection) -> set[str]:
+            refused = set(self._refused)
+            command_store.withdraw(connection, refused)
+            command_store.purge(connection, time.time())
+            return refused
+
+        self._refused -= await self._journal.write(clear)
+
     async def _resume(self) -> None:
-        """Start the commands that nobody runs: left by a crash, or by a disk that answered too late."""
-        running = set(self._tasks)  # before the reading: one that finishes meanwhile is still unfinished in it
+        """Start the commands that a crash has left unfinished."""
         for command in await self._journal.read(command_store.unfinished):
-            if command.uuid not in running:
-                self._start(command)
+            self._start(command)
 
     def _start(self, command: Command) -> None:
         if command.uuid in self._tasks:

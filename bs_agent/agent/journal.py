@@ -35,6 +35,7 @@ class _Job:
     work: Work[Any]
     begin: str
     result: concurrent.futures.Future[Any]
+    given_up: bool = False
 
 
 class Journal:
@@ -110,6 +111,7 @@ class Journal:
             async with asyncio.timeout(DEADLINE):
                 result: T = await asyncio.wrap_future(job.result)
         except TimeoutError:
+            job.given_up = True
             raise unavailable(f"the disk did not answer within {DEADLINE:g} s") from None
         return result
 
@@ -130,7 +132,9 @@ class Journal:
             if self._connection is None:
                 self._connection = database.connect(self._path)
             with database.transaction(self._connection, job.begin):
+                _go_on(job)
                 result = job.work(self._connection)
+                _go_on(job)
         except (sqlite3.Error, database.DatabaseRefusedError) as error:
             if not self._failing:
                 log.error("the journal is unavailable: %s", error)  # noqa: TRY400  the cause is outside of the program
@@ -160,6 +164,12 @@ async def opened(path: Path) -> AsyncIterator[Journal]:
         yield journal
     finally:
         await journal.close()
+
+
+def _go_on(job: _Job) -> None:
+    """Roll back what nobody waits for any more: its caller was told that it did not happen."""
+    if job.given_up:
+        raise unavailable("the disk answered too late")
 
 
 def unavailable(details: str) -> StorageProblem:

@@ -47,7 +47,7 @@ class CommandStore(RuleBasedStateMachine):
             with pytest.raises(CommandConflict):
                 self._accept(uuid, storage)
         elif stored:
-            assert self._accept(uuid, storage) == (stored, False)
+            assert self._accept(uuid, storage) == stored
         elif any(command.storageUuid == storage for command in open_commands):
             with pytest.raises(StorageProblem) as caught:
                 self._accept(uuid, storage)
@@ -56,8 +56,7 @@ class CommandStore(RuleBasedStateMachine):
             with pytest.raises(TooManyRequests):
                 self._accept(uuid, storage)
         else:
-            command, new = self._accept(uuid, storage)
-            assert new
+            command = self._accept(uuid, storage)
             assert (command.uuid, command.storageUuid, command.state) == (uuid, storage, CommandState.ACCEPTED)
             self.model[uuid] = command
 
@@ -70,6 +69,15 @@ class CommandStore(RuleBasedStateMachine):
     def finish(self, uuid: str, state: CommandState) -> None:
         if uuid in self.model and self.model[uuid].finishedAt is None:
             self._save(self.model[uuid].model_copy(update={"state": state, "finishedAt": self.now}))
+
+    @rule(uuid=uuids)
+    def withdraw(self, uuid: str) -> None:
+        if uuid in self.model and self.model[uuid].state == CommandState.RUNNING:
+            return  # only what was never begun is withdrawn
+        with database.transaction(self.connection):
+            command_store.withdraw(self.connection, [uuid])
+        if uuid in self.model and self.model[uuid].finishedAt is None:
+            del self.model[uuid]
 
     @rule(days=st.floats(0.5, 5))
     def purge(self, days: float) -> None:
@@ -104,7 +112,7 @@ class CommandStore(RuleBasedStateMachine):
         states = [command.state for command in self.model.values()]
         assert counts == {state: states.count(state) for state in set(states)}
 
-    def _accept(self, uuid: str, storage: str) -> tuple[Command, bool]:
+    def _accept(self, uuid: str, storage: str) -> Command:
         with database.transaction(self.connection):
             return command_store.accept(self.connection, uuid, storage, STEPS)
 
@@ -130,15 +138,15 @@ def test_the_number_of_kept_commands_is_bounded(tmp_path: Path, monkeypatch: pyt
     database.create(tmp_path / "agent.db")
     with closing(database.connect(tmp_path / "agent.db")) as connection:
         for number in range(2):
-            command, _ = _accept(connection, number)
+            command = _accept(connection, number)
             command_store.save(connection, command.model_copy(update={"state": CommandState.DONE, "finishedAt": 1.0}))
         with pytest.raises(TooManyRequests):
             _accept(connection, 2)
         command_store.purge(connection, command_store.RETENTION + 2.0)
-        assert _accept(connection, 2)[1]
+        assert _accept(connection, 2).state == CommandState.ACCEPTED
 
 
-def _accept(connection: sqlite3.Connection, number: int) -> tuple[Command, bool]:
+def _accept(connection: sqlite3.Connection, number: int) -> Command:
     return command_store.accept(connection, f"{number:032x}", f"{number + 100:032x}", STEPS)
 
 

@@ -39,11 +39,11 @@ class AgentProcess:
         self.log = folder / "agent.log"
         self.before = list(before)
         self.environment: dict[str, str] = {}
+        self.inherited: list[int] = []
         self._settings: dict[str, dict[str, Any]] = {
             "server": {"listen": "127.0.0.1:0"},
             "state": {"directory": str(self.state)},
             "probe": {"interval": 1.0, "deadline": 1.0},
-            "log": {"level": "debug"},
         }
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +69,7 @@ class AgentProcess:
                 stderr=log,
                 cwd=ROOT,
                 env=environment | self.environment,
+                pass_fds=self.inherited,
             )
         if wait:
             self.wait_ready()
@@ -103,6 +104,17 @@ class AgentProcess:
         """Wait for the process to end and return its status; a negative one is a signal."""
         return self._running().wait(deadline)
 
+    @property
+    def children(self) -> list[int]:
+        """The process ids of the agent's children."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run `bs-agent` with this agent's configuration to its end."""
+        return subprocess.run(
+            self.command(*arguments), capture_output=True, check=False, cwd=ROOT, text=True, timeout=_DEADLINE
+        )
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the agent."""
         self._running().send_signal(number)
@@ -123,13 +135,9 @@ class AgentProcess:
 
     def enroll(self, label: str = "test") -> Enrollment:
         """Run `bs-agent enroll`, as an operator or a management node does on the host."""
-        done = subprocess.run(
-            self.command("enroll", "--label", label, "--json"),
-            capture_output=True,
-            check=True,
-            cwd=ROOT,
-            timeout=_DEADLINE,
-        )
+        done = self.run("enroll", "--label", label, "--json")
+        if done.returncode:
+            raise RuntimeError(done.stderr)
         return Enrollment.model_validate_json(done.stdout)
 
     def __enter__(self) -> Self:

@@ -1,0 +1,272 @@
+"""Commands over crashes and a slow disk: resumed where that is safe, interrupted where it is not, refused for good."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from bs_agent.agent import command_store, commands, database, journal
+from bs_agent.agent.commands import Commands
+from bs_agent.agent.config import AgentSettings
+from bs_agent.agent.enrollment import enroll
+from bs_agent.agent.journal import Journal
+from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.served import Served
+from bs_agent.agent.state import prepare
+from bs_agent.agent.storages import kinds
+from bs_agent.agent.storages.base import Host, Probe
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import (
+    IMAGESTORE,
+    CleanupRequest,
+    Command,
+    CommandState,
+    ImageStoreParameters,
+    ImageStoreReport,
+    Section,
+    Step,
+)
+from tests.agent.conftest import UUID, eventually
+
+pytestmark = pytest.mark.asyncio
+
+COMMAND = "c" * 32
+OTHER_COMMAND = "d" * 32
+PARAMETERS = ImageStoreParameters(url="/data")
+
+
+@dataclass
+class Shelf:
+    """A kind of storage whose cleanup has one step that may run twice and one that may not."""
+
+    uuid: str = UUID
+    kind: str = IMAGESTORE
+    probes: tuple[Probe, ...] = ()
+    cleaned: list[str] = field(default_factory=list)
+    problem: Exception | None = None
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def report(self, sections: Mapping[str, Section[Any]]) -> ImageStoreReport:
+        return ImageStoreReport(uuid=self.uuid, url="/data", usage=Section())
+
+    async def connect(self, others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {}
+
+    async def plan_cleanup(self) -> list[Step]:
+        return [Step(action="wipe", target="a"), Step(action="once", target="b")]
+
+    async def clean(self, step: Step) -> None:
+        await self.gate.wait()
+        if self.problem:
+            raise self.problem
+        self.cleaned.append(step.target)
+
+    def repeatable(self, step: Step) -> bool:
+        return step.action != "once"
+
+    async def close(self) -> None:
+        self.cleaned.append("closed")
+
+
+@dataclass
+class Bench:
+    """The parts that commands need, over a journal on disk."""
+
+    shelf: Shelf
+    journal: Journal
+    served: Served
+    commands: Commands
+    enrollment: str
+
+    async def finished(self, uuid: str = COMMAND) -> Command:
+        command = await self.until(lambda found: found is not None and found.finishedAt is not None, uuid)
+        assert command
+        return command
+
+    async def until(self, so: Callable[[Command | None], bool], uuid: str = COMMAND) -> Command | None:
+        for _ in range(3000):
+            if so(command := await self.commands.find(uuid)):
+                return command
+            await asyncio.sleep(0.01)
+        raise AssertionError("it did not come to be")
+
+    async def cleanup(self, uuid: str = COMMAND) -> Command:
+        return await self.commands.cleanup(UUID, CleanupRequest(commandUuid=uuid), self.enrollment)
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    shelf = Shelf()
+    shelf.gate.set()
+    monkeypatch.setitem(kinds.KINDS, IMAGESTORE, lambda *_: shelf)
+    return shelf
+
+
+@asynccontextmanager
+async def _bench(
+    settings: AgentSettings, shelf: Shelf, left: Command | None = None, *, resume: bool = False
+) -> AsyncIterator[Bench]:
+    """Start the parts with a connected storage; `left` is a command that a crash has left in the journal."""
+    kept = await prepare(settings.state.directory)
+    with closing(database.connect(kept.database)) as connection, database.transaction(connection):
+        enrollment, _ = enroll(connection, "test")
+        if left:
+            connection.execute("INSERT INTO storages VALUES (?, ?, '{}')", (UUID, PARAMETERS.model_dump_json()))
+            command_store.accept(connection, COMMAND, UUID, [])
+            command_store.save(connection, left)
+    host = Host(settings)
+    reporter = Reporter(host)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(journal.opened(kept.database))
+        served = Served(host, store, reporter)
+        await served.load()
+        running = Commands(store, served)
+        await stack.enter_async_context(running.running())
+        if not left and not resume:
+            await served.connect(UUID, PARAMETERS, enrollment)
+        yield Bench(shelf, store, served, running, enrollment)
+
+
+def _left(state: CommandState, done: int) -> Command:
+    steps = [Step(action="wipe", target="a"), Step(action="once", target="b"), Step(action="forget", target="c")]
+    steps = [step.model_copy(update={"done": number < done}) for number, step in enumerate(steps)]
+    return Command(uuid=COMMAND, storageUuid=UUID, state=state, steps=steps, createdAt=1.0)
+
+
+async def test_a_cleanup_runs_its_steps_in_order(settings: AgentSettings, shelf: Shelf) -> None:
+    async with _bench(settings, shelf) as bench:
+        assert (await bench.cleanup()).state == CommandState.ACCEPTED
+        command = await bench.finished()
+        assert (command.state, [step.done for step in command.steps]) == (CommandState.DONE, [True, True, True])
+        assert shelf.cleaned == ["a", "b", "closed"]
+        assert list(bench.served.uuids) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "done", "cleaned"),
+    [
+        (CommandState.ACCEPTED, 0, ["a", "b", "closed"]),
+        (CommandState.RUNNING, 0, ["a", "b", "closed"]),
+        (CommandState.RUNNING, 2, ["closed"]),
+    ],
+)
+async def test_what_is_safe_to_repeat_is_resumed(
+    settings: AgentSettings, shelf: Shelf, state: CommandState, done: int, cleaned: list[str]
+) -> None:
+    async with _bench(settings, shelf, _left(state, done)) as bench:
+        assert (await bench.finished()).state == CommandState.DONE
+        assert shelf.cleaned == cleaned
+        assert list(bench.served.uuids) == []
+
+
+async def test_what_is_not_safe_to_repeat_is_interrupted(settings: AgentSettings, shelf: Shelf) -> None:
+    async with _bench(settings, shelf, _left(CommandState.RUNNING, 1)) as bench:
+        command = await bench.finished()
+        assert command.state == CommandState.INTERRUPTED
+        assert command.error
+        assert command.error.code == ReasonCode.COMMAND_INTERRUPTED
+        assert "once b" in command.error.details
+        assert shelf.cleaned == []
+        assert list(bench.served.uuids) == [UUID]
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (StorageProblem.of(ReasonCode.DIRECTORY_HUNG, "it hangs"), ReasonCode.DIRECTORY_HUNG),
+        (RuntimeError("secret"), ReasonCode.AGENT_FAULT),
+    ],
+)
+async def test_a_failing_step_ends_the_command(
+    settings: AgentSettings, shelf: Shelf, problem: Exception, code: ReasonCode
+) -> None:
+    async with _bench(settings, shelf) as bench:
+        shelf.problem = problem
+        await bench.cleanup()
+        command = await bench.finished()
+        assert command.state == CommandState.FAILED
+        assert command.error
+        assert command.error.code == code
+        assert "secret" not in command.error.details
+        assert list(bench.served.uuids) == [UUID]
+        # It is only answered again; a new one tries again.
+        shelf.problem = None
+        assert await bench.cleanup() == command
+        await bench.cleanup(OTHER_COMMAND)
+        assert (await bench.finished(OTHER_COMMAND)).state == CommandState.DONE
+
+
+async def test_what_a_locked_journal_refused_does_not_happen_later(
+    settings: AgentSettings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _bench(settings, shelf) as bench:
+        await bench.commands._clear()
+        with closing(sqlite3.connect(settings.state.directory / "agent.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            monkeypatch.setattr(journal, "DEADLINE", 0.2)
+            with pytest.raises(StorageProblem, match="did not answer"):
+                await bench.cleanup()
+            monkeypatch.setattr(journal, "DEADLINE", 10.0)
+            other.execute("ROLLBACK")
+        assert await bench.commands.find(COMMAND) is None
+        assert shelf.cleaned == []
+        await bench.cleanup()
+        assert (await bench.finished()).state == CommandState.DONE
+
+
+@pytest.mark.parametrize("again", [COMMAND, OTHER_COMMAND], ids=["same", "another"])
+async def test_what_was_refused_but_is_on_disk_waits_for_its_caller(
+    settings: AgentSettings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    """The disk takes the commit, but says so too late."""
+    write = Journal.write
+
+    async def write_and_fail(self: Journal, work: Any) -> Any:
+        await write(self, work)
+        raise journal.unavailable("too late")
+
+    async with _bench(settings, shelf) as bench:
+        monkeypatch.setattr(Journal, "write", write_and_fail)
+        with pytest.raises(StorageProblem, match="too late"):
+            await bench.cleanup()
+        monkeypatch.setattr(Journal, "write", write)
+        assert await bench.commands.find(COMMAND)
+        await asyncio.sleep(0.1)
+        assert shelf.cleaned == []
+        await bench.cleanup(again)
+        assert (await bench.finished(again)).state == CommandState.DONE
+        assert shelf.cleaned == ["a", "b", "closed"]
+        assert (await bench.commands.find(COMMAND) is None) == (again != COMMAND)
+
+
+async def test_what_was_refused_is_cleared_in_time(
+    settings: AgentSettings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "KEEPING_INTERVAL", 0.05)
+    async with _bench(settings, shelf) as bench:
+        await bench.journal.write(lambda connection: command_store.accept(connection, COMMAND, UUID, []))
+        bench.commands._refused.add(COMMAND)
+        await eventually(lambda: not bench.commands._refused)
+        assert await bench.commands.find(COMMAND) is None
+
+
+async def test_old_commands_are_forgotten(settings: AgentSettings, shelf: Shelf) -> None:
+    old = _left(CommandState.DONE, 3).model_copy(update={"finishedAt": 1.0})
+    async with _bench(settings, shelf, old) as bench:
+        await bench.until(lambda found: found is None)
+
+
+async def test_a_command_goes_on_after_a_stop(settings: AgentSettings, shelf: Shelf) -> None:
+    shelf.gate.clear()
+    async with _bench(settings, shelf) as bench:
+        await bench.cleanup()
+        await bench.until(lambda found: found is not None and found.state == CommandState.RUNNING)
+    shelf.gate.set()
+    async with _bench(settings, shelf, resume=True) as bench:
+        assert (await bench.finished()).state == CommandState.DONE
+        assert shelf.cleaned == ["a", "b", "closed"]
