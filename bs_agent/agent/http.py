@@ -62,7 +62,7 @@ class _Rendering(NamedTuple):
 def build(parts: Parts, max_requests: int) -> web.Application:
     """Return the application; everything but the two health paths wants a token."""
     api = _Api(parts)
-    middlewares = [render_errors, _limited(max_requests), _authenticated(parts.enrollments)]
+    middlewares = [render_errors, _guarded(parts.enrollments, max_requests)]
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
     app.add_routes(
         [
@@ -102,17 +102,15 @@ class _Api:
 
     async def report(self, request: web.Request) -> web.Response:
         enrollment = request[_enrollment]
-        fresh = request.query.get("fresh", "false")
-        if fresh not in {"true", "false"}:
-            raise RequestError(f"fresh must be true or false, not {fresh!r}")
-        if fresh == "true":
+        if _flag(request, "fresh"):
             await self._parts.reporter.refresh(self._parts.served.of(enrollment), self._parts.host.deadline + GRACE)
             self._renderings.pop(enrollment, None)
         rendering = self._rendering(enrollment)
         headers = {"ETag": rendering.etag, "Age": rendering.age, "Cache-Control": "no-cache"}
-        for known in request.if_none_match or ():
-            if known.value in ("*", rendering.etag.strip('"')):
-                return web.Response(status=304, headers=headers)
+        if hdrs.IF_NONE_MATCH in request.headers:
+            for known in request.if_none_match or ():
+                if known.value in ("*", rendering.etag.strip('"')):
+                    return web.Response(status=304, headers=headers)
         return web.Response(body=rendering.body, content_type="application/json", headers=headers)
 
     async def connect(self, request: web.Request) -> web.Response:
@@ -160,6 +158,15 @@ def _oldest(report: HostReport) -> str:
     return str(int(max((age for age in ages if age is not None), default=0)))
 
 
+def _flag(request: web.Request, name: str) -> bool:
+    if not request.rel_url.raw_query_string:
+        return False
+    text = request.query.get(name, "false")
+    if text not in {"true", "false"}:
+        raise RequestError(f"{name} must be true or false, not {text!r}")
+    return text == "true"
+
+
 def _uuid_of(request: web.Request) -> str:
     return _decode(_uuid, request.match_info["uuid"])
 
@@ -175,11 +182,12 @@ def _json(value: Any, status: int = 200) -> web.Response:  # noqa: ANN401 RUF100
     return web.Response(text=value.model_dump_json(), status=status, content_type="application/json")
 
 
-def _limited(limit: int) -> Middleware:
+def _guarded(enrollments: Enrollments, limit: int) -> Middleware:
+    """Let in who shows a token, and not more than `limit` at once."""
     under_way = 0
 
     @web.middleware
-    async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal under_way
         if request.path in OPEN_PATHS:
             return await handler(request)
@@ -187,26 +195,20 @@ def _limited(limit: int) -> Middleware:
             raise Overloaded(f"{limit} requests are under way")
         under_way += 1
         try:
+            scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+            known = await enrollments.identify(token) if scheme.lower() == "bearer" and token else None
+            if known is None:
+                return _refusal()
+            request[_enrollment] = known
             return await handler(request)
         finally:
             under_way -= 1
 
-    return limited
+    return guarded
 
 
-def _authenticated(enrollments: Enrollments) -> Middleware:
-    @web.middleware
-    async def authenticated(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in OPEN_PATHS:
-            return await handler(request)
-        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        known = await enrollments.identify(token) if scheme.lower() == "bearer" and token else None
-        if known is None:
-            refusal = error_response(AgentUnauthorized())
-            refusal.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-            refusal.force_close()
-            return refusal
-        request[_enrollment] = known
-        return await handler(request)
-
-    return authenticated
+def _refusal() -> web.Response:
+    refusal = error_response(AgentUnauthorized())
+    refusal.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    refusal.force_close()
+    return refusal
