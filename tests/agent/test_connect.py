@@ -3,12 +3,16 @@
 import asyncio
 import json
 import os
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bs_agent.agent import app
+from bs_agent.agent import app, served
 from bs_agent.agent.config import AgentSettings
+from bs_agent.agent.journal import Journal, unavailable
+from bs_agent.agent.storages.imagestore import ImageStore
 from bs_agent.contract.report import Command, CommandState
 from tests.agent.asking import MARKER, clean, connect, move, refusal, report
 from tests.agent.conftest import OTHER_UUID, UUID, enrolled, eventually, running_agent, tree
@@ -212,3 +216,63 @@ async def test_connects_side_by_side_are_one(client: AgentClient, directory: Pat
     answers = await asyncio.gather(*(connect(client, directory.parent, uuid) for uuid in uuids))
     assert sorted(answer.status for answer in answers) == [200, 503, 503, 503, 503]
     await eventually(lambda: len(list(directory.parent.glob(f"{MARKER}*"))) == 1)
+
+
+async def test_a_storage_does_not_change_its_kind(client: AgentClient, directory: Path) -> None:
+    await connect(client, directory)
+    answer = await client.ask("PUT", f"/v1/storages/{UUID}", {"type": "Ceph", "poolName": "images"})
+    assert (answer.status, refusal(answer)) == (400, "SYS.1007")
+    assert (await report(client)).storages[0].reasons() == []
+
+
+async def test_the_number_of_storages_is_bounded(
+    client: AgentClient, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "MAX_STORAGES", 1)
+    await connect(client, directory)
+    answer = await connect(client, directory.parent, OTHER_UUID)
+    assert answer.status == 429
+    assert not (directory.parent / MARKER).exists()
+    assert (await connect(client, directory)).status == 200
+
+
+async def test_who_does_not_get_its_turn_is_told(
+    client: AgentClient, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, inside = asyncio.Event(), asyncio.Event()
+    original = ImageStore.connect
+
+    async def wait(self: ImageStore, others: list[dict[str, object]]) -> dict[str, object]:
+        inside.set()
+        await gate.wait()
+        return await original(self, others)
+
+    await connect(client, directory)
+    monkeypatch.setattr(ImageStore, "connect", wait)
+    first = asyncio.create_task(connect(client, directory))
+    await inside.wait()
+    assert refusal(await connect(client, directory)) == "BS.StorageBusy"
+    asked = {"commandUuid": "1" * 32}
+    assert refusal(await client.ask("POST", f"/v1/storages/{UUID}/cleanup", asked)) == "BS.StorageBusy"
+    gate.set()
+    assert (await first).status == 200
+
+
+async def test_a_marker_goes_again_when_the_connect_cannot_be_kept(
+    agent: app.Agent, client: AgentClient, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal takes the intent, but not what the connect found."""
+    before = tree(directory)
+    write, writes = Journal.write, []
+
+    async def write_once(self: Journal, work: Callable[[sqlite3.Connection], object]) -> object:
+        writes.append(work)
+        if len(writes) == 2:
+            raise unavailable("no room")
+        return await write(self, work)
+
+    monkeypatch.setattr(Journal, "write", write_once)
+    assert refusal(await connect(client, directory)) == "BS.JournalUnavailable"
+    assert tree(directory) == before
+    assert list(agent.served.uuids) == []
+    assert (await connect(client, directory)).status == 200
