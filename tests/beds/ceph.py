@@ -47,7 +47,7 @@ crash dir = {folder}/crash
 exporter sock dir = {folder}
 ms bind ipv6 = false
 osd crush chooseleaf type = 0
-osd pool default size = 2
+osd pool default size = {size}
 osd pool default min size = 1
 auth allow insecure global id reclaim = false
 mon allow pool delete = true
@@ -270,6 +270,7 @@ class CephCluster:
                 fsid=self.fsid,
                 mon_host=hosts,
                 folder=self.folder,
+                size=min(2, self.osds),
                 objectstore=self._objectstore,
                 osd_bytes=self._osd_bytes,
                 modules=",".join(UNUSED_MODULES.split()),

@@ -65,7 +65,7 @@ async def test_a_pool_of_the_user_keeps_every_object(cluster: CephCluster) -> No
 
 async def test_a_pool_that_we_make_is_for_rbd_and_autoscaled_and_kept(cluster: CephCluster, host: Host) -> None:
     name = f"bak-t-{UUID}"
-    storage = await connected(host, name, createPool=True)
+    await connected(host, name, createPool=True)
     made = pool_of(cluster, name)
     assert made is not None
     assert (made["pg_autoscale_mode"], made["application_metadata"]) == ("on", {"rbd": {"bs-agent": UUID}})

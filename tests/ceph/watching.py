@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.reporter import Reporter
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.storages.ceph import Ceph
+from bs_agent.contract.reasons import REASONS
 from bs_agent.contract.report import CephParameters, CephReport
 from tests.beds.ceph import CephCluster
 
@@ -25,6 +26,7 @@ class Watch:
     host: Host
     reporter: Reporter
     storage: Ceph
+    blocked: set[str] = field(default_factory=set)  # the blocking reasons that `until` came across
 
     async def fresh(self) -> CephReport:
         """Probe everything now and return the report."""
@@ -40,10 +42,14 @@ class Watch:
     async def until(self, condition: Callable[[CephReport], bool], seconds: float = 60.0) -> CephReport:
         """Wait until the report is so, by its schedule alone."""
         deadline = time.monotonic() + seconds
-        while not condition(report := self.last()):
+        while True:
+            report = self.last()
+            reasons = (report.cluster.reason, report.pools.reason, report.mons.reason)
+            self.blocked |= {str(reason.code) for reason in reasons if reason and REASONS[reason.code].blocking}
+            if condition(report):
+                return report
             assert time.monotonic() < deadline, report.model_dump_json(indent=1)
             await asyncio.sleep(0.05)
-        return report
 
     @property
     def worker_pid(self) -> int | None:

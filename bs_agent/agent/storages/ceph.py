@@ -39,8 +39,9 @@ VENDOR_FILES = {
     "/var/lib/ceph/bin/ceph": "sandstone",
     "/opt/zstone/bin/zstnlet": "zstone",
 }
-# How long the mons may be busy with an election before a mon that believes in its quorum is no longer believed.
+# For so long after an answer, silence may be an election that the mon of this host knows nothing of.
 ELECTION_SECONDS = 30.0
+LOOK_SECONDS = 0.5
 
 
 class Ceph:
@@ -200,20 +201,30 @@ class Ceph:
     async def _explained(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do something with the cluster; if the mons are silent, say what our own mon knows of that."""
         loop = asyncio.get_running_loop()
+        until = loop.time() + self._host.deadline
         try:
             done = await work()
         except StorageProblem as error:
             if error.reason.code not in {ReasonCode.CLUSTER_UNREACHABLE, ReasonCode.PROBE_TIMEOUT}:
                 raise
-            believes = await self._own_mon.counts_itself_in(self._fsid)
-            if believes is False:
-                details = f"the mon of this host is in no quorum; {error.details}"
-                raise StorageProblem.of(ReasonCode.NO_QUORUM, details) from None
-            if believes and loop.time() - self._answered < ELECTION_SECONDS:
-                raise StorageProblem.of(ReasonCode.PROBE_TIMEOUT, error.details) from None
-            raise
+            raise StorageProblem(await self._why_silent(error.reason, until)) from None
         self._answered = loop.time()
         return done
+
+    async def _why_silent(self, seen: Reason, until: float) -> Reason:
+        """Say what it means that the mons are silent; an election that ends before `until` means nothing."""
+        loop = asyncio.get_running_loop()
+        while True:
+            believes = await self._own_mon.counts_itself_in(self._fsid)
+            if believes is not False or loop.time() > until - LOOK_SECONDS:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        if believes is False:
+            details = f"the mon of this host is in no quorum; {seen.details}"
+            return Reason(code=ReasonCode.NO_QUORUM, details=details)
+        if loop.time() - self._answered < ELECTION_SECONDS:
+            return Reason(code=ReasonCode.PROBE_TIMEOUT, details=seen.details)
+        return seen
 
 
 def vendor() -> str:

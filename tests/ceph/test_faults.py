@@ -1,0 +1,161 @@
+"""Faults of a live cluster, seen by the schedule alone: what is reported meanwhile, and that it gets well by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import CephReport
+from tests.beds.ceph import CephCluster
+from tests.ceph.watching import Watch, watching
+
+pytestmark = pytest.mark.asyncio
+POOL = "images"
+
+
+@pytest.fixture(scope="module")
+def broken(new_cluster: Callable[..., CephCluster]) -> CephCluster:
+    """A cluster of this module's own; each test leaves it as it was."""
+    cluster = new_cluster()
+    cluster.pool(POOL)
+    cluster.settle()
+    return cluster
+
+
+@asynccontextmanager
+async def well_watched(cluster: CephCluster, mon: str, *, write_probe: bool = False) -> AsyncIterator[Watch]:
+    """Watch from the host of a mon; at the end everything must be well again, by itself."""
+    address = cluster.mon_address(mon)
+    async with watching(cluster, POOL, mon, monAddress=address, writeProbe=write_probe) as watch:
+        await watch.until(well)
+        yield watch
+        await watch.until(well)
+
+
+def well(report: CephReport) -> bool:
+    sections = (report.cluster, report.pools, report.mons, report.localMon, report.writeProbe)
+    return report.reasons() == [] and not any(section and (section.stale or not section.value) for section in sections)
+
+
+def codes(report: CephReport) -> set[ReasonCode]:
+    return {reason.code for reason in report.reasons()}
+
+
+def out_of_quorum(name: str) -> Callable[[CephReport], bool]:
+    def is_out(report: CephReport) -> bool:
+        return any(mon.name == name and not mon.inQuorum for mon in report.mons.value or ())
+
+    return is_out
+
+
+async def test_a_dead_mon_is_the_trouble_of_its_host_alone(broken: CephCluster) -> None:
+    async with well_watched(broken, "a") as there, well_watched(broken, "b") as here:
+        broken.kill("mon.a")
+        await here.until(out_of_quorum("a"))
+        report = await there.until(lambda seen: codes(seen) == {ReasonCode.MON_OUT_OF_QUORUM})
+        assert report.localMon.stale
+        assert report.localMon.value is not None
+        assert not report.cluster.stale
+        broken.restart("mon.a")
+        await here.until(well)
+        # An election may keep the mons busy, which is no reason to call the storage unusable.
+        assert here.blocked == set()
+
+
+async def test_a_frozen_leader_is_the_trouble_of_its_host_alone(broken: CephCluster) -> None:
+    async with well_watched(broken, "a") as there, well_watched(broken, "b") as here:
+        broken.freeze("mon.a")
+        await here.until(out_of_quorum("a"))
+        await there.until(lambda seen: codes(seen) == {ReasonCode.MON_OUT_OF_QUORUM})
+        broken.thaw("mon.a")
+        await here.until(well)
+        assert here.blocked == set()
+
+
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+async def test_without_quorum_the_last_numbers_stay_and_are_stale(broken: CephCluster, fault: str) -> None:
+    cure = {"kill": broken.restart, "freeze": broken.thaw}[fault]
+    async with well_watched(broken, "c") as watch:
+        before = watch.last()
+        for mon in ("mon.a", "mon.b"):
+            getattr(broken, fault)(mon)
+        report = await watch.until(
+            lambda seen: seen.cluster.reason is not None and seen.cluster.reason.code == "NoQuorum"
+        )
+        report = await watch.until(lambda seen: {ReasonCode.NO_QUORUM, ReasonCode.MON_OUT_OF_QUORUM} == codes(seen))
+        for now, then in ((report.cluster, before.cluster), (report.pools, before.pools)):
+            assert now.stale
+            assert now.value is not None
+            assert then.value is not None
+        assert report.cluster.value is not None
+        assert before.cluster.value is not None
+        assert report.cluster.value.totalCapacity == before.cluster.value.totalCapacity
+        assert report.localMon.value is not None
+        assert report.localMon.value.state in {"probing", "electing"}
+        for mon in ("mon.a", "mon.b"):
+            cure(mon)
+
+
+async def test_without_a_mgr_the_numbers_are_stale(broken: CephCluster) -> None:
+    async with well_watched(broken, "a") as watch:
+        before = watch.last().pools.value
+        broken.kill("mgr.x")
+        await watch.until(lambda seen: seen.cluster.stale and seen.pools.stale)
+        report = await watch.until(lambda seen: seen.cluster.value is not None and not seen.cluster.value.mgrActive)
+        assert codes(report) == {ReasonCode.MGR_DOWN}
+        assert report.cluster.value is not None
+        assert "MGR_DOWN" in {check.code for check in report.cluster.value.checks}
+        assert report.pools.value is not None
+        assert before is not None
+        assert [pool.totalCapacity for pool in report.pools.value] == [pool.totalCapacity for pool in before]
+        assert not report.mons.stale
+        broken.restart("mgr.x")
+        await watch.until(well)
+        assert watch.blocked == set()
+
+
+async def test_frozen_osds_fail_the_write_probe_and_nothing_else(broken: CephCluster) -> None:
+    async with well_watched(broken, "a", write_probe=True) as watch:
+        for osd in range(broken.osds):
+            broken.freeze(f"osd.{osd}")
+        await watch.until(lambda seen: ReasonCode.WRITE_PROBE_FAILED in codes(seen))
+        report = await watch.fresh()
+        assert codes(report) == {ReasonCode.WRITE_PROBE_FAILED}
+        assert not report.cluster.stale
+        assert not report.pools.stale
+        for osd in range(broken.osds):
+            broken.thaw(f"osd.{osd}")
+        await watch.until(well)
+        await asyncio.to_thread(broken.settle)
+        await watch.fresh()
+        assert broken.objects(POOL) == []
+
+
+async def test_a_full_pool_is_full_and_not_broken(broken: CephCluster) -> None:
+    async with well_watched(broken, "a") as watch:
+        broken.ceph("osd", "pool", "set-quota", POOL, "max_objects", "1")
+        broken.rados("-p", POOL, "put", "object", "-", stdin="x")
+        report = await watch.until(lambda seen: codes(seen) == {ReasonCode.POOL_FULL})
+        assert report.pools.value is not None
+        pool = next(pool for pool in report.pools.value if pool.name == POOL)
+        assert (pool.full, pool.availableCapacity, pool.poolMaxAvail, pool.quotaObjects) == (True, 0, 0, 1)
+        assert pool.totalCapacity > 0
+        assert not report.pools.stale
+        broken.ceph("osd", "pool", "set-quota", POOL, "max_objects", "0")
+        await watch.until(well)
+        broken.rados("-p", POOL, "rm", "object")
+
+
+async def test_full_osds_fill_the_cluster(broken: CephCluster) -> None:
+    async with well_watched(broken, "a") as watch:
+        for level, ratio in (("nearfull", "0.001"), ("backfillfull", "0.002"), ("full", "0.003")):
+            broken.ceph("osd", f"set-{level}-ratio", ratio)
+        report = await watch.until(lambda seen: codes(seen) == {ReasonCode.CLUSTER_FULL, ReasonCode.POOL_FULL})
+        assert report.cluster.value is not None
+        assert report.cluster.value.totalCapacity > 0
+        for level, ratio in (("full", "0.95"), ("backfillfull", "0.9"), ("nearfull", "0.85")):
+            broken.ceph("osd", f"set-{level}-ratio", ratio)
+        await watch.until(well)
+        assert watch.blocked == set()
