@@ -46,6 +46,7 @@ class Fleet:
     def __init__(self, site: Site, wheelhouse: Wheelhouse, folder: Path) -> None:
         self.site, self.wheelhouse = site, wheelhouse
         self.inventory = folder / "inventory.json"
+        self.environment = {"ANSIBLE_NOCOLOR": "1"}
         self.groups: dict[str, Any] = {"bs_management": {"hosts": {}}, "bs_agents": {"hosts": {}}}
 
     def management(self, name: str, **variables: Any) -> None:
@@ -59,7 +60,7 @@ class Fleet:
     def _add(self, group: str, name: str, variables: dict[str, Any]) -> None:
         self.groups[group]["hosts"][name] = {"ansible_host": self.site.hosts[name].address, **variables}
 
-    def play(self, playbook: str, *arguments: str, environment: dict[str, str] | None = None, **variables: Any) -> Run:
+    def play(self, playbook: str, *arguments: str, **variables: Any) -> Run:
         """Run one of the playbooks; a run that kills itself has the status of the signal."""
         options = [option for option in self.site.ssh_options if option not in ("-F", "none", "-i", str(self.site.key))]
         connection = {
@@ -76,7 +77,7 @@ class Fleet:
         process = subprocess.Popen(
             self.site.inside(*command),
             cwd=ROOT / "ansible",
-            env=os.environ | {"ANSIBLE_NOCOLOR": "1"} | (environment or {}),
+            env=os.environ | self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

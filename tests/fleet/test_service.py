@@ -15,20 +15,23 @@ pytestmark = pytest.mark.timeout(240)
 URL = "https://127.0.0.1:7765"
 SECONDS = 90
 
-# One connection after the other, for as long as the restart takes and a little longer.
+# Connections one after the other, side by side, for as long as three restarts take.
 ASK = f"""#!/bin/sh
 until [ -e /root/enough ]; do
     curl -sk --max-time 20 {URL}/livez || echo refused
 done
 """
 RESTART = """#!/bin/sh
-/root/ask > /root/answers &
-sleep 0.3
-systemctl restart bs-agent
-sleep 0.3
+for asker in 1 2 3; do
+    /root/ask > /root/answers-$asker &
+done
+for time in 1 2 3; do
+    sleep 0.3
+    systemctl restart bs-agent
+done
 touch /root/enough
 wait
-sort /root/answers | uniq -c
+cat /root/answers-* | sort | uniq -c
 """
 
 
