@@ -13,6 +13,7 @@ from tests.beds.ceph import CephCluster
 from tests.ceph.watching import UUID, watching
 
 pytestmark = pytest.mark.asyncio
+STEP = Step(action="removePool", target="images")
 
 
 def is_refused(report: CephReport) -> bool:
@@ -36,18 +37,19 @@ async def test_a_rebuilt_cluster_is_refused_and_keeps_everything(new_cluster: Ca
         report = await watch.until(is_refused)
         assert report.cluster.value is not None
         assert (report.cluster.value.fsid, report.cluster.stale) == (first.fsid, True)
-        await refuses_everything(watch.storage, second)
-        fresh = Ceph(UUID, CephParameters(poolName="images", fsid=first.fsid, removePool=True), None, watch.host)
-        await refuses_everything(fresh, second)
-        await fresh.close()
+        await refused(watch.storage.connect([]), second)
+        await refused(watch.storage.plan_cleanup(), second)
+        await refused(watch.storage.clean(STEP), second)
+        anew = Ceph(UUID, CephParameters(poolName="images", fsid=first.fsid, removePool=True), None, watch.host)
+        await refused(anew.connect([]), second)
+        assert await anew.plan_cleanup() == []
+        await refused(anew.clean(STEP), second)
+        await anew.close()
+        assert second.objects("images") == [f"\tbs-agent.write-probe.{UUID}"]
 
 
-async def refuses_everything(storage: Ceph, cluster: CephCluster) -> None:
-    step = Step(action="removePool", target="images")
-    attempts: list[Awaitable[object]] = [storage.connect([]), storage.plan_cleanup(), storage.clean(step)]
-    for attempt in attempts:
-        with pytest.raises(StorageProblem) as caught:
-            await attempt
-        assert caught.value.reason.code == ReasonCode.FSID_MISMATCH
-        assert cluster.fsid in caught.value.details
-    assert cluster.objects("images") == [f"\tbs-agent.write-probe.{UUID}"]
+async def refused(attempt: Awaitable[object], cluster: CephCluster) -> None:
+    with pytest.raises(StorageProblem) as caught:
+        await attempt
+    assert caught.value.reason.code == ReasonCode.FSID_MISMATCH
+    assert cluster.fsid in caught.value.details
