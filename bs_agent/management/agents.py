@@ -37,8 +37,8 @@ KEEPALIVE = 70.0
 """Seconds that an unused connection is kept: a little less than the agents keep it."""
 
 _FIRST_LOOK, _LAST_LOOK = 0.05, 2.0
-# A TLS record is 16 KiB at most. asyncio's 256 KiB of buffer per connection would be 250 MiB for a thousand of them.
-_TLS_BUFFER = 16 * 1024
+# asyncio's buffer of 256 KiB per TLS connection would be 250 MiB for a thousand of them; reports are a few KiB long.
+_TLS_BUFFER = 4 * 1024
 
 _PROBLEMS = {f"BS.{code}": code for code in ReasonCode}
 

@@ -6,6 +6,7 @@ nothing new cost no write.
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ from bs_agent.management.store.database import Database
 log = logging.getLogger(__name__)
 
 _RETRY = 1.0
+_GATHERING = 0.25
+"""Seconds for which news wait for more of their kind, unless somebody waits for them."""
 
 
 @dataclass(slots=True)
@@ -38,7 +41,7 @@ class Intake:
         self._hosts: dict[str, HostChange] = {}
         self._capacities: dict[str, dict[str, Any]] = {}
         self._known: dict[str, _Known] = {}
-        self._news = asyncio.Event()
+        self._news, self._urgent = asyncio.Event(), asyncio.Event()
         self._written = asyncio.Condition()
         self._queued = self._done = 0
 
@@ -76,14 +79,18 @@ class Intake:
     async def flush(self) -> None:
         """Wait until everything taken so far is in the database."""
         mark = self._queued
+        self._urgent.set()
         async with self._written:
             await self._written.wait_for(lambda: self._done >= mark)
 
     async def run(self) -> None:
-        """Write what comes, as long as the process lives; while one transaction runs, the next one gathers."""
+        """Write what comes, as long as the process lives."""
         while True:
             await self._news.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), _GATHERING)
             self._news.clear()
+            self._urgent.clear()
             mark = self._queued
             hosts, self._hosts = self._hosts, {}
             capacities, self._capacities = self._capacities, {}

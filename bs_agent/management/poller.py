@@ -24,7 +24,7 @@ from bs_agent.management.watch import LONGEST_SWEEP, Watch, Watches
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 256
+AT_ONCE = 256
 _RESTORES_AT_ONCE = 64
 
 Restore = Callable[[str, str], Awaitable[None]]
@@ -54,7 +54,7 @@ class Poller:
         watches.added = self._schedule
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Agents that are away wait in a lane of their own: they must not delay those that answer.
-        self._lane, self._slow_lane = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
+        self._lane, self._slow_lane = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._restore_lane = asyncio.Semaphore(_RESTORES_AT_ONCE)
         self._swept_at: float | None = None
 

@@ -1,0 +1,270 @@
+"""Polling 10,000 agents from one process beside a bare aiohttp client loop: same concurrency, same TLS policy.
+
+The agents are played by one process, each at a loopback address of its own; every tenth poll brings another capacity.
+Ours decodes and writes what changes, the peer only reads. Budgets: at least 0.6 times the peer's polls per CPU second;
+at an interval of 60 s at most 30 % of a core and 300 MiB. `--quick` leaves the minute-long part out.
+"""
+
+import asyncio
+import asyncio.sslproto
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiohttp
+from sqlalchemy import insert
+
+from bs_agent.contract.report import IMAGESTORE
+from bs_agent.daemon.certificate import ensure_certificate, fingerprint, server_context
+from bs_agent.management.agents import KEEPALIVE, Agents, Target, target
+from bs_agent.management.config import ManagementSettings, PollSettings
+from bs_agent.management.fleet import open_fleet
+from bs_agent.management.poller import AT_ONCE
+from bs_agent.management.secrets import Keyring
+from bs_agent.management.store import tables
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.schema import migrate
+
+AGENTS = 10_000
+ROUNDS, WINDOW, WARM_UP = 3, 8.0, 4.0
+SATURATED = 8.0
+BUDGET_RATIO, BUDGET_CORE, BUDGET_MIB = 0.6, 0.30, 300
+TOKEN = "a-token-for-the-benchmark"
+COUNT = b"GET /count "
+
+
+def host_of(number: int) -> str:
+    """Return the address of an agent."""
+    return f"127.1.{number // 250}.{number % 250 + 1}"
+
+
+def report_of(host: str, version: int) -> bytes:
+    """Return what an agent reports after so many changes."""
+    _, _, high, low = host.split(".")
+    uuid = f"{int(high) * 250 + int(low) - 1:032x}"
+    usage = {
+        "totalCapacity": 10**12,
+        "availableCapacity": 10**12 - version * 4096,
+        "totalInodes": 10,
+        "readOnly": False,
+    }
+    section = {"value": usage | {"availableInodes": 9}, "collectedAt": time.time(), "ageSeconds": 1, "stale": False}
+    storage = {"type": IMAGESTORE, "uuid": uuid, "url": "/images", "usage": section}
+    report = {"agentVersion": "1", "hostname": host, "startedAt": 1.0, "storages": [storage]}
+    return json.dumps(report).encode()
+
+
+class Player(asyncio.Protocol):
+    """One connection to one of the agents; as little work as an answer can be."""
+
+    polls: ClassVar[Counter[str]] = Counter()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.host: str = transport.get_extra_info("sockname")[0]
+
+    def data_received(self, data: bytes) -> None:
+        if data.startswith(COUNT):
+            self._answer(b"200 OK", b"", str(self.polls.total()).encode())
+            return
+        self.polls[self.host] += 1
+        version = (self.polls[self.host] + hash(self.host) % 10) // 10
+        etag = b'"%d"' % version
+        if b"If-None-Match: " + etag in data:
+            self._answer(b"304 Not Modified", etag, b"")
+        else:
+            self._answer(b"200 OK", etag, report_of(self.host, version))
+        if b"Connection: close" in data:
+            self.transport.close()
+
+    def _answer(self, status: bytes, etag: bytes, body: bytes) -> None:
+        head = b"HTTP/1.1 %s\r\nETag: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        self.transport.write(head % (status, etag, len(body)) + body)
+
+
+async def play(folder: Path) -> None:
+    """Be the agents until standard input ends; print their port."""
+    asyncio.sslproto.SSLProtocol.max_size = 16 * 1024
+    certificate, key = await ensure_certificate(folder, "agents")
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        Player, "0.0.0.0", 0, ssl=server_context(certificate, key), backlog=4096  # noqa: S104  all of 127.0.0.0/8
+    )  # fmt: skip
+    async with server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await loop.run_in_executor(None, sys.stdin.read)
+
+
+async def fill(folder: Path, port: int) -> None:
+    """Write the fleet into a new database."""
+    database = Database.connect(f"sqlite:///{folder}/management.db")
+    await migrate(database)
+    secret = Keyring.open(folder).encrypt(TOKEN)
+    pin = fingerprint(folder / "certificate.pem")
+    dates = {"createDate": 1, "lastOpDate": 1}
+    fixed = {"type": IMAGESTORE, "url": "/images", "state": "Enabled", "status": "Connected", "capacityStale": False}
+    fixed |= {"totalCapacity": 0, "availableCapacity": 0, **dates}
+    agent = {"port": port, "fingerprint": pin, "tokenSecret": secret, "dueDate": 0, "leaseDate": 0, "createDate": 1}
+    numbers = range(AGENTS)
+    ids = [f"{number:032x}" for number in numbers]
+    rows: list[tuple[Any, list[dict[str, Any]]]] = [
+        (tables.agent, [agent | {"uuid": ids[n], "hostname": host_of(n), "enrollmentId": ids[n]} for n in numbers]),
+        (tables.backup_storage, [fixed | {"uuid": ids[n], "name": f"s{n}", "hostname": host_of(n)} for n in numbers]),
+        (
+            tables.host,
+            [
+                {"monUuid": ids[n], "backupStorageUuid": ids[n], "agentUuid": ids[n], "hostname": host_of(n)}
+                | {"sshPort": 22, "status": "Connected", **dates}
+                for n in numbers
+            ],
+        ),
+    ]
+    async with database.writing() as connection:
+        for table, content in rows:
+            for start in range(0, len(content), 1000):
+                await connection.execute(insert(table), content[start : start + 1000])
+    await database.close()
+
+
+async def measure(folder: Path, port: int, warm_up: float, window: float) -> dict[str, float]:
+    """Count the polls that the agents have seen during a window, and what they cost this process."""
+    at = target(host_of(0), port, fingerprint(folder / "certificate.pem"), TOKEN)
+    async with Agents.open(30) as agents:
+
+        async def polls() -> int:
+            return int((await agents._request(at, "GET", "/count")).body)
+
+        await asyncio.sleep(warm_up)
+        before, cpu, started = await polls(), time.process_time(), time.monotonic()
+        await asyncio.sleep(window)
+        seconds = time.monotonic() - started
+        return {
+            "polls": (await polls() - before) / seconds,
+            "core": (time.process_time() - cpu) / seconds,
+            "mib": int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20,  # noqa: ASYNC240  no disk
+        }
+
+
+async def ours(folder: Path, port: int, interval: float, warm_up: float, window: float) -> dict[str, float]:
+    """Poll as the management node does."""
+    database = Database.connect(f"sqlite:///{folder}/management.db")
+    settings = ManagementSettings(poll=PollSettings(interval=interval, timeout=min(10.0, interval)))
+    async with open_fleet(database, Keyring.open(folder), settings) as service:
+        measured = await measure(folder, port, warm_up, window)
+        measured["away"] = service.poller.away
+    await database.close()
+    return measured
+
+
+async def peer(folder: Path, port: int, warm_up: float, window: float) -> dict[str, float]:
+    """Poll with aiohttp and nothing else."""
+    asyncio.sslproto.SSLProtocol.max_size = 16 * 1024
+    pin, keep = fingerprint(folder / "certificate.pem"), PollSettings().keep_connections
+    targets = [target(host_of(n), port, pin, TOKEN, keep=n < keep) for n in range(AGENTS)]
+    etags: dict[str, str] = {}
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
+    async with aiohttp.ClientSession(connector=connector) as session, polling(session, targets, etags):
+        return await measure(folder, port, warm_up, window)
+
+
+@asynccontextmanager
+async def polling(session: aiohttp.ClientSession, targets: list[Target], etags: dict[str, str]) -> AsyncIterator[None]:
+    """Let as many workers as the poller has go round the targets."""
+    turn = iter(range(sys.maxsize))
+
+    async def work() -> None:
+        while True:
+            at = targets[next(turn) % len(targets)]
+            headers = at.headers | {"If-None-Match": etags.get(at.url, "")}
+            async with session.get(at.url + "/v1/report", headers=headers, ssl=at.pin) as response:
+                await response.read()
+                etags[at.url] = response.headers["ETag"]
+
+    workers = [asyncio.create_task(work()) for _ in range(AT_ONCE)]
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+def run(*arguments: str) -> dict[str, float]:
+    """Run one part in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.polling", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=600)
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
+
+
+def compare(folder: str, port: str) -> bool:
+    """Print ours beside the peer, both as fast as they can, in turns.
+
+    Judged by the CPU second: the agents need as much of the machine as the one that polls them.
+    """
+    rates: dict[str, list[float]] = {"ours": [], "peer": []}
+    for _ in range(ROUNDS):
+        for name, arguments in (("ours", [str(SATURATED)]), ("peer", [])):
+            measured = run(name, folder, port, *arguments, str(WARM_UP), str(WINDOW))
+            rates[name].append(measured["polls"] / measured["core"])
+            shown = f"{measured['polls']:6.0f} polls/s with {measured['core'] * 100:3.0f} % of a core"
+            print(f"{name:5} {shown}: {rates[name][-1]:5.0f} per CPU second  {measured['mib']:4.0f} MiB", flush=True)
+    mine, theirs = (statistics.median(rates[name]) for name in ("ours", "peer"))
+    print(f"medians: {mine:.0f} and {theirs:.0f} polls a CPU second: {mine / theirs:.2f} x (at least {BUDGET_RATIO} x)")
+    return mine >= BUDGET_RATIO * theirs
+
+
+def by_the_minute(folder: str, port: str) -> bool:
+    """Print what polling at the interval of 60 s costs, once every agent has been polled."""
+    measured = run("ours", folder, port, "60", "75", "60")
+    core, mib = measured["core"], measured["mib"]
+    print(
+        f"every 60 s: {measured['polls']:.0f} polls/s, {core * 100:.0f} % of a core (at most {BUDGET_CORE * 100:.0f}), "
+        f"{mib:.0f} MiB (at most {BUDGET_MIB}), {measured['away']:.0f} agents away"
+    )
+    return core <= BUDGET_CORE and mib <= BUDGET_MIB and not measured["away"]
+
+
+def main() -> int:
+    """Play the agents in one process, and measure in others."""
+    with tempfile.TemporaryDirectory() as folder:
+        playing = [sys.executable, "-m", "tests.bench.polling", "play", folder]
+        with subprocess.Popen(playing, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as player:
+            assert player.stdout
+            port = player.stdout.readline().strip()
+            asyncio.run(fill(Path(folder), int(port)))
+            kept = [compare(folder, port)]
+            if "--quick" not in sys.argv:
+                kept.append(by_the_minute(folder, port))
+            player.communicate()
+    print(f"budgets: {'kept' if all(kept) else 'MISSED'}")
+    return 0 if all(kept) else 1
+
+
+def part(name: str, folder: str, *arguments: str) -> None:
+    """Be one of the processes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 30_000)), hard))
+    if name == "play":
+        asyncio.run(play(Path(folder)))
+        return
+    port, *times = arguments
+    measuring = ours if name == "ours" else peer
+    print(json.dumps(asyncio.run(measuring(Path(folder), int(port), *map(float, times)))))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] and not sys.argv[1].startswith("-"):
+        part(*sys.argv[1:])
+    else:
+        sys.exit(main())
