@@ -49,13 +49,14 @@ class Commands:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def plan(self, storage: str, enrollment: str) -> CleanupPlan:
+    async def plan(self, storage: str, request: CleanupRequest, enrollment: str) -> CleanupPlan:
         """Return what a cleanup would do.
 
         Raises:
             StorageProblem: the storage is unknown or does not answer.
         """
-        return CleanupPlan(storageUuid=storage, steps=await self._steps(self._served.find(storage, enrollment)))
+        steps = await self._steps(self._served.find(storage, enrollment), request)
+        return CleanupPlan(storageUuid=storage, steps=steps)
 
     async def cleanup(self, storage: str, request: CleanupRequest, enrollment: str) -> Command:
         """Accept the command, on disk, and run it; one that was accepted before is only returned.
@@ -68,7 +69,7 @@ class Commands:
         if stored and uuid not in self._refused:
             return stored
         async with self._served.turn(storage):
-            steps = await self._steps(self._served.find(storage, enrollment))
+            steps = await self._steps(self._served.find(storage, enrollment), request)
             command = await self._accept(uuid, storage, steps)
             if command.finishedAt is None:
                 self._start(command)
@@ -78,8 +79,9 @@ class Commands:
         """Return the command as it is on disk, or None."""
         return await self._journal.read(lambda connection: command_store.find(connection, uuid))
 
-    async def _steps(self, storage: Storage) -> list[Step]:
-        return [*await storage.plan_cleanup(), Step(action=FORGET, target=f"backup storage {storage.uuid}")]
+    async def _steps(self, storage: Storage, request: CleanupRequest) -> list[Step]:
+        removals = [] if request.hostOnly else await storage.plan_cleanup()
+        return [*removals, Step(action=FORGET, target=f"backup storage {storage.uuid}")]
 
     async def _accept(self, uuid: str, storage: str, steps: list[Step]) -> Command:
         def accept(connection: sqlite3.Connection) -> Command:

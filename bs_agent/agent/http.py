@@ -123,7 +123,7 @@ class _Api:
         uuid = _uuid_of(request)
         wanted = _decode(_cleanup, await read_json(request))
         if wanted.dryRun:
-            return _json(await self._parts.commands.plan(uuid, request[_enrollment]))
+            return _json(await self._parts.commands.plan(uuid, wanted, request[_enrollment]))
         return _json(await self._parts.commands.cleanup(uuid, wanted, request[_enrollment]), 202)
 
     async def command(self, request: web.Request) -> web.Response:

@@ -236,10 +236,14 @@ class Step(Wire):
 
 
 class CleanupRequest(Wire):
-    """The body of the cleanup command; a dry run returns the plan and changes nothing."""
+    """The body of the cleanup command; a dry run returns the plan and changes nothing.
+
+    `hostOnly` says that the storage lives on through other hosts: this one lets go of it and removes nothing.
+    """
 
     commandUuid: Uuid
     dryRun: bool = False
+    hostOnly: bool = False
 
 
 class Command(Wire):

@@ -122,6 +122,17 @@ async def test_after_a_cleanup_the_directory_is_as_before(client: AgentClient, d
     assert (await report(client)).storages == []
 
 
+async def test_a_host_that_only_lets_go_removes_nothing(client: AgentClient, directory: Path) -> None:
+    await connect(client, directory)
+    asked = {"commandUuid": "1" * 32, "hostOnly": True}
+    plan = await client.ask("POST", f"/v1/storages/{UUID}/cleanup", {**asked, "dryRun": True})
+    assert [step["action"] for step in plan.body["steps"]] == ["forget"]
+    assert (await client.ask("POST", f"/v1/storages/{UUID}/cleanup", asked)).status == 202
+    assert (await clean(client, int("1" * 32, 16))).state == CommandState.DONE
+    assert (directory / MARKER).exists()
+    assert (await report(client)).storages == []
+
+
 async def test_a_command_has_one_effect(client: AgentClient, directory: Path) -> None:
     await connect(client, directory)
     asked = {"commandUuid": "1" * 32}
