@@ -94,14 +94,19 @@ class Agents:
     what it was told.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, timeout: float) -> None:
+    def __init__(self, session: aiohttp.ClientSession, timeout: float, command_timeout: float) -> None:
         self._session = session
         self.timeout = timeout
+        self.command_timeout = command_timeout
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, timeout: float) -> AsyncIterator["Agents"]:  # noqa: ASYNC109  a setting, not this call's deadline
-        """Hold the pool of connections while the context is open; `timeout` is the deadline of one request."""
+    async def open(cls, timeout: float, command_timeout: float) -> AsyncIterator["Agents"]:  # noqa: ASYNC109  a setting, not this call's deadline
+        """Hold the pool of connections while the context is open.
+
+        `timeout` is the deadline of one request. `command_timeout` is that of one for which the agent asks the storage:
+        a hung one costs it its own deadline up to four times (the turn, the connect, its undoing, the fresh report).
+        """
         sslproto.SSLProtocol.max_size = _TLS_BUFFER
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60)
         async with aiohttp.ClientSession(
@@ -111,7 +116,7 @@ class Agents:
             auto_decompress=False,
             trust_env=False,
         ) as session:
-            yield cls(session, timeout)
+            yield cls(session, timeout, command_timeout)
 
     async def report(self, at: Target, etag: str = "") -> tuple[HostReport | None, str]:
         """Return the report and its ETag; None in its place when it is still the one that `etag` names."""
@@ -129,13 +134,14 @@ class Agents:
 
     async def connect(self, at: Target, storage_uuid: str, parameters: StorageParameters) -> StorageReport:
         """Run the connect command: fresh handles, then this storage's fresh report."""
-        answer = await self._request(at, "PUT", f"/v1/storages/{storage_uuid}", parameters)
+        path = f"/v1/storages/{storage_uuid}"
+        answer = await self._request(at, "PUT", path, parameters, deadline=self.command_timeout)
         return _decode(at, _STORAGE_REPORT, answer)
 
     async def plan_cleanup(self, at: Target, storage_uuid: str, command_uuid: str) -> CleanupPlan:
         """Ask what a cleanup would do; nothing is changed."""
         request = CleanupRequest(commandUuid=command_uuid, dryRun=True)
-        return _decode(at, _PLAN, await self._request(at, "POST", f"/v1/storages/{storage_uuid}/cleanup", request))
+        return _decode(at, _PLAN, await self._post_cleanup(at, storage_uuid, request))
 
     async def cleanup(self, at: Target, storage_uuid: str, command_uuid: str, deadline: float) -> Command:
         """Run the cleanup to its end; under the same `command_uuid` it is run once, however often it is asked for.
@@ -168,15 +174,17 @@ class Agents:
 
     async def _run_cleanup(self, at: Target, storage_uuid: str, command_uuid: str) -> Command:
         request = CleanupRequest(commandUuid=command_uuid)
-        command = _decode(
-            at, _COMMAND, await self._request(at, "POST", f"/v1/storages/{storage_uuid}/cleanup", request)
-        )
+        command = _decode(at, _COMMAND, await self._post_cleanup(at, storage_uuid, request))
         pause = _FIRST_LOOK
         while command.state not in FINAL_STATES:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_LOOK)
             command = _decode(at, _COMMAND, await self._request(at, "GET", f"/v1/commands/{command_uuid}"))
         return command
+
+    async def _post_cleanup(self, at: Target, storage_uuid: str, request: CleanupRequest) -> Answer:
+        path = f"/v1/storages/{storage_uuid}/cleanup"
+        return await self._request(at, "POST", path, request, deadline=self.command_timeout)
 
     async def _request(
         self,
@@ -187,15 +195,17 @@ class Agents:
         *,
         headers: dict[str, str] | None = None,
         allowed: tuple[int, ...] = (),
+        deadline: float | None = None,
     ) -> Answer:
+        deadline = deadline or self.timeout
         sent = at.headers | (headers or {})
         data = None
         if content is not None:
             data = content.model_dump_json()
             sent["Content-Type"] = "application/json"
-        with _translated(at, self.timeout):
+        with _translated(at, deadline):
             async with (
-                asyncio.timeout(self.timeout),
+                asyncio.timeout(deadline),
                 self._session.request(
                     method, at.url + path, data=data, headers=sent, ssl=at.pin, allow_redirects=False, timeout=_NONE
                 ) as response,

@@ -74,6 +74,13 @@ class PollSettings(Settings):
 
     interval: float = Field(60, gt=0, le=86400, description="Seconds between two polls of an agent.")
     timeout: float = Field(10, gt=0, le=600, description="Seconds that an agent may take to answer a poll.")
+    command_timeout: float = Field(
+        60,
+        gt=0,
+        le=3600,
+        description="Seconds that an agent may take when it asks the storage itself (a connect, the plan of a clean-up);"
+        " at least four times the agents' `probe.deadline`.",
+    )
     max_failures: int = Field(3, ge=1, le=1000, description="Missed polls in a row that make a host Disconnected.")
     keep_connections: int = Field(
         1000, ge=0, le=100_000, description="Connections to agents that are kept open between polls."

@@ -55,7 +55,7 @@ class FleetService:
     def configure(self, settings: ManagementSettings) -> None:
         """Go on with other settings: polling, SSH and clean-up follow at once."""
         self.poller.configure(settings.poll)
-        self._agents.timeout = settings.poll.timeout
+        self._agents.timeout, self._agents.command_timeout = settings.poll.timeout, settings.poll.command_timeout
         self._enrolling.settings = settings.ssh
         self._deleting.settings = settings.cleanup
 
@@ -64,7 +64,7 @@ class FleetService:
 async def open_fleet(database: Database, keyring: Keyring, settings: ManagementSettings) -> AsyncIterator[FleetService]:
     """Watch the fleet, and serve calls on it, while the context is open."""
     async with AsyncExitStack() as stack:
-        agents = await enter_guarded(stack, Agents.open(settings.poll.timeout))
+        agents = await enter_guarded(stack, Agents.open(settings.poll.timeout, settings.poll.command_timeout))
         fleet, intake, turns = store.Fleet(database), Intake(database), Turns()
         operations = Operations()
         enrolling = Enrolling(settings.ssh, agents)

@@ -139,7 +139,7 @@ async def fill(folder: Path, port: int) -> None:
 async def measure(folder: Path, port: int, warm_up: float, window: float) -> dict[str, float]:
     """Count the polls that the agents have seen during a window, and what they cost this process."""
     at = target(host_of(0), port, fingerprint(folder / "certificate.pem"), TOKEN)
-    async with Agents.open(30) as agents:
+    async with Agents.open(30, 60) as agents:
 
         async def polls() -> int:
             return int((await agents._request(at, "GET", "/count")).body)

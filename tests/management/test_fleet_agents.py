@@ -60,7 +60,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 @pytest_asyncio.fixture
 async def agents() -> AsyncIterator[Agents]:
-    async with Agents.open(2.0) as client:
+    async with Agents.open(2.0, 2.0) as client:
         yield client
 
 
@@ -239,7 +239,7 @@ async def test_a_cleanup_is_followed_to_its_end(server: Server, agents: Agents) 
     async def handler(request: web.Request) -> web.StreamResponse:
         asked.append(f"{request.method} {request.path}")
         if request.method == "POST":
-            assert json.loads(await request.text()) == {"commandUuid": UUID, "dryRun": False}
+            assert json.loads(await request.text()) == {"commandUuid": UUID, "dryRun": False, "hostOnly": False}
         state = next(states)
         return web.json_response({"uuid": UUID, "storageUuid": UUID, "state": state, "steps": [], "createdAt": 0})
 
