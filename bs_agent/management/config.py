@@ -78,8 +78,8 @@ class PollSettings(Settings):
         60,
         gt=0,
         le=3600,
-        description="Seconds that an agent may take when it asks the storage itself (a connect, the plan of a clean-up);"
-        " at least four times the agents' `probe.deadline`.",
+        description="Seconds that an agent may take when it asks the storage itself (connect, plan of a clean-up); "
+        "at least four times the agents' `probe.deadline`.",
     )
     max_failures: int = Field(3, ge=1, le=1000, description="Missed polls in a row that make a host Disconnected.")
     keep_connections: int = Field(

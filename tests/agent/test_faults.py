@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from bs_agent.agent import app
 from bs_agent.agent.config import AgentSettings
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import DirectoryUsage, ImageStoreReport, Section
 from tests.agent.asking import MARKER, clean, connect, move, refusal, report
-from tests.agent.conftest import OTHER_UUID, UUID, enrolled, running_agent, tree
+from tests.agent.conftest import OTHER_UUID, UUID, enrolled, eventually, running_agent, tree
 from tests.beds import mounts
 from tests.beds.agent import AgentClient
 
@@ -43,6 +44,11 @@ async def _usage(client: AgentClient) -> Section[DirectoryUsage]:
     (found,) = (await report(client)).storages
     assert isinstance(found, ImageStoreReport)
     return found.usage
+
+
+def _waits_in(pid: int, what: str) -> bool:
+    """Tell whether a process hangs in this part of the kernel."""
+    return what in Path(f"/proc/{pid}/stack").read_text()
 
 
 def _code(section: Section[DirectoryUsage]) -> ReasonCode | None:
@@ -175,6 +181,20 @@ async def test_a_hung_disk_holds_up_nothing_else(
     said = [record.getMessage() for record in caplog.records if UUID in record.getMessage()]
     assert len([line for line in said if "DirectoryHung" in line]) == 1
     assert len([line for line in said if "well again" in line]) == 1
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["killable", "unkillable"])
+async def test_a_disk_that_is_mounted_again_is_connected_at_the_first_try(
+    agent: app.Agent, client: AgentClient, disk: Path, taken: bool
+) -> None:
+    (worker,) = agent.host.workers.all()
+    with mounts.hung(disk, taken=taken):
+        probe = asyncio.create_task(worker.call("directory_usage", 3600, path=str(disk), storage=UUID))
+        await eventually(lambda: worker.pid is not None and _waits_in(worker.pid, "fuse"))
+        mounts.unmount(disk)
+        assert (await connect(client, disk)).status == 200
+        assert (await probe)["totalCapacity"] == SIZE
+        assert worker.stuck == taken
 
 
 async def test_an_agent_starts_and_stops_with_a_hung_disk(settings: AgentSettings, mounted: AsyncExitStack) -> None:

@@ -33,6 +33,8 @@ for line in sys.stdin:
     if what == "die": os.kill(os.getpid(), request["parameters"]["signal"])
     if what == "leave": sys.exit(3)
     if what == "sleep": open(request["parameters"]["mark"], "w").close(); time.sleep(600)
+    if what == "sleep once" and not os.path.exists(request["parameters"]["mark"]):
+        open(request["parameters"]["mark"], "w").close(); time.sleep(600)
     if what == "babble": print("no JSON"); sys.stdout.flush(); continue
     if what == "list": print("[]"); sys.stdout.flush(); continue
     if what == "flood": print(" " * request["parameters"]["size"]); sys.stdout.flush(); continue
@@ -175,6 +177,32 @@ async def test_renew_gives_a_fresh_child(misbehaving: Worker) -> None:
     assert misbehaving.counters.crashes == 0
 
 
+async def test_renew_at_once_does_not_wait_for_a_call_that_hangs(misbehaving: Worker, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    hanging = asyncio.create_task(misbehaving.call("sleep", 3600, mark=str(mark)))
+    await eventually(mark.exists)
+    misbehaving.renew(at_once=True)
+    assert await misbehaving.call("work", DEADLINE) == misbehaving.pid
+    assert not hanging.done()
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+
+
+async def test_an_interrupted_call_goes_again_within_its_own_deadline(misbehaving: Worker, tmp_path: Path) -> None:
+    for operation, deadline in (("sleep once", DEADLINE), ("sleep", 1.0)):
+        mark = tmp_path / operation
+        call = asyncio.create_task(misbehaving.call(operation, deadline, mark=str(mark)))
+        await eventually(mark.exists)
+        misbehaving.renew(at_once=True)
+        await asyncio.wait([call])
+        if operation == "sleep once":
+            assert await call == misbehaving.pid
+    with pytest.raises(WorkerError, match="within 1 s"):
+        await call
+    assert misbehaving.counters == WorkerCounters(starts=3, timeouts=1)
+
+
 async def test_what_a_child_says_is_logged_up_to_a_bound(misbehaving: Worker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     await misbehaving.call("complain", DEADLINE)
@@ -193,16 +221,20 @@ async def test_a_python_that_is_not_there_is_a_reason(tmp_path: Path) -> None:
     assert "No such file" in error.details
 
 
-async def test_one_process_at_most_is_stuck_in_the_kernel(worker: Worker, tmp_path: Path, mountable: None) -> None:
+async def test_few_processes_are_stuck_in_the_kernel(worker: Worker, tmp_path: Path, mountable: None) -> None:
     with mounts.hung(tmp_path / "hung", taken=True) as hung:
         for _ in range(3):
             error = await _failure(worker, "directory_usage", 0.5, path=str(hung), storage=None)
             assert error.reason.code == ReasonCode.PROBE_TIMEOUT
         assert worker.stuck
         assert worker.counters.starts == 1
+        for _ in range(process.MAX_LEFT_BEHIND + 2):
+            worker.renew(at_once=True)
+            await _failure(worker, "directory_usage", 0.5, path=str(hung), storage=None)
+        assert worker.counters.starts == 1 + process.MAX_LEFT_BEHIND
         assert not await worker.stop()
     await _usage(worker, tmp_path)
-    assert worker.counters.starts == 2
+    assert worker.counters.starts == 2 + process.MAX_LEFT_BEHIND
 
 
 async def test_a_stuck_worker_stays_known_to_the_pool(tmp_path: Path, mountable: None) -> None:

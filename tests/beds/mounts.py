@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -61,7 +61,8 @@ def bound(source: Path, target: Path) -> Iterator[Path]:
 def hung(target: Path, *, taken: bool = False) -> Iterator[Path]:
     """Have a mount on `target` that never answers.
 
-    With `taken` the requests are taken and never answered: whoever asked can not even be killed until the end.
+    With `taken` the requests are taken and never answered: whoever asked can not even be killed until the end,
+    also when the test unmounts it.
     """
     target.mkdir(exist_ok=True)
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
@@ -70,28 +71,35 @@ def hung(target: Path, *, taken: bool = False) -> Iterator[Path]:
         if _LIBC.mount(b"hung", bytes(target), b"fuse", 0, options):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
         try:
+            number = _devices_at(target)[-1]
             server = threading.Thread(target=_take_all, args=(device,), daemon=True)
             if taken:
                 server.start()
             yield target
         finally:
-            # Unmounting ends the connection: what hangs on it gets an error, and the reader its end.
-            _abort(target)
-            unmount(target)
+            # What hangs on the connection gets an error, and the reader its end.
+            _abort(number)
+            if number in _devices_at(target):  # the test may have unmounted it before
+                unmount(target)
             if taken:
                 server.join(10)
     finally:
         os.close(device)
 
 
-def _abort(target: Path) -> None:
-    """Cut the connection of a FUSE mount; its number is that of the device, told without touching the mount."""
+def _devices_at(target: Path) -> list[str]:
+    """Return the device numbers of all that is mounted on `target`, the topmost last, without touching it."""
     with Path("/proc/self/mountinfo").open() as lines:
-        device = [fields[2] for fields in map(str.split, lines) if fields[4] == str(target)][-1]
+        return [fields[2] for fields in map(str.split, lines) if fields[4] == str(target)]
+
+
+def _abort(device: str) -> None:
+    """Cut the connection of a FUSE mount; its number is that of the device. It may be gone already."""
     with tempfile.TemporaryDirectory() as control:
         subprocess.run(["mount", "-t", "fusectl", "none", control], check=True, timeout=30)
         try:
-            Path(control, device.split(":")[1], "abort").write_text("1")
+            with suppress(FileNotFoundError):
+                Path(control, device.split(":")[1], "abort").write_text("1")
         finally:
             unmount(Path(control))
 

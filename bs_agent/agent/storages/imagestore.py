@@ -56,7 +56,7 @@ class ImageStore:
         if self._remembered and self._remembered["url"] != self._path:
             details = f"{self._path}: this backup storage is at {self._remembered['url']}; delete it there first"
             raise StorageProblem.of(ReasonCode.DIRECTORY_NOT_ALLOWED, details)
-        self._worker.renew()
+        self._worker.renew(at_once=True)  # a probe may hang on what is no longer mounted here
         place = await self._ask(
             "directory_connect", remembered=self._remembered, taken=[other["realPath"] for other in others]
         )

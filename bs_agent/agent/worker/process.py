@@ -1,7 +1,7 @@
 """The supervisor of a probe worker: what hangs or crashes does so in a child process that can be killed.
 
 One child, one call at a time. A call that passes its deadline is answered with an error, and the child is killed.
-The next one is started after a back-off, and never while the kernel still holds the killed one.
+The next one is started after a back-off, and not while the kernel still holds the killed one, unless `renew` wants it.
 """
 
 import asyncio
@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
+# How many processes that the kernel holds may be left behind because somebody wanted fresh ones.
+MAX_LEFT_BEHIND = 3
 _REAP_DEADLINE = 1.0
+_SHORT_REAP_DEADLINE = 0.2  # when it is left behind otherwise, and somebody waits
 _STOP_DEADLINE = 2.0
 
 
@@ -45,6 +48,8 @@ class Worker:
         self._turn = asyncio.Lock()
         self._child: Child | None = None
         self._killed: Child | None = None
+        self._left_behind: list[Child] = []
+        self._under_way: asyncio.Timeout | None = None
         self._failures = 0
         self._not_before = 0.0
         self._renew = False
@@ -58,7 +63,7 @@ class Worker:
     @property
     def stuck(self) -> bool:
         """Whether the kernel still holds a child that was killed."""
-        return self._killed is not None and not self._killed.gone
+        return any(child and not child.gone for child in (self._killed, *self._left_behind))
 
     async def call(self, operation: str, deadline: float, /, **parameters: Any) -> Any:  # noqa: ANN401 RUF100  JSON; the kind that asks knows its shape
         """Return what the operation returns; callers take turns, each within its own `deadline` (seconds).
@@ -68,8 +73,9 @@ class Worker:
         """
         until = asyncio.get_running_loop().time() + deadline
         try:
-            async with asyncio.timeout_at(until), self._turn:
-                answer = await self._ask(operation, parameters, until)
+            async with asyncio.timeout_at(until):
+                while (answer := await self._take_turn(operation, parameters, until)) is None:
+                    log.debug("worker %s: %s was interrupted and goes again", self.name, operation)
         except TimeoutError:
             self.counters.timeouts += 1
             raise WorkerError(_no_answer(f"no answer to {operation} within {deadline:g} s")) from None
@@ -77,14 +83,32 @@ class Worker:
             raise WorkerError(Reason.model_validate(answer["error"]))
         return answer["value"]
 
-    def renew(self) -> None:
-        """Let the next call begin with a fresh child, at once and whatever failed before."""
+    def renew(self, *, at_once: bool = False) -> None:
+        """Let the next call begin with a fresh child, whatever failed before.
+
+        With `at_once` it does not wait for a call that is under way and may hang: that one goes again after it.
+        """
         self._renew = True
+        if at_once and self._under_way:
+            self._under_way.reschedule(asyncio.get_running_loop().time())
 
     async def stop(self) -> bool:
         """End the child, whatever it does; say whether it is gone. A later call starts a new one."""
         await self._end_child()
-        return self._killed is None or await self._killed.wait(_REAP_DEADLINE)
+        if self._killed:
+            await self._killed.wait(_REAP_DEADLINE)
+        return not self.stuck
+
+    async def _take_turn(self, operation: str, parameters: dict[str, Any], until: float) -> dict[str, Any] | None:
+        """Return the answer, or None when `renew` has interrupted the call."""
+        async with self._turn:
+            try:
+                async with asyncio.timeout(None) as self._under_way:
+                    return await self._ask(operation, parameters, until)
+            except TimeoutError:
+                return None
+            finally:
+                self._under_way = None
 
     async def _ask(self, operation: str, parameters: dict[str, Any], until: float) -> dict[str, Any]:
         child = await self._ready_child(until)
@@ -93,20 +117,21 @@ class Worker:
         except ChildGoneError as error:
             raise self._crashed(f"{operation}: {error}") from None
         except asyncio.CancelledError:
-            # Deadline or shutdown: its answer would come to the next caller, so this child has to go.
+            # Deadline, shutdown or `renew`: its answer would come to the next caller, so this child has to go.
             self._fail(_no_answer(f"no answer to {operation}"))
             raise
         self._failures = 0
         return answer
 
     async def _ready_child(self, until: float) -> Child:
-        if self._renew:
-            self._renew, self._failures, self._not_before = False, 0, 0.0
+        renewed, self._renew = self._renew, False
+        if renewed:
+            self._failures, self._not_before = 0, 0.0
             await self._end_child()
         if self._child and not self._child.gone:
             return self._child
-        if self._killed and not await self._killed.wait(_REAP_DEADLINE):
-            raise WorkerError(_no_answer("an earlier probe is still stuck in the kernel"))
+        if self._killed and not await self._killed.wait(_SHORT_REAP_DEADLINE if renewed else _REAP_DEADLINE):
+            self._leave_behind(self._killed, allowed=renewed)
         if self._not_before > until:
             raise WorkerError(self._last_failure)
         await asyncio.sleep(self._not_before - asyncio.get_running_loop().time())
@@ -116,6 +141,13 @@ class Worker:
             raise self._crashed(str(error)) from None
         self.counters.starts += 1
         return self._child
+
+    def _leave_behind(self, stuck: Child, *, allowed: bool) -> None:
+        self._left_behind = [child for child in self._left_behind if not child.gone]
+        if not allowed or len(self._left_behind) >= MAX_LEFT_BEHIND:
+            raise WorkerError(_no_answer("an earlier probe is still stuck in the kernel"))
+        self._left_behind.append(stuck)
+        self._killed = None
 
     def _crashed(self, details: str) -> WorkerError:
         self.counters.crashes += 1
