@@ -22,6 +22,7 @@ from bs_agent.contract.errors import (
     RequestError,
     RequestTimeout,
     UnsupportedEncoding,
+    explain,
 )
 from bs_agent.daemon.acceptor import Acceptor
 from bs_agent.daemon.configuration import Address
@@ -100,15 +101,6 @@ async def read_json(request: web.Request) -> Any:  # noqa: ANN401 RUF100  the bo
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise RequestError(f"the body is not JSON: {error}") from None
-
-
-def explain(error: ValidationError) -> str:
-    """Say in one line which fields are wrong, and what is allowed; values are not repeated, they may be secrets."""
-    faults = []
-    for fault in error.errors(include_url=False, include_input=False, include_context=False):
-        field = ".".join(str(part) for part in fault["loc"]) or "body"
-        faults.append(f"field[{field}]: {fault['msg'].removeprefix('Value error, ')}")
-    return "; ".join(faults)
 
 
 def error_response(error: ApiError) -> web.Response:

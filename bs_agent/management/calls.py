@@ -7,8 +7,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from bs_agent.contract.api import Api, Parameters
-from bs_agent.contract.errors import InvalidArgument, RequestError
-from bs_agent.daemon.http import explain, read_json
+from bs_agent.contract.errors import InvalidArgument, RequestError, explain
+from bs_agent.daemon.http import read_json
 
 Raw = dict[str, Any]
 
