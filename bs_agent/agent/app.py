@@ -13,6 +13,7 @@ from bs_agent.agent.commands import Commands
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.enrollment import Enrollments
 from bs_agent.agent.metrics import Metrics
+from bs_agent.agent.push import Pushing, open_session
 from bs_agent.agent.reporter import Reporter
 from bs_agent.agent.served import Served
 from bs_agent.agent.storages.base import Host
@@ -61,10 +62,13 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
         await served.load()
         commands = Commands(store, served)
         await enter_guarded(stack, commands.running())
+        session = await enter_guarded(stack, open_session())
+        pushing = Pushing(session, store, reporter, served)
+        await enter_guarded(stack, pushing.running())
     except (StorageProblem, ValidationError) as error:
         raise state.StateError(f"the journal {kept.database} cannot be used: {error}") from error
-    metrics = Metrics(reporter, host.workers, store)
-    parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), metrics)
+    metrics = Metrics(reporter, host.workers, store, pushing)
+    parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), pushing, metrics)
     app = http.build(parts, settings.server.max_requests)
     tls = server_context(kept.certificate, kept.key)
     where = inherited_socket() or settings.server.listen

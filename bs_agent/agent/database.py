@@ -28,6 +28,8 @@ MIGRATIONS = [
     CREATE INDEX finished_commands ON commands (finished_at);
     CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), checked_at REAL NOT NULL);
     """,
+    # Where each management node wants reports pushed to, as JSON.
+    "ALTER TABLE enrollments ADD COLUMN report_to TEXT",
 ]
 
 

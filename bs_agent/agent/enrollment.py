@@ -1,7 +1,6 @@
 """The tokens of the management nodes: made on the host, kept as hashes, honoured by the running agent at once."""
 
 import asyncio
-import hashlib
 import hmac
 import secrets
 import sqlite3
@@ -9,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from bs_agent.agent.journal import Journal
-from bs_agent.contract.enrollment import enrollment_id
+from bs_agent.contract.enrollment import enrollment_id, token_hash
 
 TOKEN_BYTES = 32
 MAX_LABEL = 200
@@ -24,7 +23,7 @@ def enroll(connection: sqlite3.Connection, label: str) -> tuple[str, str]:
     """Make a token; return the id of its enrolment and the token, which is kept nowhere."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
     enrollment = enrollment_id(token)
-    row = (enrollment, label, _hash(token), time.time())
+    row = (enrollment, label, token_hash(token), time.time())
     connection.execute("INSERT INTO enrollments (id, label, token_hash, created_at) VALUES (?, ?, ?, ?)", row)
     return enrollment, token
 
@@ -44,8 +43,8 @@ class Enrollments:
         Raises:
             StorageProblem: the token is not known and the journal is unavailable.
         """
-        token_hash = _hash(token)
-        return self._find(token_hash) or await self._find_anew(token_hash)
+        wanted = token_hash(token)
+        return self._find(wanted) or await self._find_anew(wanted)
 
     async def forget(self, enrollment: str) -> None:
         """Forget the enrolment: its token is refused from now on; its storages stay, without this owner."""
@@ -54,12 +53,12 @@ class Enrollments:
             await self._journal.write(lambda connection: connection.execute(delete, (enrollment,)))
             self._known = {key: known for key, known in self._known.items() if known.id != enrollment}
 
-    def _find(self, token_hash: bytes) -> str | None:
+    def _find(self, wanted: bytes) -> str | None:
         # The look-up is by the hash of a secret: its timing tells nothing of use about the token.
-        known = self._known.get(token_hash)
-        return known.id if known and hmac.compare_digest(known.token_hash, token_hash) else None
+        known = self._known.get(wanted)
+        return known.id if known and hmac.compare_digest(known.token_hash, wanted) else None
 
-    async def _find_anew(self, token_hash: bytes) -> str | None:
+    async def _find_anew(self, wanted: bytes) -> str | None:
         """Read the enrolments again; however many wrong tokens come, one reading at a time serves them all."""
         loop = asyncio.get_running_loop()
         arrived = loop.time()
@@ -69,12 +68,8 @@ class Enrollments:
                 rows = await self._journal.read(_read_all)
                 self._known = {known.token_hash: known for known in rows}
                 self._read_at = began
-        return self._find(token_hash)
+        return self._find(wanted)
 
 
 def _read_all(connection: sqlite3.Connection) -> list[_Known]:
     return [_Known(*row) for row in connection.execute("SELECT id, token_hash FROM enrollments")]
-
-
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

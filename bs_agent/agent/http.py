@@ -13,6 +13,7 @@ from bs_agent.agent.enrollment import Enrollments
 from bs_agent.agent.journal import Journal
 from bs_agent.agent.metrics import CONTENT_TYPE, Metrics
 from bs_agent.agent.monitor import GRACE
+from bs_agent.agent.push import Pushing
 from bs_agent.agent.reporter import Reporter
 from bs_agent.agent.served import Served, parameters_adapter
 from bs_agent.agent.storages.base import Host
@@ -24,6 +25,7 @@ from bs_agent.contract.errors import (
     StorageProblem,
     explain,
 )
+from bs_agent.contract.push import ConnectRequest
 from bs_agent.contract.report import CleanupRequest, HostReport, Uuid
 from bs_agent.daemon.http import MAX_BODY, Handler, error_response, read_json, render_errors
 
@@ -36,6 +38,7 @@ M = TypeVar("M")
 
 _enrollment = web.RequestKey("enrollment", str)
 _uuid: TypeAdapter[str] = TypeAdapter(Uuid)
+_connect: TypeAdapter[ConnectRequest] = TypeAdapter(ConnectRequest)
 _cleanup: TypeAdapter[CleanupRequest] = TypeAdapter(CleanupRequest)
 
 
@@ -48,6 +51,7 @@ class Parts(NamedTuple):
     served: Served
     commands: Commands
     enrollments: Enrollments
+    pushing: Pushing
     metrics: Metrics
 
 
@@ -114,9 +118,12 @@ class _Api:
         return web.Response(body=rendering.body, content_type="application/json", headers=headers)
 
     async def connect(self, request: web.Request) -> web.Response:
-        uuid = _uuid_of(request)
-        parameters = _decode(parameters_adapter, await read_json(request))
-        report = await self._parts.served.connect(uuid, parameters, request[_enrollment])
+        uuid, enrollment = _uuid_of(request), request[_enrollment]
+        body = await read_json(request)
+        parameters, wanted = _decode(parameters_adapter, body), _decode(_connect, body)
+        report = await self._parts.served.connect(uuid, parameters, enrollment)
+        await self._parts.pushing.direct(enrollment, wanted.reportTo)
+        self._parts.pushing.told(enrollment, report)
         return _json(report)
 
     async def cleanup(self, request: web.Request) -> web.Response:
@@ -138,6 +145,7 @@ class _Api:
         if not hmac.compare_digest(uuid, request[_enrollment]):
             raise NoSuchPath("an enrolment can be forgotten with its own token only")
         await self._parts.enrollments.forget(uuid)
+        await self._parts.pushing.follow()
         return web.json_response({})
 
     def _rendering(self, enrollment: str) -> _Rendering:

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from bs_agent import __version__
 from bs_agent.agent import command_store
 from bs_agent.agent.journal import Journal
+from bs_agent.agent.push import Pushing
 from bs_agent.agent.reporter import Reporter
 from bs_agent.agent.worker.pool import Workers
 from bs_agent.contract.errors import StorageProblem
@@ -21,10 +22,11 @@ _Samples = Sequence[tuple[tuple[str, ...], float]]
 class Metrics(Collector):
     """The agent's own registry: each scrape reads what the parts hold."""
 
-    def __init__(self, reporter: Reporter, workers: Workers, journal: Journal) -> None:
+    def __init__(self, reporter: Reporter, workers: Workers, journal: Journal, pushing: Pushing) -> None:
         self._reporter = reporter
         self._workers = workers
         self._journal = journal
+        self._pushing = pushing
         self._commands: dict[str, int] = {}
         self._journal_available = True
         self._registry = CollectorRegistry()
@@ -50,6 +52,10 @@ class Metrics(Collector):
             ["state"],
             [((state,), count) for state, count in self._commands.items()],
         )
+        pushes = CounterMetricFamily("bs_agent_pushes", "Reports sent to management nodes.", labels=["outcome"])
+        for outcome, count in self._pushing.counters.items():
+            pushes.add_metric([outcome], count)
+        yield pushes
         yield from self._storages()
         yield from self._sections()
         yield from self._worker_counters()

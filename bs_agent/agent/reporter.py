@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ class Reporter:
         self._started_at = round(time.time(), 3)
         self._hostname = socket.gethostname()
         self.changes = 0  # another number whenever something else than ages changed
+        self._listeners: set[asyncio.Event] = set()
 
     async def watch(self, storage: Storage) -> None:
         """Begin to probe the storage; one of the same uuid is replaced, its last good values stay."""
@@ -79,6 +80,16 @@ class Reporter:
             async with asyncio.timeout(deadline):
                 await asyncio.gather(*(monitor.refresh() for monitor in monitors))
 
+    @contextmanager
+    def listening(self) -> Iterator[asyncio.Event]:
+        """Yield an event that is set whenever something else than ages has changed."""
+        changed = asyncio.Event()
+        self._listeners.add(changed)
+        try:
+            yield changed
+        finally:
+            self._listeners.discard(changed)
+
     def reschedule(self) -> None:
         """Take up changed settings at once."""
         for monitor in self._all_monitors():
@@ -116,6 +127,8 @@ class Reporter:
 
     def _count_change(self) -> None:
         self.changes += 1
+        for listener in self._listeners:
+            listener.set()
 
     def _all_monitors(self) -> Iterable[Monitor]:
         return (monitor for watched in self._watched.values() for monitor in watched.monitors.values())

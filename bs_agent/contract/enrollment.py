@@ -55,3 +55,8 @@ def decode(code: str) -> EnrollmentCode:
 def enrollment_id(token: str) -> str:
     """Return the id of the enrolment that this token belongs to; it tells nothing about the token."""
     return hashlib.sha256(b"bs-agent enrolment id\0" + token.encode()).hexdigest()[:32]
+
+
+def token_hash(token: str) -> bytes:
+    """Return what an agent keeps of a token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -216,8 +216,8 @@ class AgentUnauthorized(StorageProblem):
 
     http_status = 401
 
-    def __init__(self) -> None:
-        super().__init__(Reason(code=ReasonCode.AGENT_UNAUTHORIZED, details="no token that this agent knows"))
+    def __init__(self, details: str = "no token that this agent knows") -> None:
+        super().__init__(Reason(code=ReasonCode.AGENT_UNAUTHORIZED, details=details))
 
 
 class StorageUnknown(StorageProblem):

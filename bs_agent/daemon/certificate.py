@@ -47,13 +47,14 @@ async def ensure_certificate(directory: Path, name: str) -> tuple[Path, Path]:
 
 
 def fingerprint(certificate: Path) -> str:
-    """Return the SHA-256 of the certificate as 64 hexadecimal digits.
+    """Return the SHA-256 of the certificate as 64 hexadecimal digits; of a chain, that of its first.
 
     Raises:
         CertificateError: the file is no certificate.
     """
     try:
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
+        first, end, _ = certificate.read_text().partition("-----END CERTIFICATE-----")
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first[first.find("-----BEGIN CERTIFICATE") :] + end)).hexdigest()
     except (OSError, ValueError) as error:
         raise CertificateError(f"{certificate}: {error}") from error
 

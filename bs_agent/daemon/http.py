@@ -80,8 +80,8 @@ def _listen(address: Address) -> socket.socket:
     return socket.create_server(address, family=family, backlog=512, dualstack_ipv6=dual)
 
 
-async def read_json(request: web.Request) -> Any:  # noqa: ANN401 RUF100  the body is whatever the caller sent; models check it
-    """Return the body as JSON; an empty body is an empty object.
+async def read_json(request: web.Request, limit: int = MAX_BODY) -> Any:  # noqa: ANN401 RUF100  the body is whatever the caller sent; models check it
+    """Return the body as JSON; an empty body is an empty object, and one of more than `limit` bytes is refused.
 
     Raises:
         RequestError: the body is too large, too slow, compressed, or not JSON.
@@ -90,11 +90,11 @@ async def read_json(request: web.Request) -> Any:  # noqa: ANN401 RUF100  the bo
         raise UnsupportedEncoding("send the body uncompressed")
     try:
         async with asyncio.timeout(BODY_DEADLINE):
-            body = await request.read()
+            body = await request.clone(client_max_size=limit).read()
     except TimeoutError:
         raise RequestTimeout(f"the body did not arrive within {BODY_DEADLINE:.0f} s") from None
     except web.HTTPRequestEntityTooLarge:
-        raise BodyTooLarge(f"the body is larger than {MAX_BODY} bytes") from None
+        raise BodyTooLarge(f"the body is larger than {limit} bytes") from None
     if not body.strip():
         return {}
     try:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import aiohttp
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
+from bs_agent.contract.push import ConnectRequest, ReportTo
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import (
     FINAL_STATES,
@@ -67,6 +68,12 @@ class Answer(NamedTuple):
     etag: str
 
 
+class _Connect(ConnectRequest):
+    """The parameters of the storage stand beside what the class declares."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class _ShownError(BaseModel):
     code: str
     description: str = ""
@@ -98,6 +105,7 @@ class Agents:
         self._session = session
         self.timeout = timeout
         self.command_timeout = command_timeout
+        self.report_to: ReportTo | None = None
 
     @classmethod
     @asynccontextmanager
@@ -133,9 +141,10 @@ class Agents:
             return False
 
     async def connect(self, at: Target, storage_uuid: str, parameters: StorageParameters) -> StorageReport:
-        """Run the connect command: fresh handles, then this storage's fresh report."""
+        """Run the connect command: fresh handles, then this storage's fresh report. Reports go to `report_to` then."""
         path = f"/v1/storages/{storage_uuid}"
-        answer = await self._request(at, "PUT", path, parameters, deadline=self.command_timeout)
+        content = _Connect(reportTo=self.report_to, **parameters.model_dump())
+        answer = await self._request(at, "PUT", path, content, deadline=self.command_timeout)
         return _decode(at, _STORAGE_REPORT, answer)
 
     async def plan_cleanup(self, at: Target, storage_uuid: str, command_uuid: str) -> CleanupPlan:

@@ -75,7 +75,9 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     )
     await enter_guarded(stack, background(_forget_expired(auth), "sessions"))
     where = inherited_socket() or settings.server.listen
-    address = await enter_guarded(stack, serving(application(services), where, tls))
+    web = application(services)
+    web.add_routes(fleet.pushes.routes())
+    address = await enter_guarded(stack, serving(web, where, tls))
     return Started(address, tls, fleet, new_password)
 
 

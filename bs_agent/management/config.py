@@ -1,11 +1,11 @@
 """The management node's configuration: every key, its default and what it means."""
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bs_agent.contract.push import URL_PATTERN, check_url, is_loopback
 from bs_agent.daemon.configuration import Address, ListenAddress, Settings
 from bs_agent.daemon.logs import LogFormat, LogLevel
 
@@ -17,13 +17,6 @@ def _check_url(text: str) -> str:
     if not text.startswith(("sqlite:///", "postgresql://")):
         raise ValueError("must begin with sqlite:/// or postgresql://, for example sqlite:////var/lib/bs-agent/m.db")
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class ServerSettings(Settings):
@@ -40,15 +33,25 @@ class ServerSettings(Settings):
         pattern=r"^(https?://[^/\s]+)?$",
         description="What clients put before `/zstack/v1`, when a proxy changes it; empty: what the request says.",
     )
+    advertise_url: str = Field(
+        "",
+        max_length=300,
+        pattern=rf"^$|{URL_PATTERN}",
+        description="Where agents push their reports when something changes between polls, for example "
+        "`https://node:8080`; they pin `tls_certificate`. Empty: they are only polled.",
+    )
 
     @model_validator(mode="after")
     def _check_transport(self) -> Self:
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key go together")
-        if not (self.tls_certificate or self.allow_plain_http or _is_loopback(self.listen.host)):
+        if not (self.tls_certificate or self.allow_plain_http or is_loopback(self.listen.host)):
             raise ValueError(
                 f"{self.listen} is not a loopback address: give tls_certificate and tls_key, or set allow_plain_http"
             )
+        if self.advertise_url:
+            https = self.advertise_url.startswith("https://")
+            check_url(self.advertise_url, pinned=https and self.tls_certificate is not None)
         return self
 
 

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from bs_agent.contract.api import AddImageStoreParameters, DeleteMode
-from bs_agent.contract.report import HostReport
 from bs_agent.daemon.lifecycle import background, enter_guarded
 from bs_agent.management.add import Adding
 from bs_agent.management.agents import Agents
@@ -18,6 +17,7 @@ from bs_agent.management.enroll import Enrolling
 from bs_agent.management.intake import Intake
 from bs_agent.management.operations import Operations, Turns
 from bs_agent.management.poller import Poller
+from bs_agent.management.push import Pushes, advertised
 from bs_agent.management.reconnect import Reconnecting
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store import fleet as store
@@ -30,6 +30,7 @@ class FleetService:
     """What the public API and the daemon's shell call."""
 
     poller: Poller
+    pushes: Pushes
     _agents: Agents
     _enrolling: Enrolling
     _adding: Adding
@@ -48,14 +49,11 @@ class FleetService:
         """Delete a storage and clean its hosts; an unknown one is deleted already."""
         await self._deleting.delete(uuid, mode, system_tags)
 
-    async def receive(self, agent_uuid: str, report: HostReport) -> None:
-        """Take a report that an agent has sent by itself."""
-        await self.poller.receive(agent_uuid, report)
-
     def configure(self, settings: ManagementSettings) -> None:
         """Go on with other settings: polling, SSH and clean-up follow at once."""
         self.poller.configure(settings.poll)
         self._agents.timeout, self._agents.command_timeout = settings.poll.timeout, settings.poll.command_timeout
+        self._agents.report_to = advertised(settings.server)
         self._enrolling.settings = settings.ssh
         self._deleting.settings = settings.cleanup
 
@@ -65,6 +63,7 @@ async def open_fleet(database: Database, keyring: Keyring, settings: ManagementS
     """Watch the fleet, and serve calls on it, while the context is open."""
     async with AsyncExitStack() as stack:
         agents = await enter_guarded(stack, Agents.open(settings.poll.timeout, settings.poll.command_timeout))
+        agents.report_to = advertised(settings.server)
         fleet, intake, turns = store.Fleet(database), Intake(database), Turns()
         operations = Operations()
         enrolling = Enrolling(settings.ssh, agents)
@@ -84,4 +83,5 @@ async def open_fleet(database: Database, keyring: Keyring, settings: ManagementS
         await enter_guarded(stack, background(intake.run(), "intake"))
         stack.push_async_callback(operations.close)
         await enter_guarded(stack, background(poller.run(), "poller"))
-        yield FleetService(poller, agents, enrolling, adding, reconnecting, deleting)
+        pushes = Pushes(fleet, keyring, poller.receive)
+        yield FleetService(poller, pushes, agents, enrolling, adding, reconnecting, deleting)

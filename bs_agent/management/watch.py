@@ -101,14 +101,15 @@ class Watches:
         if watch is None:
             watch = self._by_uuid[seen.record.uuid] = Watch(seen, self._target(seen), _health(seen))
             self.added(watch)
-        elif watch.seen != seen:
-            if watch.seen.record != seen.record:
-                self._kept -= watch.target.keep
-                watch.target, watch.link = self._target(seen), Link()
-            watch.seen = seen
-            health = _health(seen)
-            if watch.health != health:
-                watch.health, watch.etag = health, ""
+            return
+        if watch.seen.record != seen.record:
+            self._kept -= watch.target.keep
+            watch.target, watch.link = self._target(seen), Link()
+        watch.seen = seen
+        # Compared even if the rows are as they were seen last: they may have changed twice since.
+        health = _health(seen)
+        if watch.health != health:
+            watch.health, watch.etag = health, ""
 
     def _target(self, seen: WatchedAgent) -> Target:
         # Not the most recently used ones: agents are polled in turn, so each would be thrown out before its next poll.

@@ -14,6 +14,7 @@ from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.enrollment import Enrollments
 from bs_agent.agent.journal import Journal
 from bs_agent.agent.metrics import Metrics
+from bs_agent.agent.push import Pushing
 from bs_agent.agent.reporter import Reporter
 from bs_agent.agent.served import Served
 from bs_agent.agent.storages.base import Host
@@ -52,8 +53,11 @@ async def test_the_list_of_routes_is_whole(settings: AgentSettings) -> None:
     host, journal = Host(settings), Journal(settings.state.directory)
     reporter = Reporter(host)
     served = Served(host, journal, reporter)
-    metrics = Metrics(reporter, host.workers, journal)
-    parts = http.Parts(host, journal, reporter, served, Commands(journal, served), Enrollments(journal), metrics)
+    commands, enrollments = Commands(journal, served), Enrollments(journal)
+    async with aiohttp.ClientSession() as session:
+        pushing = Pushing(session, journal, reporter, served)
+    metrics = Metrics(reporter, host.workers, journal, pushing)
+    parts = http.Parts(host, journal, reporter, served, commands, enrollments, pushing, metrics)
     tried = {path.replace(UUID, "{uuid}").partition("?")[0] for _, path in ROUTES}
     declared = {resource.canonical for resource in http.build(parts, 1).router.resources()}
     assert declared - tried == http.OPEN_PATHS
@@ -140,7 +144,7 @@ async def test_a_wrong_request_is_explained(client: AgentClient, method: str, pa
 
 
 async def test_a_newer_peer_may_say_more(client: AgentClient, directory: Path) -> None:
-    assert (await connect(client, directory, reportTo="https://node:8080/")).status == 200
+    assert (await connect(client, directory, colour="blue")).status == 200
 
 
 async def test_an_unchanged_report_costs_a_304(client: AgentClient, directory: Path) -> None:

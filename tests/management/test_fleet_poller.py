@@ -69,12 +69,12 @@ async def test_poll_and_push_enter_by_one_door(tmp_path: Path, stage: Players) -
         less = usage.value.model_copy(update={"availableCapacity": 0})
         agent.change(uuid, usage=usage.model_copy(update={"value": less, "reason": full, "collectedAt": 2.0}))
         (watch,) = bed.service.poller._watches
-        await bed.service.receive(watch.uuid, agent.report())
+        await bed.service.poller.receive(watch.uuid, agent.report())
         await bed.reaches(uuid, ("Connected", "DirectoryFull"))
         shown = await bed.shown(uuid)
         assert shown is not None
         assert (shown["availableCapacity"], shown["totalCapacity"]) == (0, 1000)
-        await bed.service.receive("0" * 32, agent.report())
+        await bed.service.poller.receive("0" * 32, agent.report())
     assert agent.asked["304"] == 0
 
 

@@ -60,6 +60,12 @@ class Fleet:
             row = (await connection.execute(query.order_by(agent.c.createDate))).first()
         return to_record(AgentRecord, row) if row else None
 
+    async def enrolled(self, enrollment_id: str) -> list[AgentRecord]:
+        """Return the agents that are known by this enrolment: one, unless a host was added under several names."""
+        query = select(*columns_of(AgentRecord)).where(agent.c.enrollmentId == enrollment_id)
+        async with self.database.reading() as connection:
+            return [to_record(AgentRecord, row) for row in (await connection.execute(query)).all()]
+
     async def directory_owner(self, agent_uuid: str, url: str) -> str | None:
         """Return the uuid of the storage that has this directory on this agent's host, or None."""
         async with self.database.reading() as connection:

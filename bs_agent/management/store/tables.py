@@ -124,7 +124,7 @@ agent = Table(
     Column("hostname", _text(255), nullable=False, index=True),
     Column("port", BigInteger, nullable=False),
     Column("fingerprint", _text(64), nullable=False),
-    Column("enrollmentId", _text(32), nullable=False),
+    Column("enrollmentId", _text(32), nullable=False, index=True),
     Column("tokenSecret", _text(), nullable=False),
     Column("dueDate", Float, nullable=False, index=True, comment="when it is polled next"),
     Column("leaseOwner", _text(32), comment="the management node that polls it"),

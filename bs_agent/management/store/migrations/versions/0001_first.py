@@ -147,6 +147,7 @@ def make_hosts() -> None:
         sa.PrimaryKeyConstraint("uuid", name="pk_agent"),
     )
     op.create_index("ix_agent_dueDate", "agent", ["dueDate"])
+    op.create_index("ix_agent_enrollmentId", "agent", ["enrollmentId"])
     op.create_index("ix_agent_hostname", "agent", ["hostname"])
     op.create_table(
         "host",
