@@ -46,7 +46,8 @@ class Fleet:
     def __init__(self, site: Site, wheelhouse: Wheelhouse, folder: Path) -> None:
         self.site, self.wheelhouse = site, wheelhouse
         self.inventory = folder / "inventory.json"
-        self.environment = {"ANSIBLE_NOCOLOR": "1"}
+        # Hosts of another test have the same addresses: no connection of theirs may be taken for one of ours.
+        self.environment = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "ssh")}
         self.groups: dict[str, Any] = {"bs_management": {"hosts": {}}, "bs_agents": {"hosts": {}}}
 
     def management(self, name: str, **variables: Any) -> None:

@@ -49,7 +49,7 @@ def changes(fleet: Fleet, *hosts: str, output: str) -> dict[str, int]:
         (
             "bs_agent_login_port",
             "ssh",
-            "bs_agent_login_port is of type <class 'str'> and we were unable to convert to int",
+            "argument 'bs_agent_login_port' is of type str and we were unable to convert to int",
         ),
     ],
 )
