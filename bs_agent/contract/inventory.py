@@ -115,6 +115,69 @@ class CephBackupStorageInventory(BackupStorageInventory):
     poolStored: int | None = None
 
 
+class TagInventory(Inventory):
+    """A tag of a resource; `resourceType` is BackupStorageVO or ZoneVO."""
+
+    java_class = "org.zstack.header.tag.TagInventory"
+
+    uuid: str
+    resourceUuid: str
+    resourceType: str
+    tag: str
+    type: Literal["System", "User"]
+    createDate: ApiDate
+    lastOpDate: ApiDate
+
+
+class SystemTagInventory(TagInventory):
+    """A tag that means something to the management node, such as `sshHostKey::<fingerprint>`."""
+
+    java_class = "org.zstack.header.tag.SystemTagInventory"
+
+
+class UserTagInventory(TagInventory):
+    """A tag that means something to its user only."""
+
+    java_class = "org.zstack.header.tag.UserTagInventory"
+
+
+class AccountInventory(Inventory):
+    """An account."""
+
+    java_class = "org.zstack.header.identity.AccountInventory"
+
+    uuid: str
+    name: str
+    type: Literal["SystemAdmin"] = "SystemAdmin"
+    createDate: ApiDate
+    lastOpDate: ApiDate
+
+
+class AccessKeyInventory(Inventory):
+    """A key that signs requests, in the place of a session."""
+
+    java_class = "org.zstack.accessKey.AccessKeyInventory"
+
+    uuid: str
+    accountUuid: str
+    description: str | None = None
+    AccessKeyID: str
+    AccessKeySecret: str | None = Field(None, description="Shown once, when the key is created.")
+    createDate: ApiDate
+    lastOpDate: ApiDate
+
+
+class OpenSessionInventory(Inventory):
+    """A session that has not expired; `uuid` names it for its revocation, and is not the secret that it carries."""
+
+    java_class = "org.zstack.header.identity.SessionInventory"
+
+    uuid: str
+    accountUuid: str
+    expiredDate: ApiDate
+    createDate: ApiDate
+
+
 class SessionInventory(Inventory):
     """A logged-in session; `uuid` is what `Authorization: OAuth` carries."""
 
@@ -135,5 +198,5 @@ BACKUP_STORAGE_KINDS: dict[str, type[BackupStorageInventory]] = {
 
 AnyBackupStorage = ImageStoreBackupStorageInventory | CephBackupStorageInventory | BackupStorageInventory
 
-NOT_STORED = frozenset({"statusReason", "sshPassword"})
+NOT_STORED = frozenset({"statusReason", "sshPassword", "AccessKeySecret"})
 """Fields that are shown but cannot be queried: they are built for the answer."""

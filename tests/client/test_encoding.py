@@ -8,18 +8,16 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from bs_agent.client.encoding import encode
-from bs_agent.contract.api import (
+from bs_agent.contract.calls_account import LOG_IN, LogInParameters
+from bs_agent.contract.calls_storage import (
     ADD_IMAGE_STORE,
     DELETE_BACKUP_STORAGE,
-    LOG_IN,
     QUERY_BACKUP_STORAGE,
     RECONNECT_BACKUP_STORAGE,
     AddImageStoreParameters,
     DeleteParameters,
-    LogInParameters,
-    OneResource,
-    QueryParameters,
 )
+from bs_agent.contract.declaration import OneResource, QueryParameters
 from bs_agent.contract.query import Operator, Query, parse_condition, parse_query
 
 text = st.text(st.characters(codec="utf-8"), max_size=40)

@@ -115,7 +115,13 @@ async def rows(database: Database) -> AsyncIterator[Rows]:
         hosts += own
         labels = [(kind, chance.choice(TAGS)) for kind in ("system", "user") for _ in range(chance.choice([0, 1, 2]))]
         tags += [
-            {"uuid": _uuid(chance), "kind": kind, "tag": text, "resourceUuid": storage["uuid"], "resourceType": "x"}
+            {
+                "uuid": _uuid(chance),
+                "type": kind.capitalize(),
+                "tag": text,
+                "resourceUuid": storage["uuid"],
+                "resourceType": "x",
+            }
             | {"createDate": 0, "lastOpDate": 0}
             for kind, text in labels
         ]

@@ -46,7 +46,7 @@ class AccountStore:
             found = await connection.execute(select(account.c.uuid).where(account.c.name == new.name))
             if found.first():
                 return False
-            row = {"uuid": new.uuid, "name": new.name, "passwordHash": new.password_hash}
+            row = {"uuid": new.uuid, "name": new.name, "type": "SystemAdmin", "passwordHash": new.password_hash}
             await connection.execute(insert(account).values(**row, createDate=now, lastOpDate=now))
         return True
 

@@ -1,18 +1,24 @@
 """What can be queried: each inventory with its table, its fields, and the lists and tables that lead away from it."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Float, FromClause, Table
+from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Float, FromClause, Table, bindparam
 
 from bs_agent.contract.inventory import (
     BACKUP_STORAGE_KINDS,
+    AccessKeyInventory,
+    AccountInventory,
     BackupStorageInventory,
     CephBackupStorageInventory,
     CephBackupStorageMonInventory,
     ImageStoreBackupStorageInventory,
     Inventory,
+    OpenSessionInventory,
+    SystemTagInventory,
+    UserTagInventory,
     ZoneInventory,
 )
 from bs_agent.contract.report import CEPH, IMAGESTORE
@@ -58,7 +64,8 @@ class Elements:
 class Resource:
     """One inventory that can be queried.
 
-    `kinds` maps the value of the column `type` to the inventory of that kind, where there are several.
+    `kinds` maps the value of the column `type` to the inventory of that kind, where there are several. `holds` is what
+    is true of every row that may be shown.
     """
 
     inventory: type[Inventory]
@@ -68,6 +75,7 @@ class Resource:
     kinds: Mapping[str, type[Inventory]] = field(default_factory=dict)
     lists: dict[str, Elements] = field(default_factory=dict)
     expands: dict[str, Elements] = field(default_factory=dict)
+    holds: tuple[ColumnElement[bool], ...] = ()
 
     @property
     def shown(self) -> set[str]:
@@ -96,14 +104,14 @@ def _fields(table: Table, *inventories: type[Inventory]) -> dict[str, Field]:
     return {name: Field(name, table.c[name], _kind(table.c[name])) for name in names if name in table.c}
 
 
-def _tags(kind: str) -> Elements:
-    name = f"__{kind}Tag__"
+def _tags(name: str, type_: str) -> Elements:
     column = tables.tag.c.tag
     owner = tables.tag.c.resourceUuid
-    return Elements(tables.tag, owner, {name: Field(name, column, Kind.TEXT)}, (tables.tag.c.kind == kind,), whole=True)
+    holds = (tables.tag.c.type == type_,)
+    return Elements(tables.tag, owner, {name: Field(name, column, Kind.TEXT)}, holds, whole=True)
 
 
-TAGS = {"__systemTag__": _tags("system"), "__userTag__": _tags("user")}
+TAGS = {"__systemTag__": _tags("__systemTag__", "System"), "__userTag__": _tags("__userTag__", "User")}
 
 _ATTACHED = tables.backup_storage_zone.c
 _ZONES = Elements(
@@ -138,12 +146,24 @@ def _backup_storage(inventory: type[Inventory], kinds: Mapping[str, type[Invento
     )
 
 
+def _plain(inventory: type[Inventory], table: Table, *holds: ColumnElement[bool]) -> Resource:
+    """Return a resource of one kind; every resource may be asked for by its tags."""
+    return Resource(inventory, table, table.c.uuid, _fields(table, inventory), lists=dict(TAGS), holds=holds)
+
+
+_NOW = bindparam("now", callable_=lambda: int(time.time()), type_=BigInteger())
+
 RESOURCES: dict[type[Inventory], Resource] = {
     resource.inventory: resource
     for resource in (
         _backup_storage(BackupStorageInventory, BACKUP_STORAGE_KINDS),
         _backup_storage(ImageStoreBackupStorageInventory, {IMAGESTORE: ImageStoreBackupStorageInventory}),
         _backup_storage(CephBackupStorageInventory, {CEPH: CephBackupStorageInventory}),
-        Resource(ZoneInventory, tables.zone, tables.zone.c.uuid, _fields(tables.zone, ZoneInventory), lists=dict(TAGS)),
+        _plain(ZoneInventory, tables.zone),
+        _plain(SystemTagInventory, tables.tag, tables.tag.c.type == "System"),
+        _plain(UserTagInventory, tables.tag, tables.tag.c.type == "User"),
+        _plain(AccountInventory, tables.account),
+        _plain(AccessKeyInventory, tables.access_key),
+        _plain(OpenSessionInventory, tables.session, tables.session.c.expiredDate > _NOW),
     )
 }

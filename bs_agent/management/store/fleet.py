@@ -118,7 +118,7 @@ class Fleet:
 
     async def system_tags(self, storage_uuid: str) -> list[str]:
         """Return the system tags of a storage."""
-        query = select(tag.c.tag).where(tag.c.resourceUuid == storage_uuid, tag.c.kind == "system")
+        query = select(tag.c.tag).where(tag.c.resourceUuid == storage_uuid, tag.c.type == "System")
         async with self.database.reading() as connection:
             return list((await connection.execute(query)).scalars())
 
@@ -181,7 +181,7 @@ class Fleet:
 def _tag_rows(storage_uuid: str, tags: Mapping[str, Iterable[str]], now: int) -> list[dict[str, Any]]:
     common = {"resourceUuid": storage_uuid, "resourceType": RESOURCE_TYPE, "createDate": now, "lastOpDate": now}
     named = [(kind, one) for kind, several in tags.items() for one in several]
-    return [{"uuid": uuid.uuid4().hex, "kind": kind, "tag": one} | common for kind, one in named]
+    return [{"uuid": uuid.uuid4().hex, "type": kind.capitalize(), "tag": one} | common for kind, one in named]
 
 
 async def _put_agents(connection: AsyncConnection, records: Iterable[AgentRecord], now: int) -> None:

@@ -61,7 +61,7 @@ async def find_one(database: Database, inventory: type[Inventory], uuid: str) ->
     """Return the inventory of one resource in a list, or an empty list."""
     shape = _shape(inventory, ())
     async with database.reading() as connection:
-        return await _read(connection, shape, shape.select.where(shape.resource.key == uuid))
+        return await _read(connection, shape, shape.select.where(shape.resource.key == uuid, *shape.resource.holds))
 
 
 class _Shape:
@@ -109,7 +109,7 @@ def _shape(inventory: type[Inventory], fields: tuple[str, ...]) -> _Shape:
 
 
 def _conditions(resource: Resource, query: Query) -> list[ColumnElement[bool]]:
-    conditions = [where(resource, condition) for condition in query.conditions]
+    conditions = [*resource.holds, *(where(resource, condition) for condition in query.conditions)]
     if resource.inventory in resource.kinds.values():
         conditions.extend(func.lower(resource.table.c.type) == ascii_lower(type_) for type_ in resource.kinds)
     if query.group_by:

@@ -48,6 +48,7 @@ account = Table(
     metadata,
     _uuid(primary_key=True),
     Column("name", _text(255), nullable=False, unique=True),
+    Column("type", _text(16), nullable=False),
     Column("passwordHash", _text(), nullable=False),
     *_dates(),
 )
@@ -56,10 +57,21 @@ session = Table(
     "session",
     metadata,
     Column("hash", _text(64), primary_key=True, comment="SHA-256 of the session's uuid, which is the bearer's secret"),
-    _uuid(),
+    Column("uuid", _text(32), nullable=False, unique=True, comment="names the session; is not its secret"),
     Column("accountUuid", ForeignKey("account.uuid", ondelete="CASCADE"), nullable=False, index=True),
     Column("expiredDate", BigInteger, nullable=False, index=True),
     Column("createDate", BigInteger, nullable=False),
+)
+
+access_key = Table(
+    "access_key",
+    metadata,
+    _uuid(primary_key=True),
+    Column("accountUuid", ForeignKey("account.uuid", ondelete="CASCADE"), nullable=False, index=True),
+    Column("description", _text()),
+    Column("AccessKeyID", _text(20), nullable=False, unique=True),
+    Column("keySecret", _text(), nullable=False),
+    *_dates(),
 )
 
 zone = Table(
@@ -167,7 +179,7 @@ tag = Table(
     "tag",
     metadata,
     _uuid(primary_key=True),
-    Column("kind", _text(8), nullable=False, comment="system or user"),
+    Column("type", _text(8), nullable=False, comment="System or User"),
     Column("resourceUuid", _text(32), nullable=False, index=True),
     Column("resourceType", _text(64), nullable=False),
     Column("tag", _text(2048), nullable=False),

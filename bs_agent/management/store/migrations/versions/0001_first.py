@@ -1,4 +1,4 @@
-"""The first tables: accounts, sessions, zones, backup storages with their hosts, agents, tombstones, tags and jobs."""
+"""The first tables: accounts, sessions, access keys, zones, backup storages with their hosts, agents, tags and jobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,11 +31,12 @@ def upgrade() -> None:
 
 
 def make_accounts() -> None:
-    """Make account, session."""
+    """Make account, session, access_key."""
     op.create_table(
         "account",
         sa.Column("uuid", text(32), nullable=False),
         sa.Column("name", text(255), nullable=False),
+        sa.Column("type", text(16), nullable=False),
         sa.Column("passwordHash", text(), nullable=False),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
@@ -51,9 +52,24 @@ def make_accounts() -> None:
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         refers("session", "accountUuid", "account", cascade=True),
         sa.PrimaryKeyConstraint("hash", name="pk_session"),
+        sa.UniqueConstraint("uuid", name="uq_session_uuid"),
     )
     op.create_index("ix_session_accountUuid", "session", ["accountUuid"])
     op.create_index("ix_session_expiredDate", "session", ["expiredDate"])
+    op.create_table(
+        "access_key",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("accountUuid", text(32), nullable=False),
+        sa.Column("description", text(), nullable=True),
+        sa.Column("AccessKeyID", text(20), nullable=False),
+        sa.Column("keySecret", text(), nullable=False),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        refers("access_key", "accountUuid", "account", cascade=True),
+        sa.PrimaryKeyConstraint("uuid", name="pk_access_key"),
+        sa.UniqueConstraint("AccessKeyID", name="uq_access_key_AccessKeyID"),
+    )
+    op.create_index("ix_access_key_accountUuid", "access_key", ["accountUuid"])
 
 
 def make_zones() -> None:
@@ -192,7 +208,7 @@ def make_the_rest() -> None:
     op.create_table(
         "tag",
         sa.Column("uuid", text(32), nullable=False),
-        sa.Column("kind", text(8), nullable=False),
+        sa.Column("type", text(8), nullable=False),
         sa.Column("resourceUuid", text(32), nullable=False),
         sa.Column("resourceType", text(64), nullable=False),
         sa.Column("tag", text(2048), nullable=False),

@@ -1,0 +1,85 @@
+"""What a declaration of an API consists of: parameters, reply, path. The calls themselves stand in `calls_*.py`."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bs_agent.contract.inventory import Inventory
+
+PREFIX = "/zstack/v1"
+
+
+class Parameters(BaseModel):
+    """The parameters of an API; tags go with every one. Unknown ones are ignored: newer clients send more."""
+
+    model_config = ConfigDict(extra="ignore", validate_by_name=True)
+
+    systemTags: list[str] = Field(default_factory=list, description="The system tags.", max_length=100)
+    userTags: list[str] = Field(default_factory=list, description="The user tags.", max_length=100)
+
+
+class Reply(BaseModel):
+    """The root of the replies; an empty one is `{}`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+Name = Annotated[str, Field(min_length=1, max_length=255, description="The resource name.")]
+Description = Annotated[str, Field(max_length=2048, description="The detailed description of the resource.")]
+ResourceUuid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="The UUID to give to the resource.")]
+DeleteMode = Literal["Permissive", "Enforcing"]
+
+
+class OneResource(Parameters):
+    """The parameters of an API on one resource."""
+
+    uuid: str = Field(description="The resource UUID.")
+
+
+class QueryParameters(Parameters):
+    """The parameters of a query; on the wire `conditions` are repeated `q=`, and the sort is one `sort=`."""
+
+    conditions: list[str] = Field(default_factory=list, description="Conditions such as `status=Connected`; all hold.")
+    limit: int | None = Field(None, description="The most inventories to return; 1000 without it.")
+    start: int | None = Field(None, description="How many matches to skip.")
+    count: bool | None = Field(None, description="Return only the number of matches.")
+    replyWithCount: bool | None = Field(None, description="Return the number of all matches beside the inventories.")
+    sortBy: str | None = Field(None, description="The field to sort by.")
+    sortDirection: Literal["asc", "desc"] | None = None
+    fields: list[str] | None = Field(None, description="Return only these fields.")
+    groupBy: str | None = Field(None, description="Return one inventory for each value of this field.")
+    filterName: str | None = None
+
+
+class QueryReply(Reply):
+    """What a query found; `total` only when it was asked for, and then alone with `count`."""
+
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One public API.
+
+    `long` ones may run as a job; `queries` names the inventory that a query API returns; what `must_exist` pairs with
+    an inventory is a parameter that names one by its uuid.
+    """
+
+    name: str
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    paths: tuple[str, ...]
+    parameters: type[Parameters]
+    reply: type[Reply]
+    summary: str
+    body_key: str = ""
+    long: bool = False
+    needs_session: bool = True
+    queries: type[Inventory] | None = None
+    must_exist: tuple[tuple[str, type[Inventory]], ...] = ()
+
+    @property
+    def path_variables(self) -> list[str]:
+        """The parameters that stand in the longest path."""
+        return re.findall(r"{(\w+)}", self.paths[-1])
