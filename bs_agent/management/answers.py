@@ -42,12 +42,16 @@ def found(result: Found, *, with_schema: bool) -> web.Response:
 
 def job_ended(api: Api, job: StoredJob, *, with_schema: bool) -> web.Response:
     """Answer with the result of a job: what the call itself would have answered."""
-    if job.state != DONE:
-        return encoded(job.result or "{}", 503)
-    if not with_schema:
-        return encoded(job.result or "{}")
-    payload = from_json(job.result or "{}")
-    return answer(payload | {"schema": schema(api, payload)})
+    return encoded(ended_body(api, job, with_schema=with_schema), 200 if job.state == DONE else 503)
+
+
+def ended_body(api: Api, job: StoredJob, *, with_schema: bool) -> bytes:
+    """Return the JSON that tells how a job ended."""
+    result = (job.result or "{}").encode()
+    if job.state != DONE or not with_schema:
+        return result
+    payload = from_json(result)
+    return to_json(payload | {"schema": schema(api, payload)})
 
 
 def schema(api: Api, payload: Item) -> dict[str, str]:

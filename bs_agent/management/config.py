@@ -126,6 +126,21 @@ class JobSettings(Settings):
     concurrent: int = Field(200, ge=1, le=100_000, description="Jobs that may run at once.")
 
 
+class HookSettings(Settings):
+    """Web hooks: addresses that are told how a job ended, as the caller wished in the header `X-Web-Hook`."""
+
+    allow_local: bool = Field(
+        default=False, description="Send web hooks to loopback and link-local addresses too: this host's own services."
+    )
+    tries: int = Field(15, ge=1, le=100, description="Tries until a web hook is given up.")
+    timeout: float = Field(10, gt=0, le=600, description="Seconds that a receiver may take to answer.")
+    pause: float = Field(
+        2, gt=0, le=300, description="Seconds before the second try; each next pause is twice as long, at most 300."
+    )
+    pending: int = Field(10_000, ge=1, le=1_000_000, description="Web hooks that may wait; one more is refused.")
+    concurrent: int = Field(16, ge=1, le=1000, description="Web hooks that are sent at once.")
+
+
 class CleanupSettings(Settings):
     """What is owed to hosts that could not be reached when their storage was deleted by force."""
 
@@ -149,6 +164,7 @@ class ManagementSettings(Settings):
     session: SessionSettings = Field(SessionSettings(), description="Sessions of the public API.")
     ssh: SshSettings = Field(SshSettings(), description="How hosts are entered over SSH when their agents are silent.")
     jobs: JobSettings = Field(JobSettings(), description="Calls that take long.")
+    hooks: HookSettings = Field(HookSettings(), description="Addresses that are told how a job ended.")
     cleanup: CleanupSettings = Field(
         CleanupSettings(), description="What is owed to hosts that were away when their storage was deleted."
     )

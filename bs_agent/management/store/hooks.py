@@ -51,7 +51,8 @@ class HookStore:
         moment = case((hook.c.leaseDate > hook.c.dueDate, hook.c.leaseDate), else_=hook.c.dueDate)
         async with self._database.reading() as connection:
             found = await connection.execute(select(func.min(moment)).select_from(hook.join(job)).where(_ENDED))
-            return found.scalar_one()
+            due: float | None = found.scalar_one()
+            return due
 
     async def set_due(self, job_uuid: str, due: float) -> None:
         """Let a hook be due at this moment."""
@@ -77,6 +78,6 @@ class HookStore:
 
 
 _ENDED = job.c.state != RUNNING
-_DUE = select(
-    hook.c.url, hook.c.withSchema, hook.c.tries, job.c.uuid, job.c.apiName, job.c.state, job.c.result
-).join(job)
+_DUE = select(hook.c.url, hook.c.withSchema, hook.c.tries, job.c.uuid, job.c.apiName, job.c.state, job.c.result).join(
+    job
+)

@@ -7,9 +7,20 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.tables import job
+from bs_agent.management.store.tables import hook, job
 
 RUNNING, DONE, FAILED = "running", "done", "failed"
+
+# A web hook waits so long for its caller to have been told of the job; then it goes all the same.
+_UNTOLD = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class WebHook:
+    """Where the end of a job is told; `with_schema` when the caller wants to know the classes of the inventories."""
+
+    url: str
+    with_schema: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +39,20 @@ class JobStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, new: StoredJob, account_uuid: str, owner: str, lease: float, now: int) -> bool:
-        """Store the job; False when its uuid was used before."""
+    async def add(
+        self, new: StoredJob, account_uuid: str, owner: str, lease: float, now: int, *, hook_to: WebHook | None = None
+    ) -> bool:
+        """Store the job and its web hook; False when its uuid was used before."""
         finished = None if new.state == RUNNING else now
         row = {"uuid": new.uuid, "apiName": new.api_name, "state": new.state, "result": new.result}
         held = {"accountUuid": account_uuid, "leaseOwner": owner, "leaseDate": lease, "finishedDate": finished}
         try:
             async with self._database.writing() as connection:
                 await connection.execute(insert(job).values(**row, **held, createDate=now, lastOpDate=now))
+                if hook_to:
+                    told = {"jobUuid": new.uuid, "url": hook_to.url, "withSchema": hook_to.with_schema}
+                    due = {"tries": 0, "dueDate": now + _UNTOLD, "leaseDate": 0}
+                    await connection.execute(insert(hook).values(**told, **due))
         except IntegrityError:
             return False
         return True

@@ -200,6 +200,19 @@ job = Table(
     *_dates(),
 )
 
+hook = Table(
+    "hook",
+    metadata,
+    Column("jobUuid", ForeignKey("job.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("url", _text(2048), nullable=False),
+    Column("withSchema", Boolean, nullable=False),
+    Column("tries", BigInteger, nullable=False),
+    Column("dueDate", Float, nullable=False, index=True, comment="when it is sent next"),
+    Column("leaseOwner", _text(32), comment="the management node that sends it"),
+    Column("leaseDate", Float, nullable=False),
+    comment="an address that is told how a job ended",
+)
+
 _COMPARED: tuple[tuple[Table, tuple[str, ...]], ...] = (
     (backup_storage, ("name", "type", "state", "status", "hostname")),
     (zone, ("name",)),

@@ -1,4 +1,4 @@
-"""The first tables: accounts, sessions, access keys, zones, backup storages with their hosts, agents, tags and jobs."""
+"""The first tables: accounts with what they log in by, zones, backup storages with their hosts, agents, tags, jobs, hooks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -28,6 +28,7 @@ def upgrade() -> None:
     make_attachments()
     make_hosts()
     make_the_rest()
+    make_hooks()
 
 
 def make_accounts() -> None:
@@ -233,3 +234,20 @@ def make_the_rest() -> None:
     )
     op.create_index("ix_job_finishedDate", "job", ["finishedDate"])
     op.create_index("ix_job_state", "job", ["state"])
+
+
+def make_hooks() -> None:
+    """Make hook."""
+    op.create_table(
+        "hook",
+        sa.Column("jobUuid", text(32), nullable=False),
+        sa.Column("url", text(2048), nullable=False),
+        sa.Column("withSchema", sa.Boolean(), nullable=False),
+        sa.Column("tries", sa.BigInteger(), nullable=False),
+        sa.Column("dueDate", sa.Float(), nullable=False),
+        sa.Column("leaseOwner", text(32), nullable=True),
+        sa.Column("leaseDate", sa.Float(), nullable=False),
+        refers("hook", "jobUuid", "job", cascade=True),
+        sa.PrimaryKeyConstraint("jobUuid", name="pk_hook"),
+    )
+    op.create_index("ix_hook_dueDate", "hook", ["dueDate"])
