@@ -1,4 +1,4 @@
-"""The first tables: accounts with what they log in by, zones, backup storages with their hosts, agents, tags, jobs, hooks."""
+"""The first tables: accounts with what they log in by, zones, storages, their hosts, agents, tags, jobs and hooks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -195,6 +195,7 @@ def make_hosts() -> None:
         sa.Column("commandUuid", text(32), nullable=False),
         sa.Column("backupStorageUuid", text(32), nullable=False),
         sa.Column("agentUuid", text(32), nullable=False),
+        sa.Column("hostOnly", sa.Boolean(), nullable=False),
         sa.Column("expiredDate", sa.BigInteger(), nullable=False),
         sa.Column("lastError", text(), nullable=True),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
