@@ -147,20 +147,27 @@ class Agents:
         answer = await self._request(at, "PUT", path, content, deadline=self.command_timeout)
         return _decode(at, _STORAGE_REPORT, answer)
 
-    async def plan_cleanup(self, at: Target, storage_uuid: str, command_uuid: str) -> CleanupPlan:
+    async def plan_cleanup(
+        self, at: Target, storage_uuid: str, command_uuid: str, *, host_only: bool = False
+    ) -> CleanupPlan:
         """Ask what a cleanup would do; nothing is changed."""
-        request = CleanupRequest(commandUuid=command_uuid, dryRun=True)
+        request = CleanupRequest(commandUuid=command_uuid, dryRun=True, hostOnly=host_only)
         return _decode(at, _PLAN, await self._post_cleanup(at, storage_uuid, request))
 
-    async def cleanup(self, at: Target, storage_uuid: str, command_uuid: str, deadline: float) -> Command:
+    async def cleanup(
+        self, at: Target, storage_uuid: str, command_uuid: str, deadline: float, *, host_only: bool = False
+    ) -> Command:
         """Run the cleanup to its end; under the same `command_uuid` it is run once, however often it is asked for.
+
+        With `host_only` the host lets go of the storage, which lives on through its other hosts.
 
         Raises:
             StorageProblem: it did not end well before the deadline, in seconds.
         """
         try:
             async with asyncio.timeout(deadline):
-                command = await self._run_cleanup(at, storage_uuid, command_uuid)
+                request = CleanupRequest(commandUuid=command_uuid, hostOnly=host_only)
+                command = await self._run_cleanup(at, storage_uuid, request)
         except TimeoutError:
             details = f"{at.name}: the cleanup did not end within {deadline:g} s"
             raise StorageProblem.of(ReasonCode.AGENT_TIMEOUT, details) from None
@@ -181,14 +188,13 @@ class Agents:
         except ApiError as problem:
             log.info("enrolment %s stays with agent %s: %s", enrollment_id, at.name, problem.details)
 
-    async def _run_cleanup(self, at: Target, storage_uuid: str, command_uuid: str) -> Command:
-        request = CleanupRequest(commandUuid=command_uuid)
+    async def _run_cleanup(self, at: Target, storage_uuid: str, request: CleanupRequest) -> Command:
         command = _decode(at, _COMMAND, await self._post_cleanup(at, storage_uuid, request))
         pause = _FIRST_LOOK
         while command.state not in FINAL_STATES:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_LOOK)
-            command = _decode(at, _COMMAND, await self._request(at, "GET", f"/v1/commands/{command_uuid}"))
+            command = _decode(at, _COMMAND, await self._request(at, "GET", f"/v1/commands/{request.commandUuid}"))
         return command
 
     async def _post_cleanup(self, at: Target, storage_uuid: str, request: CleanupRequest) -> Answer:

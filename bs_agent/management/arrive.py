@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from bs_agent.contract.errors import ApiError, StorageProblem
-from bs_agent.contract.report import StorageParameters, StorageReport
+from bs_agent.contract.report import CephParameters, StorageParameters, StorageReport
 from bs_agent.management.agents import Agents, Target
 from bs_agent.management.enroll import Access, Enrolling, Trust, target_of, to_record
 from bs_agent.management.operations import Turns
@@ -23,13 +23,17 @@ _UNDO_DEADLINE = 30.0
 
 @dataclass(slots=True)
 class Arrival:
-    """One host: what was won, the agent as it will be stored, and whether the storage was put on it."""
+    """One host: what was won, the agent as it will be stored, and with what the storage was first put on it.
+
+    `host_only` says that the storage lives on other hosts too, so that an undo leaves the storage itself alone.
+    """
 
     access: Access
     trust: Trust
     agent: AgentRecord
     at: Target
-    commanded: bool = False
+    commanded: StorageParameters | None = None
+    host_only: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -60,10 +64,13 @@ class Arriving:
             try:
                 outcomes = await asyncio.gather(*(self._enter(access) for access in wanted), return_exceptions=True)
                 arrivals += [outcome for outcome in outcomes if isinstance(outcome, Arrival)]
-                _raise_first(outcomes)
+                raise_first(outcomes)
                 yield arrivals
             except BaseException:
-                await asyncio.gather(*(self._undo(storage_uuid, arrival) for arrival in arrivals))
+                # The storage itself at last: until then another host might still write to it.
+                for host_only in (True, False):
+                    undone = [arrival for arrival in arrivals if arrival.host_only is host_only]
+                    await asyncio.gather(*(self._undo(storage_uuid, arrival) for arrival in undone))
                 raise
             for arrival in arrivals:
                 if arrival.is_known:
@@ -71,7 +78,7 @@ class Arriving:
 
     async def command(self, arrival: Arrival, storage_uuid: str, parameters: StorageParameters) -> StorageReport:
         """Put the storage on the host."""
-        arrival.commanded = True
+        arrival.commanded = arrival.commanded or parameters
         return await self._agents.connect(arrival.at, storage_uuid, parameters)
 
     async def _enter(self, access: Access) -> Arrival:
@@ -92,13 +99,23 @@ class Arriving:
     async def _undo(self, storage_uuid: str, arrival: Arrival) -> None:
         if arrival.commanded:
             try:
-                await self._agents.cleanup(arrival.at, storage_uuid, uuid4().hex, _UNDO_DEADLINE)
+                await self._undo_pool(storage_uuid, arrival, arrival.commanded)
+                await self._agents.cleanup(
+                    arrival.at, storage_uuid, uuid4().hex, _UNDO_DEADLINE, host_only=arrival.host_only
+                )
             except ApiError as problem:
                 log.info("nothing to undo on %s, or not possible: %s", arrival.at.name, problem.details)
         await self._agents.forget_quietly(arrival.trust.target(), arrival.trust.enrollment_id)
 
+    async def _undo_pool(self, storage_uuid: str, arrival: Arrival, commanded: StorageParameters) -> None:
+        """Let the cleanup that follows remove the pool that was made, if one was."""
+        if isinstance(commanded, CephParameters) and commanded.createPool:
+            removing = commanded.model_copy(update={"createPool": False, "removePool": True})
+            await self._agents.connect(arrival.at, storage_uuid, removing)
 
-def _raise_first(outcomes: Iterable[object]) -> None:
+
+def raise_first(outcomes: Iterable[object]) -> None:
+    """Raise the first exception among the outcomes of things that were done side by side."""
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome

@@ -70,7 +70,7 @@ class Owing:
     async def _clean(self, agent: AgentRecord, owed: Tombstone, deadline: float) -> None:
         at = target_of(agent, self._keyring)
         try:
-            await self._agents.cleanup(at, owed.backupStorageUuid, owed.commandUuid, deadline)
+            await self._agents.cleanup(at, owed.backupStorageUuid, owed.commandUuid, deadline, host_only=owed.hostOnly)
         except StorageProblem as problem:
             if problem.reason.code == ReasonCode.STORAGE_UNKNOWN:
                 return  # it is clean already

@@ -38,11 +38,8 @@ class HostRecord:
 
     @property
     def mon_address(self) -> str:
-        """The mon's address as it was added, `host:port`; empty while it is not known."""
-        if not self.monAddr:
-            return ""
-        host = f"[{self.monAddr}]" if ":" in self.monAddr else self.monAddr
-        return f"{host}:{self.monPort}"
+        """The mon's address as it was learnt, `host:port`; empty while it is not known."""
+        return write_address(self.monAddr, self.monPort) if self.monAddr else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +63,39 @@ class StorageRecord:
     poolCreated: bool | None = None
     capacityPolicy: str | None = None
 
-    def parameters(self, host: HostRecord, *, remove_pool: bool = False) -> StorageParameters:
+    def parameters(
+        self, host: HostRecord, *, create_pool: bool = False, remove_pool: bool = False, write_probe: bool = False
+    ) -> StorageParameters:
         """Return what the connect command says to the agent of `host`."""
         if self.type == CEPH:
             return CephParameters(
                 poolName=self.poolName or "",
                 fsid=self.fsid or "",
+                createPool=create_pool,
                 removePool=remove_pool,
+                writeProbe=write_probe,
                 monAddress=host.mon_address,
                 capacityPolicy="max_avail" if self.capacityPolicy == "max_avail" else "osd_bytes",
             )
         return ImageStoreParameters(url=self.url, service=str(self.servicePort) if self.servicePort else "")
 
 
+def write_address(host: str, port: int | None) -> str:
+    """Write `host:port`, or the host alone; an IPv6 host stands in brackets."""
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{bracketed}:{port}" if port else bracketed
+
+
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A cleanup that is owed to a host which could not be reached when its storage was deleted by force."""
+    """A cleanup that is owed to a host whose storage was deleted by force, or that was taken from its storage.
+
+    `hostOnly` says that the storage lives on through other hosts.
+    """
 
     commandUuid: str
     backupStorageUuid: str
     agentUuid: str
     expiredDate: int
     lastError: str | None = None
+    hostOnly: bool = False

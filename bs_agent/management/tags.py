@@ -1,8 +1,9 @@
-"""The system tags that add and reconnect understand: trust for a host, given by hand.
+"""The system tags that mean something here: trust for a host, given by hand, and what to do with a pool.
 
 agentEnrollment::<code>  or  agentEnrollment::<hostname>::<code>      from `bs-agent enroll`, holds a secret
 sshHostKey::<fingerprint>  or  sshHostKey::<hostname>::<fingerprint>  the host key that SSH must meet
 removePool::<poolName>                                                let a delete remove the pool that an add made
+writeProbe::true                                                      let the agents probe a pool by writing to it
 """
 
 import re
@@ -15,6 +16,7 @@ from bs_agent.contract.errors import InvalidArgument
 ENROLLMENT = "agentEnrollment::"
 HOST_KEY = "sshHostKey::"
 REMOVE_POOL = "removePool::"
+WRITE_PROBE = "writeProbe::"
 MAX_TAG = 2048
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
@@ -66,6 +68,18 @@ def stored_tags(tags: Iterable[str]) -> list[str]:
     if any(len(tag) > MAX_TAG for tag in kept):
         raise InvalidArgument(f"a tag may have {MAX_TAG} characters at most")
     return kept
+
+
+def asks_for_write_probe(tags: Iterable[str]) -> bool:
+    """Tell whether the tags want the write probe.
+
+    Raises:
+        InvalidArgument: a tag says neither true nor false.
+    """
+    values = {tag.removeprefix(WRITE_PROBE) for tag in tags if tag.startswith(WRITE_PROBE)}
+    if not values <= {"true", "false"} or len(values) > 1:
+        raise InvalidArgument(f"{WRITE_PROBE} must be followed by true or false")
+    return "true" in values
 
 
 def host_key_tag(fingerprint: str, hostname: str = "") -> str:

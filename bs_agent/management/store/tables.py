@@ -169,6 +169,7 @@ tombstone = Table(
     _uuid("commandUuid", primary_key=True),
     _uuid("backupStorageUuid"),
     Column("agentUuid", ForeignKey("agent.uuid"), nullable=False, index=True),
+    Column("hostOnly", Boolean, nullable=False, comment="whether the storage lives on through other hosts"),
     Column("expiredDate", BigInteger, nullable=False),
     Column("lastError", _text()),
     Column("createDate", BigInteger, nullable=False),
