@@ -109,8 +109,9 @@ UPDATE_ACCOUNT = Api(
     must_exist=(("uuid", AccountInventory),),
 )  # fmt: skip
 CREATE_ACCESS_KEY = Api(
+    # Not long: a job's result is kept, and this one holds a secret.
     "CreateAccessKey", "POST", ("/accesskeys",), CreateAccessKeyParameters, AccessKeyReply,
-    "Create a key that signs requests.", body_key="params", long=True,
+    "Create a key that signs requests.", body_key="params",
 )  # fmt: skip
 QUERY_ACCESS_KEY = Api(
     "QueryAccessKey", "GET", ("/accesskeys", "/accesskeys/{uuid}"), QueryParameters, QueryAccessKeyReply,

@@ -1,13 +1,11 @@
 """The calls on tags. They may also be given inline, with any call that creates or changes a resource."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from bs_agent.contract.declaration import Api, OneResource, Parameters, QueryParameters, QueryReply, Reply
+from bs_agent.contract.declaration import Api, OneResource, Parameters, QueryParameters, QueryReply, Reply, Tag
 from bs_agent.contract.inventory import SystemTagInventory, UserTagInventory
-
-Tag = Annotated[str, Field(min_length=1, max_length=2048)]
 
 
 class CreateTagParameters(Parameters):

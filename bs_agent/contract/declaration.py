@@ -10,14 +10,16 @@ from bs_agent.contract.inventory import Inventory
 
 PREFIX = "/zstack/v1"
 
+Tag = Annotated[str, Field(min_length=1, max_length=2048)]
+
 
 class Parameters(BaseModel):
     """The parameters of an API; tags go with every one. Unknown ones are ignored: newer clients send more."""
 
     model_config = ConfigDict(extra="ignore", validate_by_name=True)
 
-    systemTags: list[str] = Field(default_factory=list, description="The system tags.", max_length=100)
-    userTags: list[str] = Field(default_factory=list, description="The user tags.", max_length=100)
+    systemTags: list[Tag] = Field(default_factory=list, description="The system tags.", max_length=100)
+    userTags: list[Tag] = Field(default_factory=list, description="The user tags.", max_length=100)
 
 
 class Reply(BaseModel):
@@ -63,8 +65,8 @@ class QueryReply(Reply):
 class Api:
     """One public API.
 
-    `long` ones may run as a job; `queries` names the inventory that a query API returns; what `must_exist` pairs with
-    an inventory is a parameter that names one by its uuid.
+    `long` ones may run as a job; `queries` names the inventory that a query API returns. A parameter that `must_exist`
+    pairs with an inventory names one by its uuid, and is looked up before the session is, as other parameters are.
     """
 
     name: str

@@ -94,7 +94,7 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> Query:
 
     Raises:
         RequestError: a condition has no operator, or a number is none.
-        InvalidArgument: a number is out of its range, or there are too many conditions.
+        InvalidArgument: a number is out of its range, there are too many conditions, or a filter is named.
     """
     conditions: dict[Condition, None] = {}
     single: dict[str, str] = {}
@@ -105,6 +105,8 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> Query:
             single.setdefault(name, value)
     if len(conditions) > MAX_CONDITIONS:
         raise InvalidArgument(f"at most {MAX_CONDITIONS} conditions are allowed, not {len(conditions)}")
+    if "filterName" in single:
+        _refuse_filter(single["filterName"])
     sort = single.get("sort", "").strip()
     return Query(
         conditions=tuple(conditions),
@@ -117,6 +119,14 @@ def parse_query(parameters: Iterable[tuple[str, str]]) -> Query:
         fields=tuple(field.strip() for field in single.get("fields", "").split(",") if field.strip()),
         group_by=single.get("groupBy", "").strip(),
     )
+
+
+def _refuse_filter(name: str) -> None:
+    """Refuse a filter: there are none here, and an answer that was not filtered would be taken for one that was."""
+    kind, colon, _ = name.partition(":")
+    if not colon:
+        raise InvalidArgument("filterName must be formatted as [filterType:condition(s)]")
+    raise InvalidArgument(f"there is no filter of the type[{kind}]")
 
 
 def _number(parameters: dict[str, str], name: str, default: int, most: int) -> int:

@@ -121,10 +121,11 @@ class Auth:
     async def set_password(self, name: str, password: str) -> bool:
         """Change the password of an account and end its sessions; False when there is no such account."""
         account = await self._store.find_account(name)
-        if account is None:
-            return False
-        await self._store.set_password(account.uuid, await self._hash(password), _now())
-        return True
+        return account is not None and await self.change_password(account.uuid, password)
+
+    async def change_password(self, account_uuid: str, password: str, keep: str = "") -> bool:
+        """Change the password of an account and end its sessions but `keep`; False when there is no such account."""
+        return await self._store.set_password(account_uuid, await self._hash(password), _now(), _digest(keep))
 
     async def log_in(self, name: str, password: str, address: str) -> NewSession:
         """Open a session.
@@ -166,6 +167,14 @@ class Auth:
         if expires - found.expires >= _RENEWAL:
             await self._store.renew_session(digest, expires)
         return Caller(found.account_uuid, found.account_name, secret, address)
+
+    async def is_valid(self, secret: str) -> bool:
+        """Tell whether a session can be used; the question does not renew it."""
+        return await self._store.find_session(_digest(secret), _now()) is not None
+
+    async def revoke(self, uuid: str) -> None:
+        """End the session of this name; an unknown one has ended already."""
+        await self._store.revoke_session(uuid)
 
     async def log_out(self, secret: str) -> None:
         """End a session; an unknown one too."""

@@ -6,8 +6,11 @@ import pytest
 
 from bs_agent.contract.api import APIS
 from bs_agent.contract.inventory import Inventory
+from bs_agent.management.access_keys import AccessKeys
 from bs_agent.management.auth import Auth
 from bs_agent.management.config import SessionSettings
+from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.fields import RESOURCES
@@ -19,8 +22,9 @@ pytestmark = pytest.mark.asyncio
 
 async def test_each_api_has_a_use_case_or_is_a_query(tmp_path: Path) -> None:
     database = Database.connect(f"sqlite:///{tmp_path}/management.db")
+    keys = AccessKeys(AccessKeyStore(database), Keyring.open(tmp_path))
     async with Auth.open(AccountStore(database), SessionSettings()) as auth:
-        served = set(use_cases(auth, TableFleet(database), database))
+        served = set(use_cases(auth, keys, TableFleet(database), database))
     assert served == {name for name, api in APIS.items() if not api.queries}
     await database.close()
 

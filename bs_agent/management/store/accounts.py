@@ -50,12 +50,17 @@ class AccountStore:
             await connection.execute(insert(account).values(**row, createDate=now, lastOpDate=now))
         return True
 
-    async def set_password(self, account_uuid: str, password_hash: str, now: int) -> None:
-        """Change the password and end the account's sessions."""
+    async def set_password(self, account_uuid: str, password_hash: str, now: int, keep: str = "") -> bool:
+        """Change the password and end the account's sessions, but not the one whose hash is `keep`.
+
+        Returns False when there is no such account.
+        """
+        ended = session.c.accountUuid == account_uuid, session.c.hash != keep
         async with self._database.writing() as connection:
             changed = update(account).where(account.c.uuid == account_uuid)
-            await connection.execute(changed.values(passwordHash=password_hash, lastOpDate=now))
-            await connection.execute(delete(session).where(session.c.accountUuid == account_uuid))
+            done = await connection.execute(changed.values(passwordHash=password_hash, lastOpDate=now))
+            await connection.execute(delete(session).where(*ended))
+        return done.rowcount > 0
 
     async def rehash(self, account_uuid: str, password_hash: str) -> None:
         """Store a stronger hash of the same password."""
@@ -93,6 +98,11 @@ class AccountStore:
         """Forget the session, if there is one."""
         async with self._database.writing() as connection:
             await connection.execute(delete(session).where(session.c.hash == digest))
+
+    async def revoke_session(self, uuid: str) -> None:
+        """Forget the session that has this name, if there is one."""
+        async with self._database.writing() as connection:
+            await connection.execute(delete(session).where(session.c.uuid == uuid))
 
     async def delete_expired(self, now: int) -> None:
         """Forget the sessions that have expired."""

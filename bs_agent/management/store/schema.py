@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from bs_agent.management.store.database import Database, DatabaseUnavailable
-from bs_agent.management.store.tables import agent, host
+from bs_agent.management.store.tables import access_key, agent, host
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,9 @@ async def any_secret(database: Database) -> str | None:
     """Return one of the stored secrets, to try the key with, or None when there is none."""
     tokens = select(agent.c.tokenSecret)
     passwords = select(host.c.sshPasswordSecret).where(host.c.sshPasswordSecret.is_not(None))
+    keys = select(access_key.c.keySecret)
     async with database.reading() as connection:
-        for secrets in (tokens, passwords):
+        for secrets in (tokens, passwords, keys):
             if found := (await connection.execute(secrets.limit(1))).scalar():
                 return str(found)
     return None
