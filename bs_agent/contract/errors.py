@@ -12,6 +12,7 @@
     |- InvalidSession         ID.1001   503
     |- TooManySessions        ID.1006   503
     |- RequestError           SYS.1007  400   the request as such; no API was reached
+    |  |- TimeTooSkewed                 403
     |  |- NoSuchPath                    404
     |  |- MethodNotAllowed              405
     |  |- RequestTimeout                408
@@ -141,6 +142,13 @@ class RequestError(ApiError):
     code = "SYS.1007"
     description = "The request is invalid"
     http_status = 400
+
+
+class TimeTooSkewed(RequestError):
+    """The date of a signed request is too far from now."""
+
+    description = "The clocks of client and server are too far apart"
+    http_status = 403
 
 
 class NoSuchPath(RequestError):

@@ -2,26 +2,30 @@
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from bs_agent.contract.errors import InternalError
-from bs_agent.daemon.certificate import server_context
+from bs_agent.daemon.certificate import ServedCertificate
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import background, enter_guarded
 from bs_agent.daemon.notify import inherited_socket
+from bs_agent.management.access_keys import AccessKeys
 from bs_agent.management.auth import Auth
 from bs_agent.management.config import ManagementSettings, ServerSettings
 from bs_agent.management.fleet import FleetService, open_fleet
+from bs_agent.management.hooks import Hooks
 from bs_agent.management.http import Services, application
 from bs_agent.management.jobs import Jobs
 from bs_agent.management.metrics import Metrics
 from bs_agent.management.secrets import Keyring
+from bs_agent.management.signature import Signatures
+from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.hooks import HookStore
 from bs_agent.management.store.jobs import JobStore
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, migrate
@@ -38,7 +42,7 @@ class Started:
     """A running management node. `new_password` is the one of `admin` when it was just made."""
 
     address: Address
-    tls: ssl.SSLContext | None
+    tls: ServedCertificate | None
     fleet: FleetService
     new_password: str | None
 
@@ -58,7 +62,10 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         keyring.decrypt(secret)
     auth = await enter_guarded(stack, Auth.open(AccountStore(database), settings.session))
     new_password = await auth.ensure_admin()
-    jobs = await enter_guarded(stack, Jobs.open(JobStore(database), settings.jobs, only_node=database.is_sqlite))
+    keys = AccessKeys(AccessKeyStore(database), keyring)
+    alone = database.is_sqlite
+    hooks = await enter_guarded(stack, Hooks.open(HookStore(database), settings.hooks, only_node=alone))
+    jobs = await enter_guarded(stack, Jobs.open(JobStore(database), settings.jobs, hooks, only_node=alone))
     fleet = await enter_guarded(stack, open_fleet(database, keyring, settings))
     metrics = Metrics()
     metrics.gauge("bs_management_jobs_running", "Jobs that run in this node.", lambda: jobs.running)
@@ -66,8 +73,10 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     metrics.gauge("bs_management_agents_away", "Watched agents that do not answer.", lambda: fleet.poller.away)
     services = Services(
         auth=auth,
+        signatures=Signatures(keys),
         jobs=jobs,
-        use_cases=use_cases(auth, fleet, database),
+        hooks=hooks,
+        use_cases=use_cases(auth, keys, fleet, database),
         find=lambda inventory, query: find(database, inventory, query),
         ready=lambda: _ask(database),
         metrics=metrics,
@@ -113,7 +122,7 @@ async def _forget_expired(auth: Auth) -> None:
         await asyncio.sleep(_HOUSEKEEPING)
 
 
-def _tls(server: ServerSettings) -> ssl.SSLContext | None:
+def _tls(server: ServerSettings) -> ServedCertificate | None:
     if server.tls_certificate and server.tls_key:
-        return server_context(server.tls_certificate, server.tls_key)
+        return ServedCertificate(server.tls_certificate, server.tls_key)
     return None

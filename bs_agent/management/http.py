@@ -2,13 +2,15 @@
 
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from bs_agent.contract.api import APIS, PREFIX, Api
+from bs_agent.contract.api import APIS, PREFIX, Api, Parameters
 from bs_agent.contract.errors import ApiError, NoSuchPath, RequestError
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Condition, Operator, Query, parse_query
@@ -16,8 +18,11 @@ from bs_agent.daemon.http import MAX_BODY, render_errors
 from bs_agent.management.answers import answer, found, job_ended, schema
 from bs_agent.management.auth import Auth, Caller
 from bs_agent.management.calls import Raw, choose, collect, read_body, validate
-from bs_agent.management.jobs import Jobs, Payload
+from bs_agent.management.hooks import HEADER, Hooks
+from bs_agent.management.jobs import Jobs, Order, Payload
 from bs_agent.management.metrics import Metrics
+from bs_agent.management.resources import not_found
+from bs_agent.management.signature import Signatures, Signed, read_signed
 from bs_agent.management.store.jobs import RUNNING
 from bs_agent.management.store.queries import Found
 
@@ -27,7 +32,7 @@ UseCase = Callable[[Any, Caller], Awaitable[Payload]]
 Finder = Callable[[type[Inventory], Query], Awaitable[Found]]
 Check = Callable[[], Awaitable[None]]
 
-JOB_UUID, WEB_HOOK, SCHEMA, TIMEOUT = "X-Job-UUID", "X-Web-Hook", "X-JSON-Schema", "X-API-Timeout"
+JOB_UUID, SCHEMA, TIMEOUT = "X-Job-UUID", "X-JSON-Schema", "X-API-Timeout"
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,9 @@ class Services:
     """What the routes call: a use case for each API that is no query, and what finds inventories for the others."""
 
     auth: Auth
+    signatures: Signatures
     jobs: Jobs
+    hooks: Hooks
     use_cases: Mapping[str, UseCase]
     find: Finder
     ready: Check
@@ -98,51 +105,75 @@ class Routes:
         return answer({"status": "ready"})
 
     async def _query(self, request: web.Request, inventory: type[Inventory]) -> web.Response:
-        secret = _session(request)
+        who = _credentials(request)
         uuid = request.match_info.get("uuid")
         query = _by_uuid(uuid) if uuid else parse_query(request.query.items())
-        await self._services.auth.check(secret, request.remote or "")
+        await self._caller(who, request)
         return found(await self._services.find(inventory, query), with_schema=SCHEMA in request.headers)
 
     async def _call(self, request: web.Request, api: Api, body: Raw) -> web.Response:
-        secret = _session(request) if api.needs_session else ""
+        who = _credentials(request) if api.needs_session else None
         raw = collect(request, api, body)
         if not api.long:
             parameters = validate(api, raw)
-            caller = await self._caller(api, secret, request)
+            caller = await self._caller(who, request)
             payload = await self._services.use_cases[api.name](parameters, caller)
             return answer(payload | {"schema": schema(api, payload)} if SCHEMA in request.headers else payload)
-        return await self._run(request, api, raw, secret)
+        return await self._run(request, api, raw, who)
 
-    async def _run(self, request: web.Request, api: Api, raw: Raw, secret: str) -> web.Response:
+    async def _run(self, request: web.Request, api: Api, raw: Raw, who: str | Signed | None) -> web.Response:
         """Run a long API as a job; a caller that does not poll waits for its end."""
-        jobs = self._services.jobs
-        uuid, seconds = _job_uuid(request), _timeout(request)
-        polls = bool(uuid) or WEB_HOOK in request.headers
+        jobs, order = self._services.jobs, self._order(request)
+        polls = bool(order.uuid) or order.hook is not None
         try:
             parameters = validate(api, raw)
-            caller = await self._caller(api, secret, request)
+            await self._look_up(api, parameters)
+            caller = await self._caller(who, request)
         except RequestError:
             raise
         except ApiError as error:
-            if not uuid:
+            if not polls:
                 raise
-            await jobs.reject(uuid, api.name, error)
-            return self._accepted(request, uuid, seconds)
+            return await self._accepted(request, await jobs.reject(order, api.name, error), order)
         use_case = self._services.use_cases[api.name]
-        job = await jobs.start(uuid, api.name, caller.account_uuid, lambda: use_case(parameters, caller), seconds)
+        job = await jobs.start(order, api.name, caller.account_uuid, lambda: use_case(parameters, caller))
         if polls:
-            return self._accepted(request, job.uuid, seconds)
+            return await self._accepted(request, job.uuid, order)
         return job_ended(api, await jobs.wait(job), with_schema=SCHEMA in request.headers)
 
-    async def _caller(self, api: Api, secret: str, request: web.Request) -> Caller:
-        address = request.remote or ""
-        return await self._services.auth.check(secret, address) if api.needs_session else Caller(address=address)
+    async def _look_up(self, api: Api, parameters: Parameters) -> None:
+        """Refuse a uuid that names nothing. It counts as a check of parameters, so it comes before the session's."""
+        for name, inventory in api.must_exist:
+            uuid = getattr(parameters, name)
+            by_uuid = Condition("uuid", Operator.EQUAL, uuid)
+            result = await self._services.find(inventory, Query(conditions=(by_uuid,), fields=("uuid",)))
+            if not result.inventories:
+                raise not_found(inventory, uuid, name)
 
-    def _accepted(self, request: web.Request, uuid: str, seconds: float | None) -> web.Response:
+    def _order(self, request: web.Request) -> Order:
+        url = request.headers.get(HEADER)
+        hook = self._services.hooks.parse(url, with_schema=SCHEMA in request.headers) if url else None
+        return Order(_job_uuid(request), hook, _timeout(request))
+
+    async def _caller(self, who: str | Signed | None, request: web.Request) -> Caller:
+        """Return who calls: by a session, by an access key, or anybody."""
+        address = request.remote or ""
+        if isinstance(who, Signed):
+            uuid, name = await self._services.signatures.check(who)
+            return Caller(uuid, name, address=address)
+        return Caller(address=address) if who is None else await self._services.auth.check(who, address)
+
+    async def _accepted(self, request: web.Request, uuid: str, order: Order) -> web.Response:
+        """Tell where the job is; its web hook goes after this answer, never before it."""
         base = self._services.public_url or f"{request.scheme}://{request.host}"
         location = {"location": f"{base}{PREFIX}/api-jobs/{uuid}"}
-        return answer(location | ({"apiTimeout": int(seconds * 1000)} if seconds else {}), 202)
+        response = answer(location | ({"apiTimeout": int(order.seconds * 1000)} if order.seconds else {}), 202)
+        if order.hook:
+            with suppress(ConnectionError):  # a caller that has gone wants its hook all the same
+                await response.prepare(request)
+                await response.write_eof()
+            await self._services.hooks.release(uuid)
+        return response
 
 
 def _by_route() -> dict[tuple[str, str], dict[str, Api]]:
@@ -158,14 +189,24 @@ def _by_uuid(uuid: str) -> Query:
     return Query(conditions=(Condition("uuid", Operator.EQUAL, uuid),))
 
 
-def _session(request: web.Request) -> str:
+def _credentials(request: web.Request) -> str | Signed:
+    """Return the secret of a session, or what an access key has signed."""
     header = request.headers.get("Authorization")
     if header is None:
         raise RequestError("missing header 'Authorization'")
+    if not header.isascii():
+        raise RequestError("Authorization must be ASCII")
     kind, _, value = header.partition(" ")
+    if kind.lower() == "zstack":
+        paths = tuple(dict.fromkeys(f"/v1{_below(path)}" for path in (request.rel_url.raw_path, request.path)))
+        return read_signed(value, request.method, paths, request.headers.get("Date"), time.time())
     if kind.lower() != "oauth":
         raise RequestError("Authorization type must be 'OAuth'")
     return value.strip()
+
+
+def _below(path: str) -> str:
+    return "/" + path.lstrip("/").removeprefix(PREFIX.lstrip("/")).lstrip("/")
 
 
 def _job_uuid(request: web.Request) -> str:

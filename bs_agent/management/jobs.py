@@ -1,6 +1,7 @@
 """Calls that take long run as jobs: on disk before they start, so that a client can always learn how one ended.
 
 A node holds its running jobs by a lease. A job whose node died ends in an error that says so when the lease runs out.
+Whoever named a web hook is told of the end there; the hook is stored with the job.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -24,8 +25,9 @@ from bs_agent.contract.errors import (
 )
 from bs_agent.daemon.lifecycle import background
 from bs_agent.management.config import JobSettings
+from bs_agent.management.hooks import Hooks
 from bs_agent.management.store.database import DatabaseUnavailable
-from bs_agent.management.store.jobs import DONE, FAILED, RUNNING, JobStore, StoredJob
+from bs_agent.management.store.jobs import DONE, FAILED, RUNNING, JobStore, StoredJob, WebHook
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,15 @@ _LEASE = 60.0
 _HEARTBEAT = 10.0
 _MOST_REJECTED = 1000
 _TRIES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller wants of a job: its uuid (empty: any), where its end is told, and its time limit in seconds."""
+
+    uuid: str = ""
+    hook: WebHook | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +59,20 @@ class Job:
 class Jobs:
     """Starts jobs, waits for them and tells how they ended."""
 
-    def __init__(self, store: JobStore, settings: JobSettings) -> None:
+    def __init__(self, store: JobStore, settings: JobSettings, hooks: Hooks) -> None:
         self._store = store
+        self._hooks = hooks
         self._settings = settings
         self._node = uuid4().hex
         self._running: dict[str, Job] = {}
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, store: JobStore, settings: JobSettings, *, only_node: bool) -> AsyncIterator["Jobs"]:
+    async def open(
+        cls, store: JobStore, settings: JobSettings, hooks: Hooks, *, only_node: bool
+    ) -> AsyncIterator["Jobs"]:
         """Run jobs while the context is open; those that still run at its end are cut short, and say so."""
-        jobs = cls(store, settings)
+        jobs = cls(store, settings, hooks)
         if only_node:
             await store.release_all()
         try:
@@ -75,36 +89,31 @@ class Jobs:
         return len(self._running)
 
     async def start(
-        self,
-        uuid: str,
-        api_name: str,
-        account_uuid: str,
-        work: Callable[[], Awaitable[Payload]],
-        seconds: float | None = None,
+        self, order: Order, api_name: str, account_uuid: str, work: Callable[[], Awaitable[Payload]]
     ) -> Job:
-        """Start `work` as a job; it is given up after `seconds`, or after what the configuration says.
+        """Start `work` as a job; it is given up after the order's time, or after what the configuration says.
 
         Raises:
             RequestError: the uuid was used before.
-            Overloaded: as many jobs run as are allowed.
+            Overloaded: as many jobs run, or as many hooks wait, as are allowed.
         """
         if len(self._running) >= self._settings.concurrent:
             raise Overloaded(f"{len(self._running)} jobs are running")
-        uuid = uuid or uuid4().hex
-        await self._add(StoredJob(uuid, api_name, RUNNING, None), account_uuid)
-        limit = min(seconds or self._settings.timeout, self._settings.timeout)
+        uuid = await self._add(order, StoredJob(order.uuid, api_name, RUNNING, None), account_uuid)
+        limit = min(order.seconds or self._settings.timeout, self._settings.timeout)
         job = Job(uuid, asyncio.create_task(self._run(uuid, api_name, work, limit), name=f"{api_name} {uuid}"))
         self._running[uuid] = job
         job.task.add_done_callback(lambda _: self._running.pop(uuid, None))
         return job
 
-    async def reject(self, uuid: str, api_name: str, error: ApiError) -> None:
-        """Store a job that fails without having run.
+    async def reject(self, order: Order, api_name: str, error: ApiError) -> str:
+        """Store a job that fails without having run; returns its uuid.
 
         Raises:
             RequestError: the uuid was used before.
+            Overloaded: as many hooks wait as are allowed.
         """
-        await self._add(StoredJob(uuid, api_name, FAILED, _failure(error)), "")
+        return await self._add(order, StoredJob(order.uuid, api_name, FAILED, _failure(error)), "")
 
     async def wait(self, job: Job) -> StoredJob:
         """Wait for the job's end.
@@ -123,10 +132,15 @@ class Jobs:
         """Return the job as it is stored."""
         return await self._store.find(uuid)
 
-    async def _add(self, new: StoredJob, account_uuid: str) -> None:
+    async def _add(self, order: Order, new: StoredJob, account_uuid: str) -> str:
+        if order.hook:
+            await self._hooks.check_room()
+        new = replace(new, uuid=new.uuid or uuid4().hex)
         now = time.time()
-        if not await self._store.add(new, account_uuid, self._node, now + _LEASE, int(now)):
+        added = self._store.add(new, account_uuid, self._node, now + _LEASE, int(now), hook_to=order.hook)
+        if not await added:
             raise RequestError(f"Duplicate job uuid[{new.uuid}]")
+        return new.uuid
 
     async def _run(self, uuid: str, api_name: str, work: Callable[[], Awaitable[Payload]], seconds: float) -> StoredJob:
         try:
@@ -146,6 +160,7 @@ class Jobs:
                 uuid, api_name, FAILED, _failure(InternalError("an unexpected fault; the log has the rest"))
             )
         await self._finish(ended)
+        self._hooks.wake()
         return ended
 
     async def _finish(self, ended: StoredJob) -> None:
@@ -168,6 +183,7 @@ class Jobs:
                     await self._store.extend(list(self._running), now + _LEASE)
                 if lost := await self._store.give_up(_failure(_INTERRUPTED), now):
                     log.warning("%d jobs were cut short by the end of their management node", lost)
+                    self._hooks.wake()
                 await self._store.prune(now - self._settings.keep, _MOST_REJECTED)
             except DatabaseUnavailable as error:
                 log.warning("jobs: %s", error.details)

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import aiohttp
 from argon2 import PasswordHasher
+from cryptography.fernet import Fernet
 from sqlalchemy import delete, insert, select
 
 from bs_agent.contract.api import AddImageStoreParameters, DeleteMode
@@ -19,13 +20,19 @@ from bs_agent.contract.errors import ApiError, ResourceNotFound
 from bs_agent.contract.report import IMAGESTORE
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
+from bs_agent.management.access_keys import AccessKeys
 from bs_agent.management.auth import ADMIN, ADMIN_UUID, Auth
-from bs_agent.management.config import JobSettings, SessionSettings
+from bs_agent.management.config import HookSettings, JobSettings, SessionSettings
+from bs_agent.management.hooks import Hooks
 from bs_agent.management.http import Services, application
 from bs_agent.management.jobs import Jobs
 from bs_agent.management.metrics import Metrics
+from bs_agent.management.secrets import Keyring
+from bs_agent.management.signature import Signatures
+from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import Account, AccountStore
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.hooks import HookStore
 from bs_agent.management.store.jobs import JobStore
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.tables import backup_storage
@@ -129,20 +136,31 @@ class Server:
 
 @asynccontextmanager
 async def serving_node(
-    database: Database, *, jobs: JobSettings | None = None, sessions: SessionSettings | None = None
+    database: Database,
+    *,
+    jobs: JobSettings | None = None,
+    sessions: SessionSettings | None = None,
+    hooks: HookSettings | None = None,
 ) -> AsyncIterator[Server]:
     """Serve while the context is open."""
     async with AsyncExitStack() as stack:
         auth = await stack.enter_async_context(Auth.open(AccountStore(database), sessions or SessionSettings()))
         await AccountStore(database).add_account(Account(ADMIN_UUID, ADMIN, _password_hash()), 0)
+        alone = database.is_sqlite
+        told = await stack.enter_async_context(
+            Hooks.open(HookStore(database), hooks or HookSettings(), only_node=alone)
+        )
         running = await stack.enter_async_context(
-            Jobs.open(JobStore(database), jobs or JobSettings(), only_node=database.is_sqlite)
+            Jobs.open(JobStore(database), jobs or JobSettings(), told, only_node=alone)
         )
         fleet = TableFleet(database)
+        keys = AccessKeys(AccessKeyStore(database), Keyring(Fernet.generate_key(), "the key of the tests"))
         services = Services(
             auth=auth,
+            signatures=Signatures(keys),
             jobs=running,
-            use_cases=use_cases(auth, fleet, database),
+            hooks=told,
+            use_cases=use_cases(auth, keys, fleet, database),
             find=lambda inventory, query: find(database, inventory, query),
             ready=database.ping,
             metrics=Metrics(),
