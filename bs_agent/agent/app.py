@@ -18,8 +18,8 @@ from bs_agent.agent.reporter import Reporter
 from bs_agent.agent.served import Served
 from bs_agent.agent.storages.base import Host
 from bs_agent.contract.errors import StorageProblem
-from bs_agent.daemon.certificate import server_context
-from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.certificate import CertificateError, ServedCertificate
+from bs_agent.daemon.configuration import Address, ConfigError
 from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import Daemon, enter_guarded
 from bs_agent.daemon.logs import set_up_logging
@@ -36,11 +36,32 @@ APPLIED_AT_ONCE = {("probe", "interval"), ("probe", "deadline"), ("log", "level"
 class Agent:
     """A running agent."""
 
-    host: Host
-    reporter: Reporter
-    served: Served
+    parts: http.Parts
     address: Address
-    fingerprint: str
+    kept: state.State
+    tls: ServedCertificate
+
+    @property
+    def host(self) -> Host:
+        """What the storages need of the host."""
+        return self.parts.host
+
+    @property
+    def reporter(self) -> Reporter:
+        """What watches the storages."""
+        return self.parts.reporter
+
+    @property
+    def served(self) -> Served:
+        """The storages."""
+        return self.parts.served
+
+    @property
+    def status(self) -> str:
+        """What the service manager shows: where it serves, and how many storages are not well."""
+        storages = self.reporter.report(self.served.uuids).storages
+        ill = sum(bool(storage.reasons()) for storage in storages)
+        return f"serving {len(self.served.uuids)} backup storages on {self.address}" + (f", {ill} not well" * bool(ill))
 
 
 async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
@@ -70,31 +91,52 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
     metrics = Metrics(reporter, host.workers, store, pushing)
     parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), pushing, metrics)
     app = http.build(parts, settings.server.max_requests)
-    tls = server_context(kept.certificate, kept.key)
+    tls = ServedCertificate(kept.certificate, kept.key)
     where = inherited_socket() or settings.server.listen
     try:
         address = await enter_guarded(stack, serving(app, where, tls, max_connections=settings.server.max_connections))
     except OSError as error:
         raise state.StateError(f"cannot listen on {settings.server.listen}: {error.strerror}") from error
     announce(address)
-    return Agent(host, reporter, served, address, kept.fingerprint)
+    return Agent(parts, address, kept, tls)
 
 
 def daemon(settings: AgentSettings, load: Callable[[], AgentSettings]) -> Daemon:
     """Return the agent as the shell of the daemon runs it; `load` reads the configuration again."""
     running: list[Agent] = []
 
-    async def begin(stack: AsyncExitStack) -> str:
+    async def begin(stack: AsyncExitStack) -> None:
         agent = await start(settings, stack)
         running.append(agent)
-        log.info("certificate fingerprint %s", agent.fingerprint)
-        return f"serving {len(agent.served.uuids)} backup storages on {agent.address}"
+        log.info("certificate fingerprint %s", agent.kept.fingerprint)
 
     async def reload() -> None:
         for agent in running:
+            await take_up(agent)
             apply(agent, load())
 
-    return Daemon(begin, reload, lambda: all(agent.reporter.progressing for agent in running))
+    return Daemon(
+        begin,
+        reload,
+        progressing=lambda: all(agent.reporter.progressing for agent in running),
+        status=lambda: "; ".join(agent.status for agent in running),
+    )
+
+
+async def take_up(agent: Agent) -> None:
+    """Take up what commands have changed in the state directory: the certificate, and whose tokens hold.
+
+    Raises:
+        ConfigError: they cannot be read; the old ones stay.
+    """
+    try:
+        agent.tls.reload(agent.kept.certificate, agent.kept.key)
+        await agent.parts.enrollments.reread()
+        await agent.parts.pushing.follow()
+    except CertificateError as error:
+        raise ConfigError([str(error)]) from error
+    except StorageProblem as error:
+        raise ConfigError([error.details]) from error
 
 
 def apply(agent: Agent, wanted: AgentSettings) -> None:

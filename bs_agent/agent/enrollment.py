@@ -53,6 +53,15 @@ class Enrollments:
             await self._journal.write(lambda connection: connection.execute(delete, (enrollment,)))
             self._known = {key: known for key, known in self._known.items() if known.id != enrollment}
 
+    async def reread(self) -> None:
+        """Take up what another process has changed: a token that was taken away is refused from now on.
+
+        Raises:
+            StorageProblem: the journal is unavailable; what is known stays.
+        """
+        async with self._reading:
+            self._known = {known.token_hash: known for known in await self._journal.read(_read_all)}
+
     def _find(self, wanted: bytes) -> str | None:
         # The look-up is by the hash of a secret: its timing tells nothing of use about the token.
         known = self._known.get(wanted)

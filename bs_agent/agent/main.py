@@ -113,6 +113,60 @@ def enroll(file: Path | None, assignments: tuple[str, ...], label: str, as_json:
         click.echo("Pass this line as a system tag of the add call. It holds a secret: keep it to yourself.", err=True)
 
 
+@main.group(epilog=example("bs-agent enrollments list"))
+def enrollments() -> None:
+    """List the management nodes that have a token, or take one away."""
+
+
+@enrollments.command("list", epilog=example("bs-agent enrollments list"))
+@configured
+def list_(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Print who has a token: id, when it was made, how many storages were connected with it, label."""
+    from bs_agent.agent import enrolling, state  # noqa: PLC0415  heavy, and only these commands need it
+
+    try:
+        for enrolled in enrolling.list_enrollments(load(file, assignments)):
+            click.echo(enrolled)
+    except state.StateError as error:
+        fail(str(error))
+
+
+@enrollments.command(epilog=example("bs-agent enrollments remove 6f1e5f6bd0d04d17b2a1c9d9b6f3a0e2"))
+@configured
+@click.argument("identity", metavar="ID")
+def remove(file: Path | None, assignments: tuple[str, ...], identity: str) -> None:
+    """Take the token ID away; a running agent refuses it from now on. Storages stay as they are."""
+    from bs_agent.agent import enrolling, state  # noqa: PLC0415  heavy, and only these commands need it
+
+    try:
+        removed = enrolling.remove_enrollment(load(file, assignments), identity)
+    except state.StateError as error:
+        fail(str(error))
+    click.echo(f"removed: {removed.label}")
+    if removed.storages:
+        click.echo(f"It had connected {removed.storages} storages: reconnect them with a new code.", err=True)
+
+
+@main.command(epilog=example("bs-agent rotate-certificate"))
+@configured
+def rotate_certificate(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Make a new key and certificate; a running agent shows it from now on.
+
+    Each management node then has to accept it: reconnect its storages here, over SSH or with a new code of `enroll`.
+    """
+    from bs_agent.agent import state  # noqa: PLC0415  heavy, and only this command needs it
+
+    directory = load(file, assignments).state.directory
+    state.become_owner(directory)
+    try:
+        kept = asyncio.run(state.rotate_certificate(directory))
+    except state.StateError as error:
+        fail(str(error))
+    state.tell_running(directory)
+    click.echo(kept.fingerprint)
+    click.echo("Reconnect the storages of this host now, over SSH or with a new code of `bs-agent enroll`.", err=True)
+
+
 @main.command(epilog=example("bs-agent check-config --config /etc/bs-agent/agent.toml"))
 @configured
 def check_config(file: Path | None, assignments: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ Locks on two files in it keep two processes from making it at once, and two daem
 import asyncio
 import fcntl
 import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bs_agent.agent import database
-from bs_agent.daemon.certificate import CertificateError, ensure_certificate, fingerprint
+from bs_agent.daemon.certificate import CertificateError, ensure_certificate, fingerprint, renew_certificate
 from bs_agent.daemon.configuration import Address, parse_address
 
 LOCK_DEADLINE = 30.0
@@ -49,11 +50,26 @@ async def prepare(directory: Path) -> State:
         _make_directory(directory)
         async with _making(directory):
             database.create(database_of(directory))
-            certificate, key = await ensure_certificate(directory / "tls", socket.gethostname())
+            certificate, key = await ensure_certificate(tls_of(directory), socket.gethostname())
         return State(directory, certificate, key, fingerprint(certificate))
     except OSError as error:
         raise StateError(f"the state directory {directory} cannot be used: {error}") from error
     except (CertificateError, database.DatabaseRefusedError) as error:
+        raise StateError(str(error)) from error
+
+
+async def rotate_certificate(directory: Path) -> State:
+    """Put a new key and certificate in the place of the old ones; a running agent shows them after `tell_running`.
+
+    Raises:
+        StateError: they cannot be made; the old ones stay.
+    """
+    kept = await prepare(directory)
+    try:
+        async with _making(directory):
+            await renew_certificate(tls_of(directory), socket.gethostname())
+        return State(directory, kept.certificate, kept.key, fingerprint(kept.certificate))
+    except (OSError, CertificateError) as error:
         raise StateError(str(error)) from error
 
 
@@ -68,17 +84,31 @@ async def running(directory: Path) -> AsyncIterator[Callable[[Address], None]]:
         # Not at the first try: `running_address` holds the lock for a moment.
         await _lock(lock, 1.0, f"another bs-agent runs on the state directory {directory}")
         os.ftruncate(lock, 0)
-        yield lambda address: _write(lock, str(address))
+        yield lambda address: _write(lock, f"{address}\n{os.getpid()}\n")
         os.ftruncate(lock, 0)
 
 
 def running_address(directory: Path) -> Address | None:
     """Return where the daemon of this directory listens, or None when none runs."""
+    found = _running(directory)
+    return found[0] if found else None
+
+
+def tell_running(directory: Path) -> bool:
+    """Let the daemon of this directory take up what was changed in it (SIGHUP); tell whether one runs."""
+    found = _running(directory)
+    if found:
+        os.kill(found[1], signal.SIGHUP)
+    return found is not None
+
+
+def _running(directory: Path) -> tuple[Address, int] | None:
     try:
         with _open_lock(directory / "running") as lock:
             if _locked(lock):
                 return None
-            return parse_address(os.pread(lock, 256, 0).decode())
+            address, pid = os.pread(lock, 256, 0).decode().split()
+            return parse_address(address), int(pid)
     except (OSError, ValueError):
         return None
 
@@ -107,6 +137,11 @@ def become_owner(directory: Path) -> None:
 def database_of(directory: Path) -> Path:
     """Return where the journal of a state directory is."""
     return directory / "agent.db"
+
+
+def tls_of(directory: Path) -> Path:
+    """Return where key and certificate of a state directory are."""
+    return directory / "tls"
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ class Acceptor:
         self._handshakes: set[asyncio.Task[None]] = set()
         self._without_request: dict[object, asyncio.Future[None]] = {}
         self._refusing = False
+        self._to_end: set[object] = set()
 
     async def run(self) -> None:
         """Accept until cancelled."""
@@ -57,6 +58,18 @@ class Acceptor:
         """Note that a connection has brought a request."""
         if request := self._without_request.pop(protocol, None):
             request.set_result(None)
+
+    def renew_connections(self) -> None:
+        """Let each connection that is open now end with the answer to its next request."""
+        self._to_end = set(self._server.connections)
+
+    def is_last(self, protocol: object) -> bool:
+        """Tell whether a connection ends with the answer to the request that it has brought."""
+        if protocol not in self._to_end:
+            return False
+        self._to_end.discard(protocol)
+        self._to_end.intersection_update(self._server.connections)
+        return True
 
     def _take(self, connection: socket.socket) -> None:
         if len(self._handshakes) + len(self._server.connections) >= self._limit:

@@ -6,8 +6,10 @@ would stay in the daemon's memory for good.
 
 import asyncio
 import hashlib
+import os
 import ssl
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 _DEADLINE = 30.0
@@ -23,27 +25,43 @@ async def ensure_certificate(directory: Path, name: str) -> tuple[Path, Path]:
     Raises:
         CertificateError: they cannot be made.
     """
-    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    certificate, key = paths(directory)
+    _complete(directory)
     if not (certificate.exists() and key.exists()):
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            __name__,
-            str(directory),
-            name,
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            _, stderr = await asyncio.wait_for(child.communicate(), _DEADLINE)
-        except TimeoutError:
-            child.kill()
-            raise CertificateError(f"no certificate in {directory} after {_DEADLINE:.0f} s") from None
-        if child.returncode:
-            raise CertificateError(
-                f"cannot make a certificate in {directory}: {stderr.decode(errors='replace').strip()[-300:]}"
-            )
+        await renew_certificate(directory, name)
     return certificate, key
+
+
+async def renew_certificate(directory: Path, name: str) -> None:
+    """Put a new key and certificate in the place of those that are there.
+
+    Raises:
+        CertificateError: they cannot be made; the old pair stays.
+    """
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        __name__,
+        str(directory),
+        name,
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        _, stderr = await asyncio.wait_for(child.communicate(), _DEADLINE)
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+        raise CertificateError(f"no certificate in {directory} after {_DEADLINE:.0f} s") from None
+    if child.returncode:
+        raise CertificateError(
+            f"cannot make a certificate in {directory}: {stderr.decode(errors='replace').strip()[-300:]}"
+        )
+
+
+def paths(directory: Path) -> tuple[Path, Path]:
+    """Return where certificate and key of a directory are."""
+    return directory / "certificate.pem", directory / "key.pem"
 
 
 def fingerprint(certificate: Path) -> str:
@@ -67,11 +85,37 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load(context, certificate, key)
+    return context
+
+
+class ServedCertificate:
+    """The certificate that a server shows; it can be renewed while the server runs."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self.context = server_context(certificate, key)
+        self.renewed: Callable[[], None] = lambda: None
+        self._shown = fingerprint(certificate)
+
+    def reload(self, certificate: Path, key: Path) -> None:
+        """Show what the files hold now. No request is dropped; a kept connection ends after one more, to be made anew.
+
+        Raises:
+            CertificateError: certificate and key cannot be read or do not fit; the old ones stay.
+        """
+        found = fingerprint(certificate)
+        server_context(certificate, key)  # tried first: half a pair would serve nobody
+        _load(self.context, certificate, key)
+        if found != self._shown:
+            self._shown = found
+            self.renewed()
+
+
+def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise CertificateError(f"{certificate}, {key}: {error}") from error
-    return context
 
 
 def _make(directory: Path, name: str) -> None:
@@ -96,18 +140,30 @@ def _make(directory: Path, name: str) -> None:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    encoded_key = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    # The key goes first and the certificate last: whoever sees both sees a pair that fits.
-    for file, content in (
-        ("key.pem", encoded_key),
-        ("certificate.pem", certificate.public_bytes(serialization.Encoding.PEM)),
-    ):
-        beside = directory / f".{file}.new"
+    encoding = serialization.Encoding.PEM
+    encoded_key = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    # First both beside the old pair, then the key into its place, then the certificate: see `_complete`.
+    for file, content in (("key.pem", encoded_key), ("certificate.pem", certificate.public_bytes(encoding))):
+        beside = _beside(directory / file)
+        beside.unlink(missing_ok=True)
         beside.touch(mode=0o600)
-        beside.write_bytes(content)
-        beside.rename(directory / file)
+        with beside.open("r+b") as new:
+            new.write(content)
+            new.flush()
+            os.fsync(new.fileno())
+    for path in reversed(paths(directory)):
+        _beside(path).rename(path)
+
+
+def _complete(directory: Path) -> None:
+    """Bring a renewal to its end that was cut short between the key and the certificate: the pair would not fit."""
+    certificate, key = paths(directory)
+    if _beside(certificate).exists() and not _beside(key).exists():
+        _beside(certificate).rename(certificate)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from bs_agent.contract.errors import (
     explain,
 )
 from bs_agent.daemon.acceptor import Acceptor
+from bs_agent.daemon.certificate import ServedCertificate
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.lifecycle import background
 
@@ -41,7 +42,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def serving(
-    app: web.Application, where: Address | socket.socket, tls: ssl.SSLContext | None, *, max_connections: int = 4096
+    app: web.Application,
+    where: Address | socket.socket,
+    tls: ssl.SSLContext | ServedCertificate | None,
+    *,
+    max_connections: int = 4096,
 ) -> AsyncIterator[Address]:
     """Serve `app` while the context is open; yields the address it listens on (port 0 becomes the real one)."""
     listener = where if isinstance(where, socket.socket) else _listen(where)
@@ -50,7 +55,10 @@ async def serving(
     @web.middleware
     async def note_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         acceptor.begun(request.protocol)
-        return await handler(request)
+        response = await handler(request)
+        if acceptor.is_last(request.protocol):
+            response.force_close()
+        return response
 
     app.middlewares.insert(0, note_request)
     runner = web.AppRunner(
@@ -60,11 +68,14 @@ async def serving(
         lingering_time=LINGERING,
         shutdown_timeout=SHUTDOWN_DEADLINE,
     )
+    context = tls.context if isinstance(tls, ServedCertificate) else tls
     try:
         await runner.setup()
         if runner.server is None:
             raise RuntimeError("the runner has no server after its set-up")
-        acceptor = Acceptor(listener, runner.server, tls, max_connections)
+        acceptor = Acceptor(listener, runner.server, context, max_connections)
+        if isinstance(tls, ServedCertificate):
+            tls.renewed = acceptor.renew_connections
         host, port = listener.getsockname()[:2]
         async with background(acceptor.run(), f"server on {Address(host, port)}"):
             yield Address(host, port)

@@ -24,14 +24,15 @@ T = TypeVar("T")
 class Daemon:
     """What the shell needs to know of a daemon.
 
-    `start` returns the status line once everything serves; `reload` reads the configuration again and raises
-    `ConfigError` when it keeps the old one; `progressing` tells whether the daemon still does its work, else the
-    watchdog is not fed.
+    `start` returns once everything serves; `reload` reads the configuration again and raises `ConfigError` when it
+    keeps the old one; `progressing` tells whether the daemon still does its work, else the watchdog is not fed;
+    `status` is one line on how it is.
     """
 
-    start: Callable[[AsyncExitStack], Awaitable[str]]
+    start: Callable[[AsyncExitStack], Awaitable[None]]
     reload: Callable[[], Awaitable[None]]
     progressing: Callable[[], bool]
+    status: Callable[[], str]
 
 
 async def run(daemon: Daemon) -> None:
@@ -42,11 +43,12 @@ async def run(daemon: Daemon) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with AsyncExitStack() as stack:
-        status = await daemon.start(stack)
-        await stack.enter_async_context(background(_feed_watchdog(daemon.progressing), "watchdog"))
-        await stack.enter_async_context(background(_reload_on(reload, daemon.reload, status), "reload"))
-        log.info("ready: %s", status)
-        notify("READY=1", f"STATUS={status}")
+        await daemon.start(stack)
+        report = _Report(daemon.status)
+        await stack.enter_async_context(background(_feed_watchdog(daemon.progressing, report), "watchdog"))
+        await stack.enter_async_context(background(_reload_on(reload, daemon.reload, report), "reload"))
+        log.info("ready: %s", daemon.status())
+        notify("READY=1", report.line())
         await stop.wait()
         log.info("stopping")
         notify("STOPPING=1", "STATUS=stopping")
@@ -84,15 +86,26 @@ def _report_end(task: asyncio.Future[None], name: str) -> None:
         log.critical("%s ended by itself", name, exc_info=error)
 
 
-async def _feed_watchdog(progressing: Callable[[], bool]) -> None:
+class _Report:
+    """The status line: how the daemon is, and what the last reload was refused for."""
+
+    def __init__(self, status: Callable[[], str]) -> None:
+        self._status = status
+        self.refused = ""
+
+    def line(self) -> str:
+        return f"STATUS={self._status()}" + (f"; reload refused: {self.refused}" if self.refused else "")
+
+
+async def _feed_watchdog(progressing: Callable[[], bool], report: _Report) -> None:
     interval = watchdog_interval()
     while interval:
         if progressing():
-            notify("WATCHDOG=1")
+            notify("WATCHDOG=1", report.line())
         await asyncio.sleep(interval)
 
 
-async def _reload_on(wanted: asyncio.Event, reload: Callable[[], Awaitable[None]], status: str) -> None:
+async def _reload_on(wanted: asyncio.Event, reload: Callable[[], Awaitable[None]], report: _Report) -> None:
     while True:
         await wanted.wait()
         wanted.clear()
@@ -100,8 +113,9 @@ async def _reload_on(wanted: asyncio.Event, reload: Callable[[], Awaitable[None]
         try:
             await reload()
         except ConfigError as error:
+            report.refused = error.faults[0]
             log.error("reload refused, the old configuration stays: %s", "; ".join(error.faults))  # noqa: TRY400  the faults say it all
-            notify("READY=1", f"STATUS={status}; reload refused: {error.faults[0]}")
         else:
+            report.refused = ""
             log.info("reloaded")
-            notify("READY=1", f"STATUS={status}")
+        notify("READY=1", report.line())

@@ -1,5 +1,6 @@
 """Connects one host of a storage: by its agent; over SSH when the agent does not answer or no longer trusts us."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 from bs_agent.contract.errors import StorageProblem
@@ -82,8 +83,10 @@ class Connecting:
         replaced = same or known
         agent = to_record(trust, self._keyring, replaced.uuid if replaced else uuid4().hex)
         await self._fleet.trust(agent, host, trust.host_key, trust.host_key_fingerprint)
-        if replaced and replaced.fingerprint == trust.fingerprint and replaced.enrollmentId != trust.enrollment_id:
-            await self._agents.forget_quietly(self._target(replaced), replaced.enrollmentId)
+        if replaced and replaced.enrollmentId != trust.enrollment_id:
+            # Asked of the agent as it shows itself now: its certificate may have been rotated.
+            at = self._target(replace(agent, tokenSecret=replaced.tokenSecret))
+            await self._agents.forget_quietly(at, replaced.enrollmentId)
         return agent
 
     def _target(self, agent: AgentRecord) -> Target:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from bs_agent.contract.errors import ApiError
 from bs_agent.daemon import lifecycle
-from bs_agent.daemon.certificate import CertificateError, server_context
+from bs_agent.daemon.certificate import CertificateError
 from bs_agent.daemon.configuration import ConfigError
 from bs_agent.daemon.logs import set_up_logging
 from bs_agent.management.app import Started, opened, start
@@ -34,13 +34,12 @@ async def serve(settings: ManagementSettings, load: Callable[[], ManagementSetti
     set_up_logging(settings.log.level, settings.log.format)
     running: list[Started] = []
 
-    async def begin(stack: AsyncExitStack) -> str:
+    async def begin(stack: AsyncExitStack) -> None:
         started = await start(settings, stack)
         running.append(started)
         if started.new_password:
             # Standard output, not the log: it is shown this once and kept nowhere.
             print(f"The password of the account {ADMIN} is {started.new_password}", flush=True)
-        return f"the public API is at {'https' if started.tls else 'http'}://{started.address}/zstack/v1"
 
     async def reload() -> None:
         new = load()
@@ -50,7 +49,12 @@ async def serve(settings: ManagementSettings, load: Callable[[], ManagementSetti
         if later := _need_restart(settings, new):
             log.warning("these settings take effect after a restart: %s", ", ".join(later))
 
-    await lifecycle.run(lifecycle.Daemon(begin, reload, lambda: running[0].fleet.poller.progressing))
+    def status() -> str:
+        address, poller = running[0].address, running[0].fleet.poller
+        where = f"the public API is at {'https' if running[0].tls else 'http'}://{address}/zstack/v1"
+        return where + (f", {poller.away} of {poller.watching} agents do not answer" if poller.away else "")
+
+    await lifecycle.run(lifecycle.Daemon(begin, reload, lambda: running[0].fleet.poller.progressing, status))
 
 
 async def migrate(settings: ManagementSettings) -> str:
@@ -81,16 +85,15 @@ def _apply_certificate(server: ServerSettings, started: Started) -> None:
     if not (started.tls and server.tls_certificate and server.tls_key):
         return
     try:
-        server_context(server.tls_certificate, server.tls_key)  # tried first: a half-loaded pair would serve nobody
+        started.tls.reload(server.tls_certificate, server.tls_key)
     except CertificateError as error:
         raise ConfigError([f"server.tls_certificate: {error}"]) from error
-    started.tls.load_cert_chain(server.tls_certificate, server.tls_key)
 
 
 def _need_restart(old: ManagementSettings, new: ManagementSettings) -> list[str]:
     return [
         f"{section}.{key}"
-        for section in ("server", "database", "state", "session", "jobs")
+        for section in ("server", "database", "state", "session", "jobs", "hooks")
         for key, value in getattr(old, section)
         if getattr(getattr(new, section), key) != value
     ]

@@ -31,7 +31,13 @@ def _run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[st
     )
 
 
-@pytest.mark.parametrize("command", ["", "run", "report", "enroll", "check-config"])
+COMMANDS = [
+    "", "run", "report", "enroll", "check-config", "doctor", "rotate-certificate",
+    "enrollments", "enrollments list", "enrollments remove",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_help_has_an_example(command: str) -> None:
     done = _run(*command.split(), "--help")
     assert done.returncode == 0

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 import asyncio, sys
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +28,6 @@ async def part(name, fails):
 async def start(stack):
     for name in ("first", "second", "third"):
         await lifecycle.enter_guarded(stack, part(name, name == "second"))
-    return "2 storages"
 
 reloads = []
 
@@ -35,7 +36,13 @@ async def reload():
     if len(reloads) == 1:
         raise ConfigError(["sample.toml: bad"])
 
-asyncio.run(lifecycle.run(lifecycle.Daemon(start, reload, lambda: True)))
+def progressing():
+    return len(reloads) < 3
+
+def status():
+    return f"{2 + len(reloads)} storages"
+
+asyncio.run(lifecycle.run(lifecycle.Daemon(start, reload, progressing, status)))
 """
 
 
@@ -57,12 +64,21 @@ def test_a_daemon_talks_to_systemd_and_stops_in_reverse_order(tmp_path: Path) ->
         )
         try:
             assert wait_for("READY=1") == "READY=1\nSTATUS=2 storages"
-            assert wait_for("WATCHDOG=1") == "WATCHDOG=1"
+            assert wait_for("WATCHDOG=1") == "WATCHDOG=1\nSTATUS=2 storages"
             child.send_signal(signal.SIGHUP)
             assert "MONOTONIC_USEC=" in wait_for("RELOADING=1")
-            assert "reload refused: sample.toml: bad" in wait_for("READY=1")
+            refused = "STATUS=3 storages; reload refused: sample.toml: bad"
+            assert wait_for("READY=1") == f"READY=1\n{refused}"
+            assert wait_for("WATCHDOG=1") == f"WATCHDOG=1\n{refused}"
             child.send_signal(signal.SIGHUP)
-            assert wait_for("READY=1") == "READY=1\nSTATUS=2 storages"
+            assert wait_for("READY=1") == "READY=1\nSTATUS=4 storages"
+            child.send_signal(signal.SIGHUP)
+            wait_for("READY=1")
+            # From here on it does not progress, and the watchdog is not fed.
+            manager.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                manager.recv(4096)
+            manager.settimeout(20)
             child.terminate()
             wait_for("STOPPING=1")
             stdout, stderr = child.communicate(timeout=20)
