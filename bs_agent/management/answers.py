@@ -55,9 +55,10 @@ def ended_body(api: Api, job: StoredJob, *, with_schema: bool) -> bytes:
 
 
 def schema(api: Api, payload: Item) -> dict[str, str]:
-    """Say which class each inventory of a reply is; parents come before their children."""
+    """Say which class each inventory of a reply is, parents before children; texts of a list have one too."""
     if "inventory" not in payload:
-        return {}
+        texts = {name: value for name, value in payload.items() if isinstance(value, list)}
+        return {f"{name}[{index}]": "java.lang.String" for name, value in texts.items() for index in range(len(value))}
     item = payload["inventory"]
     declared = api.reply.model_fields["inventory"].annotation
     if isinstance(declared, type) and issubclass(declared, Inventory):
