@@ -14,7 +14,7 @@ from bs_agent.client.encoding import encode
 from bs_agent.client.failures import CallFailed, bad_answer
 from bs_agent.client.partial import parse_reply
 from bs_agent.client.transport import Client, Connection
-from bs_agent.contract.api import Api, Parameters, QueryReply, Reply
+from bs_agent.contract.declaration import Api, Parameters, QueryReply, Reply
 from bs_agent.contract.errors import ApiError, ErrorCode, InvalidArgument, explain
 
 R = TypeVar("R", bound=Reply)
@@ -43,7 +43,7 @@ class Result(Generic[R]):
 class Action(Generic[R]):
     """A call of one API: built empty or from keywords, filled by attributes, checked when it is called.
 
-    Without a `sessionId` of its own it uses the client's session.
+    Without a `sessionId` of its own it uses the client's access key, or else the client's session.
     """
 
     api: ClassVar[Api]
@@ -112,7 +112,7 @@ class Action(Generic[R]):
     async def _call(self, line: Connection) -> Result[R]:
         try:
             parameters = self._parameters()
-            answer = await perform(line, self.api, parameters, self.sessionId or line.client.session_id)
+            answer = await perform(line, self.api, parameters, self.sessionId)
             return Result(value=cast("R", parse_reply(self.api, parameters, answer)), answer=answer)
         except CallFailed as failure:
             return Result(error=failure.error)

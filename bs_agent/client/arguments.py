@@ -20,6 +20,7 @@ from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Operator, parse_condition
 
 MAX_FILE = 64 * 1024
+MOST_HINTS = 5
 
 Ask = Callable[[str], str]
 """Asks for a secret by name."""
@@ -38,7 +39,7 @@ def api_named(name: str) -> Api:
     if name in APIS:
         return APIS[name]
     near = [one for one in APIS if name.casefold() in one.casefold()] or _near(name, APIS)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`bs-cli --help` lists the commands"
+    hint = f"did you mean {_either(near)}?" if near else "`bs-cli --help` lists the commands"
     raise UsageFault(f"there is no command {name!r}; {hint}")
 
 
@@ -100,7 +101,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Say which names come near, or else which there are."""
     known = list(known)
     near = _near(name, known)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    return f"did you mean {_either(near)}?" if near else f"there are {', '.join(known)}"
+
+
+def _either(near: Sequence[str]) -> str:
+    few = [*near[:MOST_HINTS], "another"] if len(near) > MOST_HINTS else near
+    return " or ".join(filter(None, [", ".join(few[:-1]), few[-1]]))
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:

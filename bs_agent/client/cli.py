@@ -16,12 +16,17 @@ from bs_agent.client.commands import COMMANDS
 
 _USAGE, _INTERRUPTED, _BROKEN_PIPE = 1, 130, 141
 
+_WIDEST = max(len(name) for commands in COMMANDS.values() for name in commands)
+
 _EPILOG = "\n".join(
     [
         "\b",
         "Commands (`bs-cli COMMAND --help` tells more):",
-        *(f"  {subject}:\n" + "\n".join(f"    {name}" for name in names) for subject, names in COMMANDS.items()),
-        "  Others:\n    completion bash|zsh|fish     print the completion script of a shell",
+        *(
+            f"  {subject}:\n" + "\n".join(f"    {name:<{_WIDEST}}  {does}" for name, does in commands.items())
+            for subject, commands in COMMANDS.items()
+        ),
+        f"  Others:\n    {'completion bash|zsh|fish':<{_WIDEST}}  Print the completion script of a shell.",
         "",
         "\b",
         "Examples:",

@@ -1,14 +1,52 @@
-"""The commands by subject, for the help: names alone, so that `bs-cli --help` starts without the contract.
+"""The commands by subject, and what they do: text alone, so that `bs-cli --help` starts without the contract.
 
 A test holds them equal to the contract's APIs.
 """
 
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "Sessions": ("LogInByAccount", "LogOut"),
-    "Backup storage": (
-        "QueryBackupStorage",
-        "AddImageStoreBackupStorage",
-        "ReconnectBackupStorage",
-        "DeleteBackupStorage",
-    ),
+COMMANDS: dict[str, dict[str, str]] = {
+    "Backup storage": {
+        "AddImageStoreBackupStorage": "Add a directory of a host as a backup storage.",
+        "QueryBackupStorage": "Find backup storages.",
+        "QueryImageStoreBackupStorage": "Find ImageStores.",
+        "QueryCephBackupStorage": "Find Ceph backup storages.",
+        "ReconnectBackupStorage": "Connect to the hosts of a backup storage afresh.",
+        "ReconnectImageStoreBackupStorage": "Connect to the host of an ImageStore afresh.",
+        "ChangeBackupStorageState": "Enable or disable a backup storage.",
+        "UpdateBackupStorage": "Change the name or the description of a backup storage.",
+        "DeleteBackupStorage": "Delete a backup storage and clean its hosts; images are kept.",
+        "GetBackupStorageCapacity": "Sum up the capacities of backup storages.",
+        "GetBackupStorageTypes": "List the types of backup storage.",
+    },
+    "Ceph": {
+        "AddCephBackupStorage": "Add a pool of a Ceph cluster as a backup storage.",
+        "AddMonToCephBackupStorage": "Add mon hosts to a Ceph backup storage.",
+        "RemoveMonFromCephBackupStorage": "Take mon hosts from a Ceph backup storage.",
+        "UpdateCephBackupStorageMon": "Change how a mon host is reached.",
+    },
+    "Zones": {
+        "CreateZone": "Create a zone.",
+        "QueryZone": "Find zones.",
+        "DeleteZone": "Delete a zone; its backup storages are detached and stay.",
+        "AttachBackupStorageToZone": "Attach a backup storage to a zone.",
+        "DetachBackupStorageFromZone": "Detach a backup storage from a zone.",
+    },
+    "Tags": {
+        "CreateSystemTag": "Give a system tag to a resource.",
+        "QuerySystemTag": "Find system tags.",
+        "CreateUserTag": "Give a user tag to a resource.",
+        "QueryUserTag": "Find user tags.",
+        "DeleteTag": "Delete a tag of either kind.",
+    },
+    "Accounts and sessions": {
+        "LogInByAccount": "Open a session.",
+        "LogOut": "End a session; an unknown one too.",
+        "ValidateSession": "Tell whether a session can be used.",
+        "QuerySession": "Find open sessions, without their secrets.",
+        "RevokeSession": "End a session that QuerySession shows.",
+        "QueryAccount": "Find accounts.",
+        "UpdateAccount": "Change the password of an account, and end its other sessions.",
+        "CreateAccessKey": "Create a key that signs requests.",
+        "QueryAccessKey": "Find access keys.",
+        "DeleteAccessKey": "Delete an access key.",
+    },
 }

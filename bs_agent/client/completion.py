@@ -91,7 +91,7 @@ def _offers(words: Sequence[str], current: str, names: Names) -> tuple[str, list
 
 def _commands() -> list[Offer]:
     found = [
-        Offer(name, subject, APIS[name].summary, ends=True) for subject, names in COMMANDS.items() for name in names
+        Offer(name, subject, does, ends=True) for subject, names in COMMANDS.items() for name, does in names.items()
     ]
     return [*found, Offer("completion", "Others", "Print the completion script of a shell.", ends=True)]
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, SecretStr
 
-from bs_agent.contract.api import PREFIX, Api, Parameters, QueryParameters
+from bs_agent.contract.declaration import PREFIX, Api, Parameters, QueryParameters
 from bs_agent.contract.errors import InvalidArgument
 
 JSON = "application/json; charset=utf-8"

@@ -12,19 +12,23 @@ MOST = 120
 def grouped(offers: Sequence[Offer], width: int) -> list[tuple[str, str]]:
     """Return the lines, each with its style: headings are bold. Values with notes get a line of their own."""
     lines: list[tuple[str, str]] = []
+    widest = max((len(plain(offer.label)) for offer in offers[:MOST] if _wants_a_line(offer)), default=0)
     for group, members in groupby(offers[:MOST], key=lambda offer: offer.group):
         chosen = list(members)
         lines.append(("bold", f"{group}:"))
-        noted = [offer for offer in chosen if offer.note and offer.ends]
-        rows = _noted(chosen) if noted else _columns([plain(offer.label) for offer in chosen], width)
+        noted = any(_wants_a_line(offer) for offer in chosen)
+        rows = _noted(chosen, widest) if noted else _columns([plain(offer.label) for offer in chosen], width)
         lines += [("", row[: max(width, 20) - 1]) for row in rows]
     if len(offers) > MOST:
         lines.append(("", f"  and {len(offers) - MOST} more; type on to see fewer"))
     return lines
 
 
-def _noted(offers: Sequence[Offer]) -> list[str]:
-    widest = max(len(offer.label) for offer in offers)
+def _wants_a_line(offer: Offer) -> bool:
+    return bool(offer.note) and offer.ends
+
+
+def _noted(offers: Sequence[Offer], widest: int) -> list[str]:
     return [f"  {plain(offer.label):<{widest}}  {plain(offer.note)}".rstrip() for offer in offers]
 
 

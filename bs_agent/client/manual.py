@@ -4,7 +4,17 @@ from collections.abc import Iterable, Iterator
 
 from bs_agent.client import catalog
 from bs_agent.client.catalog import Field
-from bs_agent.contract.api import PREFIX, Api
+from bs_agent.contract.declaration import PREFIX, Api
+
+SAMPLES = {
+    "url": "/zstack_imagestore",
+    "hostname": "172.20.1.115",
+    "accountName": "admin",
+    "name": "my-store",
+    "monUrls": "172.24.249.174,172.24.252.188",
+    "monHostnames": "172.24.249.174",
+    "tag": "room::4",
+}
 
 
 def command_help(api: Api) -> str:
@@ -35,10 +45,11 @@ def _lines(api: Api) -> Iterator[str]:
     yield ""
     yield "Example:"
     if api.queries:
-        yield f"  bs-cli {api.name} name~=a sortBy=name fields=name,uuid limit=10"
+        by = next(name for name in ("name", "tag", "createDate") if name in catalog.fields(api.queries))
+        words = [f"{by}~=a" if by != "createDate" else "limit=10", f"sortBy={by}", f"fields={by},uuid"]
     else:
         words = [f"{name}={_sample(known[name])}" for name in needed if not known[name].secret]
-        yield f"  bs-cli {' '.join([api.name, *words])}"
+    yield f"  bs-cli {' '.join([api.name, *words])}"
 
 
 def _rows(fields: Iterable[Field], *, of_inventory: bool = False) -> Iterator[str]:
@@ -54,5 +65,5 @@ def _rows(fields: Iterable[Field], *, of_inventory: bool = False) -> Iterator[st
 def _sample(field: Field) -> str:
     if field.values:
         return field.values[0]
-    samples = {"url": "/zstack_imagestore", "hostname": "172.20.1.115", "accountName": "admin", "name": "my-store"}
-    return samples.get(field.name, "1ab3b836a88342e1bbc1b1a17d092f0f" if field.name.lower().endswith("uuid") else "x")
+    uuid = "1ab3b836a88342e1bbc1b1a17d092f0f"
+    return SAMPLES.get(field.name, uuid if field.name.lower().endswith("uuid") else "x")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 from pydantic import create_model
 
-from bs_agent.contract.api import Api, Parameters, QueryParameters, Reply
+from bs_agent.contract.declaration import Api, Parameters, QueryParameters, Reply
 from bs_agent.contract.inventory import Inventory
 
 

@@ -15,88 +15,101 @@ from typing import Any
 
 from bs_agent.client.actions import Action, QueryAction, Result, configure
 from bs_agent.client.failures import CallFailed
-from bs_agent.client.transport import Client, Connection, Progress
-from bs_agent.contract.api import (
-    APIS,
-    BackupStorageReply,
-    DeleteMode,
-    ImageStoreReply,
-    QueryBackupStorageReply,
-    Reply,
-    SessionReply,
+from bs_agent.client.sdk_account import (
+    CreateAccessKeyAction,
+    DeleteAccessKeyAction,
+    LogInByAccountAction,
+    LogOutAction,
+    QueryAccessKeyAction,
+    QueryAccountAction,
+    QuerySessionAction,
+    RevokeSessionAction,
+    UpdateAccountAction,
+    ValidateSessionAction,
 )
+from bs_agent.client.sdk_ceph import (
+    AddCephBackupStorageAction,
+    AddMonToCephBackupStorageAction,
+    RemoveMonFromCephBackupStorageAction,
+    UpdateCephBackupStorageMonAction,
+)
+from bs_agent.client.sdk_storage import (
+    AddImageStoreBackupStorageAction,
+    ChangeBackupStorageStateAction,
+    DeleteBackupStorageAction,
+    GetBackupStorageCapacityAction,
+    GetBackupStorageTypesAction,
+    QueryBackupStorageAction,
+    QueryCephBackupStorageAction,
+    QueryImageStoreBackupStorageAction,
+    ReconnectBackupStorageAction,
+    ReconnectImageStoreBackupStorageAction,
+    UpdateBackupStorageAction,
+)
+from bs_agent.client.sdk_tag import (
+    CreateSystemTagAction,
+    CreateUserTagAction,
+    DeleteTagAction,
+    QuerySystemTagAction,
+    QueryUserTagAction,
+)
+from bs_agent.client.sdk_zone import (
+    AttachBackupStorageToZoneAction,
+    CreateZoneAction,
+    DeleteZoneAction,
+    DetachBackupStorageFromZoneAction,
+    QueryZoneAction,
+)
+from bs_agent.client.signing import AccessKey
+from bs_agent.client.transport import Client, Connection, Progress
 
 __all__ = [
     "ACTIONS",
+    "AccessKey",
     "Action",
+    "AddCephBackupStorageAction",
     "AddImageStoreBackupStorageAction",
+    "AddMonToCephBackupStorageAction",
+    "AttachBackupStorageToZoneAction",
     "CallFailed",
+    "ChangeBackupStorageStateAction",
     "Client",
     "Connection",
+    "CreateAccessKeyAction",
+    "CreateSystemTagAction",
+    "CreateUserTagAction",
+    "CreateZoneAction",
+    "DeleteAccessKeyAction",
     "DeleteBackupStorageAction",
+    "DeleteTagAction",
+    "DeleteZoneAction",
+    "DetachBackupStorageFromZoneAction",
+    "GetBackupStorageCapacityAction",
+    "GetBackupStorageTypesAction",
     "LogInByAccountAction",
     "LogOutAction",
     "Progress",
+    "QueryAccessKeyAction",
+    "QueryAccountAction",
     "QueryAction",
     "QueryBackupStorageAction",
+    "QueryCephBackupStorageAction",
+    "QueryImageStoreBackupStorageAction",
+    "QuerySessionAction",
+    "QuerySystemTagAction",
+    "QueryUserTagAction",
+    "QueryZoneAction",
     "ReconnectBackupStorageAction",
+    "ReconnectImageStoreBackupStorageAction",
+    "RemoveMonFromCephBackupStorageAction",
     "Result",
+    "RevokeSessionAction",
+    "UpdateAccountAction",
+    "UpdateBackupStorageAction",
+    "UpdateCephBackupStorageMonAction",
+    "ValidateSessionAction",
     "configure",
 ]
-
-
-class LogInByAccountAction(Action[SessionReply]):
-    """Open a session; a password that is no SHA-512 yet is hashed before it is sent."""
-
-    api = APIS["LogInByAccount"]
-    hashed = frozenset({"password"})
-    accountName: str
-    password: str
-
-
-class LogOutAction(Action[Reply]):
-    """End a session; an unknown one too."""
-
-    api = APIS["LogOut"]
-    sessionUuid: str
-
-
-class AddImageStoreBackupStorageAction(Action[ImageStoreReply]):
-    """Add a directory of a host as a backup storage."""
-
-    api = APIS["AddImageStoreBackupStorage"]
-    name: str
-    description: str
-    hostname: str
-    username: str
-    password: str
-    sshPort: int
-    url: str
-    servicePort: int | None
-    importImages: bool
-    resourceUuid: str | None
-
-
-class QueryBackupStorageAction(QueryAction[QueryBackupStorageReply]):
-    """Find backup storages."""
-
-    api = APIS["QueryBackupStorage"]
-
-
-class ReconnectBackupStorageAction(Action[BackupStorageReply]):
-    """Connect to the hosts of a backup storage afresh."""
-
-    api = APIS["ReconnectBackupStorage"]
-    uuid: str
-
-
-class DeleteBackupStorageAction(Action[Reply]):
-    """Delete a backup storage and clean its hosts; images are kept."""
-
-    api = APIS["DeleteBackupStorage"]
-    uuid: str
-    deleteMode: DeleteMode
-
 
 ACTIONS: dict[str, type[Action[Any]]] = {
     found.api.name: found

@@ -44,7 +44,7 @@ def load() -> Session | None:
             if info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077:
                 raise SessionFileError(f"{path}: others may read or own it; remove it and log in again")
             return Session(**json.loads(file.read(MAX_FILE)))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise SessionFileError(f"{path}: {error.strerror}") from error

@@ -62,18 +62,36 @@ def interact(options: Options, ask: Ask) -> int:
 
 
 def bindings(names: Names) -> KeyBindings:
-    """Return what Tab does: go on with what is unambiguous, else show what there is."""
+    """Return what Tab does: go on with what is unambiguous, else show what there is.
+
+    Only names that the management node must be asked for are waited for in the background; the rest is at once, so
+    that keys typed ahead find the line as they expect it.
+    """
     found = KeyBindings()
 
     @found.add("tab")
-    async def tab(event: KeyPressEvent) -> None:
+    def tab(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         before = buffer.document.text_before_cursor
         line = split(before)
-        loop = asyncio.get_running_loop()
-        completion = await loop.run_in_executor(None, partial(complete, line.words, line.current, names, anywhere=True))
-        if buffer.document.text_before_cursor == before and not go_on(buffer, line, completion):
-            await run_in_terminal(partial(_show, completion))
+        asked = False
+
+        def note(*_: object) -> list[tuple[str, str]]:
+            nonlocal asked
+            asked = True
+            return []
+
+        async def ask() -> None:
+            work = partial(complete, line.words, line.current, names, anywhere=True)
+            completion = await asyncio.get_running_loop().run_in_executor(None, work)
+            if buffer.document.text_before_cursor == before and not go_on(buffer, line, completion):
+                await _list(completion)
+
+        completion = complete(line.words, line.current, note, anywhere=True)
+        if asked:
+            event.app.create_background_task(ask())
+        elif not go_on(buffer, line, completion):
+            event.app.create_background_task(_list(completion))
 
     return found
 
@@ -89,9 +107,12 @@ def go_on(buffer: Buffer, line: Line, completion: Completion) -> bool:
     return True
 
 
-def _show(completion: Completion) -> None:
-    for style, text in grouped(completion.offers, shutil.get_terminal_size().columns):
-        click.secho(text, bold=style == "bold")
+async def _list(completion: Completion) -> None:
+    def show() -> None:
+        for style, text in grouped(completion.offers, shutil.get_terminal_size().columns):
+            click.secho(text, bold=style == "bold")
+
+    await run_in_terminal(show)
 
 
 def _run(text: str, options: Options, ask: Ask) -> None:

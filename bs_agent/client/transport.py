@@ -6,7 +6,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from yarl import URL
 from bs_agent import __version__
 from bs_agent.client.encoding import JSON, Request
 from bs_agent.client.failures import bad_answer, unreachable
+from bs_agent.client.signing import AccessKey
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 MAX_ANSWER = 256 * 1024 * 1024
@@ -38,6 +39,7 @@ class Client:
     Args:
         url: scheme, host and port; plain http only to this very host, unless `allow_plain_http` says otherwise.
         session_id: the session of calls that name none themselves.
+        access_key: signs the calls that name no session, in the place of one.
         ca_file: certificates to trust instead of the system's, for example the management node's own.
         timeout: the deadline of one request.
         patience: how long failing connections are tried again; only calls that cannot take effect twice are.
@@ -50,7 +52,8 @@ class Client:
     """
 
     url: str = DEFAULT_URL
-    session_id: str = ""
+    session_id: str = field(default="", repr=False)
+    access_key: AccessKey | None = None
     ca_file: Path | None = None
     allow_plain_http: bool = False
     timeout: float = 30.0

@@ -58,9 +58,9 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def expect(self, *texts: str) -> str:
-        """Wait until all texts were shown since the last call; returns what was shown, without colours."""
+        """Wait until the texts were shown, each behind the one before; returns what was shown up to there."""
         deadline = time.monotonic() + DEADLINE
-        while not all(text in self.shown for text in texts):
+        while (end := _end(self.shown, texts)) < 0:
             ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
             try:
                 new = os.read(self._master, 1 << 16) if ready else b""
@@ -68,7 +68,7 @@ class Terminal:
                 new = b""
             assert new, f"{texts} did not all come; there was:\n{self.shown}"
             self.shown = ESCAPES.sub("", self.shown + new.decode(errors="replace"))
-        shown, self.shown = self.shown, ""
+        shown, self.shown = self.shown[:end], self.shown[end:]
         return shown
 
     def end(self) -> int:
@@ -82,6 +82,17 @@ class Terminal:
                 except OSError:
                     self.child.wait(DEADLINE)
         return self.child.wait()
+
+
+def _end(shown: str, texts: Sequence[str]) -> int:
+    """Where the last of the texts ends, each behind the one before; -1 while one is missing."""
+    end = 0
+    for text in texts:
+        found = shown.find(text, end)
+        if found < 0:
+            return -1
+        end = found + len(text)
+    return end
 
 
 @contextmanager

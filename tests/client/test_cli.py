@@ -1,6 +1,7 @@
 """bs-cli as a child process with pipes: words, output, exit codes, the log-in that is kept."""
 
 import json
+import shlex
 import signal
 import socket
 import stat
@@ -11,8 +12,12 @@ from pathlib import Path
 import pytest
 
 from bs_agent import __version__
+from bs_agent.client.arguments import parse_words
 from bs_agent.client.commands import COMMANDS
+from bs_agent.client.manual import command_help
+from bs_agent.client.sdk import ACTIONS
 from bs_agent.contract.api import APIS
+from bs_agent.contract.declaration import Api
 from tests.client.fleet import STORE
 from tests.client.node import PASSWORD, SESSION, Node
 from tests.client.terminal import BS_CLI, bs_cli, environment
@@ -35,7 +40,8 @@ def session_file(home: Path) -> Path:
 
 
 def test_the_help_names_every_command() -> None:
-    assert {name for names in COMMANDS.values() for name in names} == set(APIS)
+    named = {name: does for commands in COMMANDS.values() for name, does in commands.items()}
+    assert named == {api.name: api.summary for api in APIS.values()}
 
 
 def test_a_query_prints_json_into_a_pipe(node: Node, home: Path) -> None:
@@ -201,8 +207,18 @@ def test_help_and_version(tmp_path: Path) -> None:
     general = bs_cli(tmp_path, "--help").stdout
     assert all(name in general for name in APIS)
     assert "Examples:" in general
-    for api in APIS.values():
-        done = bs_cli(tmp_path, api.name, "--help")
-        assert done.returncode == 0
-        assert f"  {api.summary}" in done.stdout
-        assert f"Example:\n  bs-cli {api.name}" in done.stdout
+    one = bs_cli(tmp_path, "DeleteBackupStorage", "--help")
+    assert (one.returncode, one.stdout) == (0, command_help(APIS["DeleteBackupStorage"]) + "\n")
+    wrong = bs_cli(tmp_path, "DeleteBackup", "--help")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "did you mean DeleteBackupStorage?" in wrong.stderr
+
+
+@pytest.mark.parametrize("api", APIS.values(), ids=lambda api: api.name)
+def test_the_help_of_a_command_has_an_example_that_the_command_line_takes(api: Api) -> None:
+    text = command_help(api)
+    assert f"  {api.summary}" in text
+    _, _, example = text.partition("Example:\n")
+    program, name, *words = shlex.split(example)
+    assert (program, name) == ("bs-cli", api.name)
+    assert ACTIONS[api.name](**parse_words(api, words, lambda _: "x" * 20)).check() is None

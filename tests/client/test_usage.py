@@ -23,8 +23,9 @@ def _logged_in(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["Quer"], "there is no command 'Quer'; did you mean QueryBackupStorage?"),
-        (["querybackupstorag"], "did you mean QueryBackupStorage"),
+        (["Quer"], "there is no command 'Quer'; did you mean QuerySession, QueryAccount, QueryAccessKey, "),
+        (["querybackupstorag"], "did you mean QueryBackupStorage?"),
+        (["QueryBackupStorages"], "did you mean QueryBackupStorage, QueryCephBackupStorage or UpdateBackupStorage?"),
         (["Nothing"], "`bs-cli --help` lists the commands"),
         (["QueryBackupStorage", "statu=x"], "'statu' cannot be queried; did you mean status"),
         (["QueryBackupStorage", "zone.nam=x"], "'zone.nam' cannot be queried; did you mean zone.name"),
