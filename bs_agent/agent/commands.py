@@ -14,7 +14,7 @@ from bs_agent.agent import command_store
 from bs_agent.agent.journal import Journal
 from bs_agent.agent.served import Served, forget
 from bs_agent.agent.storages.base import Storage
-from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.errors import StorageProblem, StorageUnknown
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import CleanupPlan, CleanupRequest, Command, CommandState, Step
 from bs_agent.daemon.lifecycle import background
@@ -124,8 +124,12 @@ class Commands:
     def _start(self, command: Command) -> None:
         if command.uuid in self._tasks:
             return
-        self._served.hold(command.storageUuid)
-        task = asyncio.create_task(self._run(command), name=f"command {command.uuid}")
+        try:
+            self._served.hold(command.storageUuid)
+            work = self._run(command)
+        except StorageUnknown as error:  # another cleanup came to its end between the look at the storage and now
+            work = self._fail(command, error.reason)
+        task = asyncio.create_task(work, name=f"command {command.uuid}")
         self._tasks[command.uuid] = task
         task.add_done_callback(lambda _: self._tasks.pop(command.uuid, None))
 
@@ -139,6 +143,10 @@ class Commands:
             fault = Reason(code=ReasonCode.AGENT_FAULT, details="an unexpected fault; the agent's log has the rest")
             command = await self._finish(command, CommandState.FAILED, fault)
         log.info("cleanup %s is %s: %s", command.uuid, command.state, command.error.details if command.error else "ok")
+
+    async def _fail(self, command: Command, reason: Reason) -> None:
+        failed = {"state": CommandState.FAILED, "error": reason, "finishedAt": round(time.time(), 3)}
+        await self._save(command.model_copy(update=failed))
 
     async def _clean(self, storage: Storage, command: Command) -> Command:
         left = [number for number, step in enumerate(command.steps) if not step.done and step.action != FORGET]

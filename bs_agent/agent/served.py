@@ -112,6 +112,8 @@ class Served:
             if known:
                 await known.storage.close()
         await self._reporter.refresh([uuid], self._host.deadline + GRACE)
+        if uuid not in self._reporter.watched:  # somebody has begun to clean it meanwhile
+            raise _busy(uuid)
         return self._reporter.storage_report(uuid)
 
     @asynccontextmanager
@@ -133,7 +135,13 @@ class Served:
             lock.release()
 
     def hold(self, uuid: str) -> None:
-        """Refuse connects of the storage from now on: it is being cleaned."""
+        """Refuse connects of the storage from now on: it is being cleaned.
+
+        Raises:
+            StorageUnknown: it has been cleaned meanwhile.
+        """
+        if uuid not in self._entries:
+            raise StorageUnknown(uuid)
         self._entries[uuid].cleaning = True
 
     async def begin_cleaning(self, uuid: str) -> Storage:
