@@ -5,13 +5,13 @@ from uuid import uuid4
 
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.contract.report import StorageReport
+from bs_agent.contract.report import CEPH, StorageReport
 from bs_agent.management.agents import Agents, Target
 from bs_agent.management.enroll import Access, Enrolling, Trust, reveal, target_of, to_record
 from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.fleet import Fleet
-from bs_agent.management.tags import HostTags
+from bs_agent.management.tags import HostTags, asks_for_write_probe
 
 SSH_HELPS = frozenset(
     {
@@ -59,7 +59,9 @@ class Connecting:
         return agents.popitem()[1]
 
     async def _command(self, agent: AgentRecord, storage: StorageRecord, host: HostRecord) -> StorageReport:
-        return await self._agents.connect(self._target(agent), storage.uuid, storage.parameters(host))
+        write_probe = storage.type == CEPH and asks_for_write_probe(await self._fleet.system_tags(storage.uuid))
+        parameters = storage.parameters(host, write_probe=write_probe)
+        return await self._agents.connect(self._target(agent), storage.uuid, parameters)
 
     async def _enter(
         self, host: HostRecord, access: Access, known: AgentRecord | None, why: StorageProblem

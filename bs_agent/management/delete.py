@@ -10,7 +10,7 @@ from uuid import uuid4
 from bs_agent.contract.api import DeleteMode
 from bs_agent.contract.errors import ApiError, CannotDelete, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.contract.report import CEPH
+from bs_agent.contract.report import CEPH, CleanupPlan
 from bs_agent.management.agents import Agents, Target
 from bs_agent.management.cleanup import DEADLINE, Owing
 from bs_agent.management.config import CleanupSettings
@@ -29,12 +29,16 @@ _DAY = 86400
 
 
 class _Place(NamedTuple):
-    """One host to clean, with the uuid of the command that does it."""
+    """One host to clean, with the uuid of the command that does it.
+
+    A `host_only` one lets go of the storage; what is on the storage itself is removed through another host.
+    """
 
     host: HostRecord
     agent: AgentRecord
     at: Target
     command: str
+    host_only: bool
 
 
 class Deleting:
@@ -103,32 +107,49 @@ class Deleting:
         agents: dict[str, AgentRecord],
         system_tags: Sequence[str],
     ) -> None:
-        """Clean all hosts: first every one must agree to its plan, then every one must have carried it out."""
+        """Clean all hosts: first every one must agree to its plan, then every one must have carried it out.
+
+        A cluster is cleaned through one host, after the others have let go of it: nobody writes to it then.
+        """
         places: dict[str, _Place] = {}
+        shared = storage.type == CEPH
+        hosts = sorted(hosts, key=lambda host: host.status != "Connected")
         for host in hosts:
             if host.agentUuid not in agents:
                 problem = StorageProblem.of(ReasonCode.AGENT_NOT_ENROLLED, f"{host.hostname}: its agent is not known")
                 raise _refused(storage, host, problem)
             agent = agents[host.agentUuid]
-            places.setdefault(agent.uuid, _Place(host, agent, target_of(agent, self._keyring), uuid4().hex))
+            at = target_of(agent, self._keyring)
+            places.setdefault(agent.uuid, _Place(host, agent, at, uuid4().hex, host_only=shared and bool(places)))
         await self._ask_for_pool(storage, [*places.values()], system_tags)
         await _each(storage, places.values(), lambda place: self._plan(storage, place))
-        await _each(storage, places.values(), lambda place: self._run(storage, place))
+        for host_only in (True, False):
+            some = [place for place in places.values() if place.host_only is host_only]
+            await _each(storage, some, lambda place: self._run(storage, place))
 
     async def _plan(self, storage: StorageRecord, place: _Place) -> None:
         try:
-            plan = await self._agents.plan_cleanup(place.at, storage.uuid, place.command)
+            plan = await self._ask_plan(storage, place)
         except StorageProblem as problem:
             if problem.reason.code != ReasonCode.STORAGE_UNKNOWN:
                 raise
+            if place.host_only:
+                return
             # An agent that does not know the storage cannot say that it is clean: our marker may still be there.
             await self._agents.connect(place.at, storage.uuid, storage.parameters(place.host))
-            plan = await self._agents.plan_cleanup(place.at, storage.uuid, place.command)
+            plan = await self._ask_plan(storage, place)
         if error := next((step.error for step in plan.steps if step.error), None):
             raise StorageProblem(error)
 
+    async def _ask_plan(self, storage: StorageRecord, place: _Place) -> CleanupPlan:
+        return await self._agents.plan_cleanup(place.at, storage.uuid, place.command, host_only=place.host_only)
+
     async def _run(self, storage: StorageRecord, place: _Place) -> None:
-        await self._agents.cleanup(place.at, storage.uuid, place.command, DEADLINE)
+        try:
+            await self._agents.cleanup(place.at, storage.uuid, place.command, DEADLINE, host_only=place.host_only)
+        except StorageProblem as problem:
+            if not (place.host_only and problem.reason.code == ReasonCode.STORAGE_UNKNOWN):
+                raise  # a host that was to let go of the storage, and does not know it, has done so
 
     async def _ask_for_pool(self, storage: StorageRecord, places: Sequence[_Place], system_tags: Sequence[str]) -> None:
         """Let one host remove the pool that we made, if a tag asks for it; the agent removes it only if it is empty."""

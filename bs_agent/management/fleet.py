@@ -5,8 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from bs_agent.contract.api import AddImageStoreParameters, DeleteMode
+from bs_agent.contract.calls_ceph import AddCephParameters, AddMonParameters, RemoveMonParameters, UpdateMonParameters
 from bs_agent.daemon.lifecycle import background, enter_guarded
 from bs_agent.management.add import Adding
+from bs_agent.management.add_ceph import AddingCeph
 from bs_agent.management.agents import Agents
 from bs_agent.management.arrive import Arriving
 from bs_agent.management.cleanup import Owing
@@ -15,6 +17,7 @@ from bs_agent.management.connect import Connecting
 from bs_agent.management.delete import Deleting
 from bs_agent.management.enroll import Enrolling
 from bs_agent.management.intake import Intake
+from bs_agent.management.mons import ChangingMons
 from bs_agent.management.operations import Operations, Turns
 from bs_agent.management.poller import Poller
 from bs_agent.management.push import Pushes, advertised
@@ -22,6 +25,7 @@ from bs_agent.management.reconnect import Reconnecting
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store import fleet as store
 from bs_agent.management.store.database import Database
+from bs_agent.management.update_mon import UpdatingMon
 from bs_agent.management.watch import Watches
 
 
@@ -36,10 +40,29 @@ class FleetService:
     _adding: Adding
     _reconnecting: Reconnecting
     _deleting: Deleting
+    _adding_ceph: AddingCeph
+    _mons: ChangingMons
+    _updating_mon: UpdatingMon
 
     async def add_image_store(self, parameters: AddImageStoreParameters) -> str:
         """Add a directory of a host; return the uuid of the new storage."""
         return await self._adding.add_image_store(parameters)
+
+    async def add_ceph(self, parameters: AddCephParameters) -> str:
+        """Add a pool of a Ceph cluster; return the uuid of the new storage."""
+        return await self._adding_ceph.add_ceph(parameters)
+
+    async def add_mons(self, parameters: AddMonParameters) -> None:
+        """Add mon hosts to a Ceph storage."""
+        await self._mons.add(parameters)
+
+    async def remove_mons(self, parameters: RemoveMonParameters) -> None:
+        """Take mon hosts from a Ceph storage."""
+        await self._mons.remove(parameters)
+
+    async def update_mon(self, parameters: UpdateMonParameters) -> str:
+        """Change how a mon host is reached; return the uuid of its storage."""
+        return await self._updating_mon.update(parameters)
 
     async def reconnect(self, uuid: str, system_tags: Sequence[str] = ()) -> None:
         """Connect to the hosts of a storage afresh."""
@@ -55,7 +78,8 @@ class FleetService:
         self._agents.timeout, self._agents.command_timeout = settings.poll.timeout, settings.poll.command_timeout
         self._agents.report_to = advertised(settings.server)
         self._enrolling.settings = settings.ssh
-        self._deleting.settings = settings.cleanup
+        for use_case in (self._deleting, self._mons, self._updating_mon):
+            use_case.settings = settings.cleanup
 
 
 @asynccontextmanager
@@ -79,9 +103,21 @@ async def open_fleet(database: Database, keyring: Keyring, settings: ManagementS
             watches, agents, intake=intake, operations=operations, owing=owing, restore=reconnecting.restore,
             settings=settings.poll,
         )  # fmt: skip
-        adding = Adding(fleet, Arriving(fleet, agents, enrolling, keyring, turns), keyring, watches.refresh)
+        arriving = Arriving(fleet, agents, enrolling, keyring, turns)
+        adding = Adding(fleet, arriving, keyring, watches.refresh)
+        adding_ceph = AddingCeph(fleet, arriving, keyring, watches.refresh)
+        mons = ChangingMons(
+            fleet, arriving, keyring, owing=owing, intake=intake, operations=operations, refresh=watches.refresh,
+            settings=settings.cleanup,
+        )  # fmt: skip
+        updating_mon = UpdatingMon(
+            fleet, agents, enrolling, keyring, owing=owing, intake=intake, operations=operations, turns=turns,
+            refresh=watches.refresh, settings=settings.cleanup,
+        )  # fmt: skip
         await enter_guarded(stack, background(intake.run(), "intake"))
         stack.push_async_callback(operations.close)
         await enter_guarded(stack, background(poller.run(), "poller"))
         pushes = Pushes(fleet, keyring, poller.receive)
-        yield FleetService(poller, pushes, agents, enrolling, adding, reconnecting, deleting)
+        yield FleetService(
+            poller, pushes, agents, enrolling, adding, reconnecting, deleting, adding_ceph, mons, updating_mon
+        )

@@ -62,24 +62,19 @@ def stored_tags(tags: Iterable[str]) -> list[str]:
     """Return the tags that may be kept: without those that hold a secret or speak of one call only.
 
     Raises:
-        InvalidArgument: one is too long.
+        InvalidArgument: one is too long, or means something here and is malformed.
     """
     kept = list(dict.fromkeys(tag for tag in tags if not tag.startswith((ENROLLMENT, HOST_KEY))))
+    if any(tag.startswith(WRITE_PROBE) and tag.removeprefix(WRITE_PROBE) not in {"true", "false"} for tag in kept):
+        raise InvalidArgument(f"{WRITE_PROBE} must be followed by true or false")
     if any(len(tag) > MAX_TAG for tag in kept):
         raise InvalidArgument(f"a tag may have {MAX_TAG} characters at most")
     return kept
 
 
 def asks_for_write_probe(tags: Iterable[str]) -> bool:
-    """Tell whether the tags want the write probe.
-
-    Raises:
-        InvalidArgument: a tag says neither true nor false.
-    """
-    values = {tag.removeprefix(WRITE_PROBE) for tag in tags if tag.startswith(WRITE_PROBE)}
-    if not values <= {"true", "false"} or len(values) > 1:
-        raise InvalidArgument(f"{WRITE_PROBE} must be followed by true or false")
-    return "true" in values
+    """Tell whether the tags of a storage want the write probe."""
+    return f"{WRITE_PROBE}true" in tags
 
 
 def host_key_tag(fingerprint: str, hostname: str = "") -> str:

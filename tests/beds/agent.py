@@ -79,6 +79,7 @@ class AgentProcess:
         until = time.monotonic() + _DEADLINE
         while (address := running_address(self.state)) is None:
             if self.poll() is not None or time.monotonic() > until:
+                self.kill()
                 raise RuntimeError(f"the agent did not start:\n{self.log.read_text()}")
             time.sleep(0.02)
         self.configure({"server": {"listen": str(address)}})

@@ -53,10 +53,12 @@ class FleetBed:
 
 
 async def until(
-    condition: Callable[[], Awaitable[bool]], explain: Callable[[], Awaitable[object]] | None = None
+    condition: Callable[[], Awaitable[bool]],
+    explain: Callable[[], Awaitable[object]] | None = None,
+    seconds: float = DEADLINE,
 ) -> None:
     """Wait until the condition holds, or fail and say how it is instead."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + seconds
     while not await condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"still: {await explain()}" if explain else "the condition does not come true")

@@ -95,10 +95,10 @@ class Fleet:
             if not self.database.is_sqlite:  # SQLite has one writer anyway
                 await connection.execute(text("LOCK TABLE backup_storage IN SHARE ROW EXCLUSIVE MODE"))
             await _refuse_twice(connection, storage, hosts)
-            await _put_agents(connection, agents, now)
+            await put_agents(connection, agents, now)
             await connection.execute(insert(backup_storage).values(**to_values(storage), **capacity, **dates))
             await connection.execute(insert(host), [to_values(record) | dates for record in hosts])
-            if rows := _tag_rows(storage.uuid, tags, now):
+            if rows := tag_rows(storage.uuid, tags, now):
                 await connection.execute(insert(tag), rows)
 
     async def trust(self, record: AgentRecord, of: HostRecord, host_key: str, fingerprint: str) -> None:
@@ -106,14 +106,14 @@ class Fleet:
         now = int(time.time())
         values: dict[str, Any] = {"agentUuid": record.uuid, "lastOpDate": now}
         async with self.database.writing() as connection:
-            await _put_agents(connection, [record], now)
+            await put_agents(connection, [record], now)
             if host_key:
                 values["sshHostKey"] = host_key
                 hostname = of.hostname if of.monPort else ""
                 prefix, shown = host_key_tag("", hostname), host_key_tag(fingerprint, hostname)
                 shown_before = tag.c.tag.startswith(prefix, autoescape=True)
                 await connection.execute(delete(tag).where(tag.c.resourceUuid == of.backupStorageUuid, shown_before))
-                await connection.execute(insert(tag), _tag_rows(of.backupStorageUuid, {"system": [shown]}, now))
+                await connection.execute(insert(tag), tag_rows(of.backupStorageUuid, {"system": [shown]}, now))
             await connection.execute(update(host).where(host.c.monUuid == of.monUuid).values(**values))
 
     async def system_tags(self, storage_uuid: str) -> list[str]:
@@ -178,13 +178,15 @@ class Fleet:
             return (await connection.execute(statement)).rowcount > 0
 
 
-def _tag_rows(storage_uuid: str, tags: Mapping[str, Iterable[str]], now: int) -> list[dict[str, Any]]:
+def tag_rows(storage_uuid: str, tags: Mapping[str, Iterable[str]], now: int) -> list[dict[str, Any]]:
+    """Return the rows of tags, which are given by kind: system, user."""
     common = {"resourceUuid": storage_uuid, "resourceType": RESOURCE_TYPE, "createDate": now, "lastOpDate": now}
     named = [(kind, one) for kind, several in tags.items() for one in several]
     return [{"uuid": uuid.uuid4().hex, "type": kind.capitalize(), "tag": one} | common for kind, one in named]
 
 
-async def _put_agents(connection: AsyncConnection, records: Iterable[AgentRecord], now: int) -> None:
+async def put_agents(connection: AsyncConnection, records: Iterable[AgentRecord], now: int) -> None:
+    """Write agents, new or known."""
     for record in records:
         values = to_values(record)
         changed = await connection.execute(update(agent).where(agent.c.uuid == record.uuid).values(**values))
