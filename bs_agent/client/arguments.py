@@ -14,7 +14,8 @@ import click
 
 from bs_agent.client import catalog
 from bs_agent.client.catalog import Field
-from bs_agent.contract.api import APIS, Api
+from bs_agent.contract.api import APIS
+from bs_agent.contract.declaration import Api
 from bs_agent.contract.errors import RequestError
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Operator, parse_condition
@@ -22,8 +23,14 @@ from bs_agent.contract.query import Operator, parse_condition
 MAX_FILE = 64 * 1024
 MOST_HINTS = 5
 
+_WITH_SECRETS = frozenset({"monUrls", "systemTags", "userTags"})
+_ADDRESS = re.compile(r"\[[^\"\]]*:[^\"\]]*\]")
+_SECRET_ITEM = re.compile(r"agentEnrollment::|(^|[=,\[\"])[^@,\s]*:[^@\s]+@")
+
+NEW = "new "
+
 Ask = Callable[[str], str]
-"""Asks for a secret by name."""
+"""Asks for a secret by name; one that is `new ` should be asked twice."""
 
 
 class UsageFault(click.ClickException):
@@ -64,7 +71,7 @@ def parse_words(api: Api, words: Sequence[str], ask: Ask) -> dict[str, object]:
             raise UsageFault(f"{word!r} is no NAME=VALUE; {nearest(word, known)}")
     for field in known.values():
         if field.secret and field.needed and field.name not in values:
-            values[field.name] = ask(field.name)
+            values[field.name] = ask(f"{NEW if api.needs_session else ''}{field.name}")
     if api.queries:
         values["conditions"] = conditions
         _check_names(api.queries, values)
@@ -120,7 +127,7 @@ def shows_secret(api: Api, word: str) -> bool:
     field = catalog.parameters(api).get(name)
     if field and field.secret:
         return bool(text) and text != "-" and not text.startswith("@")
-    return "agentEnrollment::" in word or re.search(r"=[^@\s]*:[^@\s]+@", word) is not None
+    return name == "sessionUuid" or _SECRET_ITEM.search(word) is not None
 
 
 def _check_names(inventory: type[Inventory], values: Mapping[str, object]) -> None:
@@ -140,7 +147,7 @@ def _put(values: dict[str, object], field: Field, text: str, ask: Ask) -> None:
     elif field.many:
         before = values.setdefault(field.name, [])
         if isinstance(before, list):
-            before += _items(field, text)
+            before += _items(field, text, ask)
     else:
         values[field.name] = text
 
@@ -150,17 +157,25 @@ def _secret(field: Field, text: str, ask: Ask) -> str:
         return ask(field.name)
     if text.startswith("@"):
         return _read(field.name, text[1:]).split("\n", 1)[0].removesuffix("\r")
-    raise UsageFault(
-        f"{field.name} is a secret and others can see a command line: write {field.name}=- to be asked "
-        f"(or to read a line from a pipe), or {field.name}=@FILE"
+    raise UsageFault(_open_secret(field.name, "is a secret"))
+
+
+def _open_secret(name: str, why: str) -> str:
+    return (
+        f"{name} {why} and others can see a command line: write {name}=- to be asked "
+        f"(or to read a line from a pipe), or {name}=@FILE"
     )
 
 
-def _items(field: Field, text: str) -> list[str]:
-    """Return the items of a list: `a,b`, a JSON list for items with commas, or the lines of `@FILE`."""
+def _items(field: Field, text: str, ask: Ask) -> list[str]:
+    """Return the items of a list: `a,b`, a JSON list for items with commas, the lines of `@FILE`, or what is asked."""
     if text.startswith("@"):
         return [line.strip() for line in _read(field.name, text[1:]).splitlines() if line.strip()]
-    if text.startswith("["):
+    if field.name in _WITH_SECRETS and _SECRET_ITEM.search(text):
+        raise UsageFault(_open_secret(field.name, "holds a secret"))
+    if text == "-":
+        text = ask(field.name)
+    if text.startswith("[") and not _ADDRESS.match(text):
         try:
             found = json.loads(text)
         except ValueError as error:

@@ -4,6 +4,7 @@ All of it is read from the contract, so help, completion and checks cannot drift
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -13,13 +14,17 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import SecretStr
 
 from bs_agent.client.partial import kinds
-from bs_agent.contract.api import APIS, Api, Parameters
+from bs_agent.contract.api import APIS
+from bs_agent.contract.declaration import Api, Parameters
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Operator
 
 Kind = Literal["text", "number", "date", "boolean"]
 
 TAG_FIELDS = ("__systemTag__", "__userTag__")
+
+OF_SEVERAL = {"tags": ("/system-tags", "/user-tags")}
+"""Collections that hold what several others list."""
 
 _LISTS = (Operator.IN, Operator.NOT_IN)
 _TEXT = (Operator.EQUAL, Operator.NOT_EQUAL, Operator.LIKE, Operator.NOT_LIKE, *_LISTS)
@@ -113,17 +118,41 @@ def queries(inventory: type[Inventory]) -> Api | None:
     return next((api for api in APIS.values() if api.queries is inventory), None)
 
 
-def named_by(api: Api, parameter: str) -> Api | None:
-    """Return the API that finds the resources whose uuids a parameter takes: the collection it stands under."""
+def named_by(api: Api, parameter: str, given: Mapping[str, str] | None = None) -> list[tuple[Api, str]]:
+    """Return where the values of a parameter that names resources are found: query APIs, each with its field.
+
+    A parameter of the path names what the collection before it lists; another one says by its name what it takes, or
+    by the `resourceType` that is given beside it.
+    """
     for path in api.paths:
         before, found, _ = path.partition(f"/{{{parameter}}}")
         if found:
-            collection = "/" + before.rpartition("/")[2]
-            return next((one for one in APIS.values() if one.queries and one.paths[0] == collection), None)
+            collection = before.rpartition("/")[2]
+            paths = OF_SEVERAL.get(collection, (f"/{collection}",))
+            named = [one for one in _query_apis() if one.paths[0].endswith(paths)]
+            return [(one, "uuid") for one in named] or _across(parameter)
+    if parameter == "resourceUuid":
+        kind = (given or {}).get("resourceType", "").removesuffix("VO")
+        return [(one, "uuid") for one in _query_apis() if kind and one.name == f"Query{kind}"]
     stem = re.sub("Uuids?$", "", parameter).casefold()
-    if stem == parameter.casefold():
-        return None
-    return next((one for one in APIS.values() if one.queries and stem.endswith(one.name[5:].casefold())), None)
+    named = [one for one in _query_apis() if stem != parameter.casefold() and stem.endswith(one.name[5:].casefold())]
+    return [(one, "uuid") for one in named] or _across(parameter)
+
+
+def _across(parameter: str) -> list[tuple[Api, str]]:
+    """Find a parameter such as `monHostnames` as a field of a table that a query reaches: `mons.hostname`."""
+    for api in _query_apis():
+        for table, to in api.queries.expands.items() if api.queries else ():
+            stem = table.removesuffix("s")
+            rest = parameter.removeprefix(stem)
+            for name in (parameter, rest[:1].lower() + rest[1:].removesuffix("s")):
+                if rest != parameter and name in fields(to):
+                    return [(api, f"{table}.{name}")]
+    return []
+
+
+def _query_apis() -> list[Api]:
+    return [api for api in APIS.values() if api.queries]
 
 
 def _fields(model: type[Inventory] | type[Parameters]) -> dict[str, Field]:

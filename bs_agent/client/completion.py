@@ -4,7 +4,7 @@ The interactive prompt and the completion scripts of the shells share it.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -12,7 +12,8 @@ from itertools import takewhile
 from bs_agent.client import catalog
 from bs_agent.client.catalog import TAG_FIELDS, Field
 from bs_agent.client.commands import COMMANDS
-from bs_agent.contract.api import APIS, Api
+from bs_agent.contract.api import APIS
+from bs_agent.contract.declaration import Api
 from bs_agent.contract.query import Operator
 
 ACROSS, FIELDS, PARAMETERS, OPERATORS, VALUES = "Across tables", "Fields", "Parameters", "Operators", "Values"
@@ -75,7 +76,8 @@ def _offers(words: Sequence[str], current: str, names: Names) -> tuple[str, list
     name, sign, rest = found["name"], found["sign"], found["rest"]
     parameter = catalog.parameters(api).get(name)
     if sign == "=" and parameter:
-        stem, offers = _parameter_values(api, parameter, rest, names)
+        given = dict(word.partition("=")[::2] for word in words[1:])
+        stem, offers = _parameter_values(api, parameter, rest, names, given)
         return f"{name}={stem}", offers
     field = catalog.field_named(api.queries, name) if api.queries else None
     if sign and field:
@@ -134,30 +136,35 @@ def _field_values(
 
 def _existing(api: Api, name: str, names: Names, typed: str) -> Sequence[tuple[str, str]]:
     """Ask for the values that a field of a condition has; those of another table at the API that lists it."""
-    if name in TAG_FIELDS or api.queries is None:
+    if api.queries is None:
         return []
+    if name in TAG_FIELDS:
+        return names(APIS[f"Query{name.strip('_').removesuffix('Tag').capitalize()}Tag"], "tag", typed)
     table, dot, rest = name.partition(".")
-    if dot:
-        across = catalog.queries(catalog.tables(api.queries)[table])
-        return names(across, rest, typed) if across else []
-    of_others = catalog.named_by(api, name) if name.endswith("Uuids") else None
-    return names(of_others, "uuid", typed) if of_others else names(api, name, typed)
+    across = catalog.queries(catalog.tables(api.queries)[table]) if dot else None
+    if across:
+        return names(across, rest, typed)
+    of_others = catalog.named_by(api, name) if name.endswith("Uuids") else []
+    return names(*of_others[0], typed) if of_others else names(api, name, typed)
 
 
-def _parameter_values(api: Api, field: Field, value: str, names: Names) -> tuple[str, list[Offer]]:
+def _parameter_values(
+    api: Api, field: Field, value: str, names: Names, given: Mapping[str, str]
+) -> tuple[str, list[Offer]]:
     if field.secret:
         return "", [Offer("-", VALUES, "asks for it", ends=True), Offer("@", VALUES, "reads it from a file")]
     if api.queries and field.name == "fields":
-        stem, given = _begun(value)
-        return stem, [Offer(f"{name},", FIELDS) for name in catalog.shown(api.queries) if name not in given]
+        stem, begun = _begun(value)
+        return stem, [Offer(f"{name},", FIELDS) for name in catalog.shown(api.queries) if name not in begun]
     if api.queries and field.name in {"sortBy", "groupBy"}:
         return "", [Offer(name, FIELDS, ends=True) for name in catalog.sortable(api.queries)]
     if field.values:
         return "", [Offer(one, VALUES, ends=True) for one in field.values]
-    others = catalog.named_by(api, field.name)
-    stem, given = _begun(value) if field.many else ("", [])
-    existing = names(others, "uuid", value[len(stem) :]) if others else []
-    return stem, [Offer(uuid, VALUES, name, not field.many) for uuid, name in existing if uuid not in given]
+    stem, begun = _begun(value) if field.many else ("", [])
+    existing = [
+        one for api, name in catalog.named_by(api, field.name, given) for one in names(api, name, value[len(stem) :])
+    ]
+    return stem, [Offer(value, VALUES, note, not field.many) for value, note in existing if value not in begun]
 
 
 def _begun(value: str) -> tuple[str, list[str]]:

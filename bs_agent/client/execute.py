@@ -23,6 +23,7 @@ DONE, USAGE, FAILED, INTERRUPTED = 0, 1, 3, 130
 OnProgress = Callable[[Progress], None]
 
 LOG_IN, LOG_OUT = "LogInByAccount", "LogOut"
+OF_SESSION = {LOG_OUT, "ValidateSession"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ def execute(words: Sequence[str], options: Options, ask: Ask) -> int:
     kind = ACTIONS[api_named(words[0]).name]
     kept = kept_session()
     values = parse_words(kind.api, words[1:], ask)
-    if kind.api.name == LOG_OUT and kept:
+    if kind.api.name in OF_SESSION and kept and kept.uuid:
         values.setdefault("sessionUuid", kept.uuid)
     action = kind(**values)
     if fault := action.check():

@@ -7,9 +7,10 @@ from dataclasses import replace
 from bs_agent.client import catalog
 from bs_agent.client.sdk import ACTIONS
 from bs_agent.client.transport import Client
-from bs_agent.contract.api import Api
+from bs_agent.contract.declaration import Api
 
 DEADLINE, KEPT, MOST, MAX_KEPT = 1.0, 20.0, 100, 256
+NOTES = ("name", "tag", "AccessKeyID", "hostname", "createDate")
 
 
 class Lookup:
@@ -35,13 +36,23 @@ class Lookup:
 
 
 def _ask(client: Client, api: Api, field: str, typed: str) -> Sequence[tuple[str, str]]:
-    named = api.queries is not None and field == "uuid" and "name" in catalog.fields(api.queries)
+    table, dot, name = field.rpartition(".")
+    note = _note(api, field)
     action = ACTIONS[api.name](
-        fields=["uuid", "name"] if named else [field],
+        fields=[table] if dot else [field, note] if note else [field],
         conditions=[f"{field}~=%{typed}%"] if typed else [],
-        groupBy=None if named else field,
+        groupBy=None if note or dot else field,
         limit=MOST,
     )
     found = action.call(replace(client, timeout=DEADLINE, patience=0.0)).answer.get("inventories", [])
-    notes = {entry[field]: str(entry.get("name", "")) if named else "" for entry in found if entry.get(field)}
-    return sorted((value, note) for value, note in notes.items() if isinstance(value, str))
+    entries = [inner for entry in found for inner in entry.get(table, [])] if dot else found
+    notes = {entry[name]: str(entry.get(note) or "") for entry in entries if isinstance(entry.get(name), str)}
+    return sorted((value, note) for value, note in notes.items() if value)
+
+
+def _note(api: Api, field: str) -> str:
+    """Return the field that tells people which resource a uuid is."""
+    if api.queries is None or not field.endswith(("uuid", "Uuid")):
+        return ""
+    inventory = catalog.tables(api.queries)[field.partition(".")[0]] if "." in field else api.queries
+    return next((name for name in NOTES if name in inventory.model_fields), "")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bs_agent.client.arguments import UsageFault
+from bs_agent.client.arguments import NEW, UsageFault
 from bs_agent.client.execute import Options, execute
 
 MAX_SECRET = 4096
@@ -33,11 +33,14 @@ def ask(name: str) -> str:
         UsageFault: nothing was given.
     """
     if sys.stdin.isatty():
-        secret: str = click.prompt(name, hide_input=True, err=True, default="", show_default=False)
+        again = f"{name} again" if name.startswith(NEW) else False
+        secret: str = click.prompt(
+            name, hide_input=True, err=True, default="", show_default=False, confirmation_prompt=again
+        )
     else:
         secret = sys.stdin.readline(MAX_SECRET).rstrip("\r\n")
     if not secret:
-        raise UsageFault(f"{name}: nothing was given; type it, pipe one line in, or write {name}=@FILE")
+        raise UsageFault(f"{name}: nothing was given; type it, pipe one line in, or write NAME=@FILE")
     return secret
 
 

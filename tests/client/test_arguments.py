@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from bs_agent.client.arguments import UsageFault, nearest, parse_condition_word, parse_words, shows_secret
 from bs_agent.client.catalog import names
-from bs_agent.contract.calls_account import LOG_IN
+from bs_agent.contract.calls_account import LOG_IN, UPDATE_ACCOUNT
+from bs_agent.contract.calls_ceph import ADD_CEPH
 from bs_agent.contract.calls_storage import (
     ADD_IMAGE_STORE,
     DELETE_BACKUP_STORAGE,
     QUERY_BACKUP_STORAGE,
     RECONNECT_BACKUP_STORAGE,
 )
+from bs_agent.contract.declaration import Api
 from bs_agent.contract.inventory import BackupStorageInventory
 from bs_agent.contract.query import Condition, Operator, parse_condition
 
@@ -93,10 +95,31 @@ def test_a_needed_secret_is_asked_and_another_on_request(tmp_path: Path) -> None
         parse_words(LOG_IN, ["password=@/dev/zero"], unasked)
 
 
-def test_a_refused_secret_is_not_repeated() -> None:
-    with pytest.raises(UsageFault) as caught:
-        parse_words(LOG_IN, ["accountName=admin", "password=hunter2"], asked)
+@pytest.mark.parametrize(
+    ("api", "word"),
+    [
+        (LOG_IN, "password=hunter2"),
+        (ADD_CEPH, "monUrls=root:hunter2@10.0.0.1"),
+        (ADD_CEPH, 'monUrls=["10.0.0.1", "root:hunter2@10.0.0.2:22/?monPort=3300"]'),
+        (ADD_IMAGE_STORE, "systemTags=a::b,agentEnrollment::hunter2"),
+    ],
+)
+def test_a_refused_secret_is_not_repeated(api: Api, word: str) -> None:
+    with pytest.raises(UsageFault, match="others can see a command line") as caught:
+        parse_words(api, [word], asked)
     assert "hunter2" not in caught.value.format_message()
+
+
+def test_a_list_may_be_asked(tmp_path: Path) -> None:
+    assert parse_words(ADD_CEPH, ["monUrls=-"], lambda _: "root:a@h1, root:b@h2")["monUrls"] == [
+        "root:a@h1",
+        "root:b@h2",
+    ]
+    assert parse_words(ADD_CEPH, ["monUrls=[::1]:22,h1"], unasked)["monUrls"] == ["[::1]:22", "h1"]
+
+
+def test_a_new_secret_is_asked_as_such() -> None:
+    assert parse_words(UPDATE_ACCOUNT, ["uuid=x"], asked)["password"] == "asked:new password"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +130,7 @@ def test_a_refused_secret_is_not_repeated() -> None:
         ("password=@/run/secret", False),
         ("password=", False),
         ("name=password", False),
+        ("sessionUuid=5e55", True),
         ("systemTags=agentEnrollment::code", True),
         ("systemTags=@/run/tags", False),
         ("monUrls=root:hunter2@10.0.0.1/?monPort=6789", True),

@@ -20,8 +20,6 @@ from bs_agent.client.completion import (
 from bs_agent.client.lexing import OWN_SPECIALS, SHELL_SPECIALS, escape, split
 from bs_agent.client.listing import grouped
 from bs_agent.contract.api import APIS, Api
-from bs_agent.contract.calls_account import LOG_OUT
-from bs_agent.contract.calls_storage import RECONNECT_BACKUP_STORAGE
 from bs_agent.management.store.fields import RESOURCES
 
 
@@ -30,7 +28,13 @@ def nothing(api: Api, field: str, typed: str) -> Sequence[tuple[str, str]]:
 
 
 def existing(api: Api, field: str, typed: str) -> Sequence[tuple[str, str]]:
-    return {"uuid": [("1ab3", "my store"), ("eed4", "ceph")], "name": [("my store", ""), ("ceph", "")]}.get(field, [])
+    known = {
+        "uuid": [("1ab3", "my store"), ("eed4", "ceph")],
+        "name": [("my store", ""), ("ceph", "")],
+        "tag": [(api.name, "")],
+        "mons.hostname": [("mon-1", "")],
+    }
+    return known.get(field, [])
 
 
 def labels(line: str, *, anywhere: bool = False) -> list[str]:
@@ -97,7 +101,9 @@ def test_values_that_are_known_and_values_that_exist() -> None:
     assert words("QueryBackupStorage status?=Connected,D") == ["status?=Connected,Disconnected"]
     assert "null" in labels("QueryBackupStorage description=")
     assert labels("QueryBackupStorage availableCapacity=") == []
-    assert labels("QueryBackupStorage __userTag__=") == []
+    assert labels("QueryBackupStorage __userTag__=") == ["QueryUserTag"]
+    assert labels("QueryBackupStorage __systemTag__=") == ["QuerySystemTag"]
+    assert labels("QueryBackupStorage mons.hostname=") == ["mon-1"]
     assert labels("DeleteBackupStorage deleteMode=p") == ["Permissive"]
     assert labels("DeleteBackupStorage uuid=") == ["1ab3", "eed4"]
     assert labels("LogInByAccount password=") == ["-", "@"]
@@ -117,10 +123,33 @@ def test_what_is_given_is_not_offered_again() -> None:
     assert "systemTags=" in labels("DeleteBackupStorage systemTags=x ")
 
 
-def test_whose_uuids_a_parameter_takes() -> None:
-    assert named_by(RECONNECT_BACKUP_STORAGE, "uuid") is APIS["QueryBackupStorage"]
-    assert named_by(LOG_OUT, "sessionUuid") is None
-    assert named_by(APIS["QueryBackupStorage"], "backupStorageUuids") is APIS["QueryBackupStorage"]
+@pytest.mark.parametrize(
+    ("command", "parameter", "found"),
+    [
+        ("ReconnectBackupStorage", "uuid", ["QueryBackupStorage uuid"]),
+        ("ReconnectImageStoreBackupStorage", "uuid", ["QueryImageStoreBackupStorage uuid"]),
+        ("RemoveMonFromCephBackupStorage", "uuid", ["QueryCephBackupStorage uuid"]),
+        ("RemoveMonFromCephBackupStorage", "monHostnames", ["QueryCephBackupStorage mons.hostname"]),
+        ("UpdateCephBackupStorageMon", "monUuid", ["QueryCephBackupStorage mons.monUuid"]),
+        ("AddMonToCephBackupStorage", "monUrls", []),
+        ("AttachBackupStorageToZone", "zoneUuid", ["QueryZone uuid"]),
+        ("AttachBackupStorageToZone", "backupStorageUuid", ["QueryBackupStorage uuid"]),
+        ("GetBackupStorageCapacity", "backupStorageUuids", ["QueryBackupStorage uuid"]),
+        ("DeleteTag", "uuid", ["QuerySystemTag uuid", "QueryUserTag uuid"]),
+        ("RevokeSession", "uuid", ["QuerySession uuid"]),
+        ("UpdateAccount", "uuid", ["QueryAccount uuid"]),
+        ("LogOut", "sessionUuid", []),
+        ("AddImageStoreBackupStorage", "resourceUuid", []),
+        ("CreateUserTag", "resourceUuid", []),
+    ],
+)
+def test_whose_uuids_a_parameter_takes(command: str, parameter: str, found: list[str]) -> None:
+    assert [f"{api.name} {field}" for api, field in named_by(APIS[command], parameter)] == found
+
+
+def test_the_uuid_of_a_tagged_resource_is_of_the_type_given_beside_it() -> None:
+    (source,) = named_by(APIS["CreateUserTag"], "resourceUuid", {"resourceType": "ZoneVO"})
+    assert source == (APIS["QueryZone"], "uuid")
 
 
 @given(st.sampled_from(list(APIS.values())), st.text("abcdefghijklmnopqrstuvwxyzUTN._=!?~<>,", max_size=12))
