@@ -13,11 +13,19 @@ from uuid import uuid4
 import aiohttp
 from argon2 import PasswordHasher
 from cryptography.fernet import Fernet
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 from bs_agent.contract.api import AddImageStoreParameters, DeleteMode
+from bs_agent.contract.calls_ceph import (
+    AddCephParameters,
+    AddMonParameters,
+    RemoveMonParameters,
+    UpdateMonParameters,
+)
 from bs_agent.contract.errors import ApiError, ResourceNotFound
-from bs_agent.contract.report import IMAGESTORE
+from bs_agent.contract.inventory import CephBackupStorageMonInventory
+from bs_agent.contract.monurl import parse_mon_url
+from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
 from bs_agent.management.access_keys import AccessKeys
@@ -27,6 +35,7 @@ from bs_agent.management.hooks import Hooks
 from bs_agent.management.http import Services, application
 from bs_agent.management.jobs import Jobs
 from bs_agent.management.metrics import Metrics
+from bs_agent.management.resources import not_found
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.signature import Signatures
 from bs_agent.management.store.access_keys import AccessKeyStore
@@ -35,7 +44,7 @@ from bs_agent.management.store.database import Database
 from bs_agent.management.store.hooks import HookStore
 from bs_agent.management.store.jobs import JobStore
 from bs_agent.management.store.queries import find
-from bs_agent.management.store.tables import backup_storage
+from bs_agent.management.store.tables import backup_storage, host
 from bs_agent.management.use_cases import use_cases
 
 PASSWORD = "correct horse battery"
@@ -68,6 +77,21 @@ def storage_row(**values: Any) -> dict[str, Any]:
     return row | values
 
 
+def ceph_row(**values: Any) -> dict[str, Any]:
+    """Return the row of a Ceph storage."""
+    here = dict.fromkeys(("hostname", "username", "sshPort"))
+    ceph = {"name": "ceph-bs", "url": "not used", "type": CEPH, "fsid": "d53902bc-ff50-4d08-8769-9d83448478d3"}
+    pool = {"poolName": "bak", "poolReplicatedSize": 3, "poolUsedCapacity": 2787687082}
+    return storage_row(**{**here, **ceph, **pool, **values})
+
+
+def mon_row(storage: str, hostname: str, port: int = 6789) -> dict[str, Any]:
+    """Return the row of a mon host."""
+    place = {"hostname": hostname, "monAddr": hostname, "monPort": port, "sshPort": 22, "sshUsername": "root"}
+    dates = {"createDate": 1576316766, "lastOpDate": 1576322506}
+    return {"monUuid": uuid4().hex, "backupStorageUuid": storage, "status": "Connected"} | place | dates
+
+
 @dataclass
 class TableFleet:
     """Keeps storages in the database; what `hold` names waits, and what `fail` names fails."""
@@ -83,6 +107,36 @@ class TableFleet:
         async with self.database.writing() as connection:
             await connection.execute(insert(backup_storage).values(row))
         return str(row["uuid"])
+
+    async def add_ceph(self, parameters: AddCephParameters) -> str:
+        row = ceph_row(name=parameters.name, description=parameters.description)
+        async with self.database.writing() as connection:
+            await connection.execute(insert(backup_storage).values(row))
+        await self._add_mons(row["uuid"], parameters.monUrls)
+        return str(row["uuid"])
+
+    async def add_mons(self, parameters: AddMonParameters) -> None:
+        await self._add_mons(parameters.uuid, parameters.monUrls)
+
+    async def remove_mons(self, parameters: RemoveMonParameters) -> None:
+        gone = host.c.backupStorageUuid == parameters.uuid, host.c.hostname.in_(parameters.monHostnames)
+        async with self.database.writing() as connection:
+            await connection.execute(delete(host).where(*gone))
+
+    async def update_mon(self, parameters: UpdateMonParameters) -> str:
+        values = parameters.model_dump(include={"hostname", "sshPort", "monPort"}, exclude_none=True)
+        mine = host.c.monUuid == parameters.monUuid
+        async with self.database.writing() as connection:
+            storage = (await connection.execute(select(host.c.backupStorageUuid).where(mine))).scalar()
+            if storage is None:
+                raise not_found(CephBackupStorageMonInventory, parameters.monUuid, "monUuid")
+            await connection.execute(update(host).where(mine).values(**values, lastOpDate=int(time.time())))
+        return str(storage)
+
+    async def _add_mons(self, storage: str, urls: Sequence[str]) -> None:
+        mons = [mon_row(storage, mon.hostname, mon.mon_port or 6789) for mon in map(parse_mon_url, urls)]
+        async with self.database.writing() as connection:
+            await connection.execute(insert(host), mons)
 
     async def reconnect(self, uuid: str, system_tags: Sequence[str] = ()) -> None:
         if "hold" in system_tags:

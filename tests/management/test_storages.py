@@ -1,0 +1,152 @@
+"""The calls on backup storages that ask no host: state, name, capacities, types; and what is looked up first."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from bs_agent.contract.errors import OperationFailed
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.leases import claim, watched
+from bs_agent.management.store.tables import agent, backup_storage, host
+from tests.management.server import Server, ceph_row, mon_row, serving_node, storage_row
+
+pytestmark = pytest.mark.asyncio
+
+UNKNOWN = "0" * 32
+STORAGE = "1ab3b836a88342e1bbc1b1a17d092f0f"
+
+
+async def _act(server: Server, body: Any, uuid: str = STORAGE, **more: Any) -> tuple[int, Any]:
+    return await server.call("PUT", f"/backup-storage/{uuid}/actions", json=body, **more)
+
+
+async def _capacity(server: Server, query: str) -> tuple[int, Any]:
+    return await server.call("GET", f"/backup-storage/capacities?{query}")
+
+
+async def test_a_storage_is_disabled_and_enabled(database: Database) -> None:
+    async with serving_node(database) as server:
+        await server.store(storage_row(uuid=STORAGE))
+        for event, state in (("disable", "Disabled"), ("disable", "Disabled"), ("enable", "Enabled")):
+            status, body = await _act(server, {"changeBackupStorageState": {"stateEvent": event}})
+            assert (status, body["inventory"]["state"], body["inventory"]["status"]) == (200, state, "Connected")
+            assert (await server.query(q=f"state={state}", count="true"))[1]["total"] == 1
+
+
+async def test_a_disabled_storage_is_polled(server: Server) -> None:
+    await server.store(storage_row(uuid=STORAGE, state="Disabled"))
+    place = {"hostname": "10.0.0.1", "port": 7765, "fingerprint": "0", "enrollmentId": "e", "tokenSecret": "t"}
+    async with server.database.writing() as connection:
+        await connection.execute(insert(agent).values(uuid="a", **place, dueDate=0, leaseDate=0, createDate=0))
+        await connection.execute(insert(host).values(**mon_row(STORAGE, "10.0.0.1"), agentUuid="a"))
+    polled = [found async for found in watched(server.database, await claim(server.database, "me", 60))]
+    assert [each.storage_uuid for found in polled for each in found.hosts] == [STORAGE]
+
+
+@pytest.mark.parametrize("event", ["Enable", "maintain", "", None])
+async def test_another_event_is_refused(server: Server, event: Any) -> None:
+    await server.store(storage_row(uuid=STORAGE))
+    status, body = await _act(server, {"changeBackupStorageState": {"stateEvent": event}})
+    assert (status, body["error"]["code"]) == (503, "SYS.1007")
+    assert "field[stateEvent]" in body["error"]["details"]
+
+
+async def test_name_and_description_are_changed(database: Database) -> None:
+    async with serving_node(database) as server:
+        await server.store(storage_row(uuid=STORAGE, description="old"))
+        _, body = await _act(server, {"updateBackupStorage": {"name": "new"}})
+        assert (body["inventory"]["name"], body["inventory"]["description"]) == ("new", "old")
+        _, body = await _act(server, {"updateBackupStorage": {"description": ""}})
+        assert (body["inventory"]["name"], body["inventory"]["description"]) == ("new", "")
+        before = body["inventory"]
+        status, body = await _act(server, {"updateBackupStorage": {}})
+        assert (status, body["inventory"]["name"]) == (200, before["name"])
+        assert body["inventory"]["createDate"] == before["createDate"]
+
+
+async def test_an_imagestore_is_reconnected_by_its_own_call(server: Server) -> None:
+    await server.store(storage_row(uuid=STORAGE), ceph_row(uuid="2" * 32))
+    body: dict[str, Any] = {"reconnectImageStoreBackupStorage": {}}
+    path = "/backup-storage/image-store/{}/actions"
+    headers = {"X-JSON-Schema": "true"}
+    status, answer = await server.call("PUT", path.format(STORAGE), json=body, headers=headers)
+    assert (status, answer["inventory"]["uuid"]) == (200, STORAGE)
+    kind = "org.zstack.storage.backup.imagestore.ImageStoreBackupStorageInventory"
+    assert answer["schema"] == {"inventory": kind}
+    for other in ("2" * 32, UNKNOWN):
+        status, answer = await server.call("PUT", path.format(other), json=body)
+        assert (status, answer["error"]["code"]) == (503, "SYS.1003")
+
+
+ACTIONS: list[Any] = [
+    {"reconnectBackupStorage": {}},
+    {"changeBackupStorageState": {"stateEvent": "enable"}},
+    {"updateBackupStorage": {"name": "n"}},
+]
+
+
+@pytest.mark.parametrize("body", ACTIONS, ids=[next(iter(body)) for body in ACTIONS])
+@pytest.mark.parametrize("oauth", [None, "no such session"], ids=["session", "no session"])
+async def test_an_unknown_storage_is_told_before_the_session_is_checked(
+    server: Server, body: Any, oauth: str | None
+) -> None:
+    details = f"invalid field[uuid], resource[uuid:{UNKNOWN}, type:BackupStorageVO] not found"
+    status, answer = await _act(server, body, UNKNOWN, oauth=oauth)
+    assert (status, answer["error"]["code"], answer["error"]["details"]) == (503, "SYS.1003", details)
+    job = "5" * 32
+    assert (await _act(server, body, UNKNOWN, oauth=oauth, headers={"X-Job-UUID": job}))[0] == 202
+    status, answer = await server.call("GET", f"/api-jobs/{job}")
+    assert (status, answer["error"]["details"]) == (503, details)
+
+
+async def test_a_known_storage_is_not_touched_without_a_session(server: Server) -> None:
+    await server.store(storage_row(uuid=STORAGE))
+    server.fleet.fail = OperationFailed("it was touched")
+    for body in ACTIONS:
+        status, answer = await _act(server, body, oauth="no such session")
+        assert (status, answer["error"]["code"]) == (503, "ID.1001")
+    async with server.database.reading() as connection:
+        assert (await connection.execute(select(backup_storage.c.name))).scalars().all() == ["image-store"]
+
+
+async def test_capacities_are_summed_up(database: Database) -> None:
+    async with serving_node(database) as server:
+        amounts = [(2**62, 2**61), (2**62, 7), (10, 5)]
+        rows = [
+            storage_row(uuid=str(number) * 32, totalCapacity=total, availableCapacity=available)
+            for number, (total, available) in enumerate(amounts)
+        ]
+        await server.store(*rows)
+        zones = []
+        for name, attached in (("z1", [0, 2]), ("z2", [2])):
+            zone = (await server.call("POST", "/zones", json={"params": {"name": name}}))[1]["inventory"]["uuid"]
+            zones.append(zone)
+            for member in attached:
+                await server.call("POST", f"/zones/{zone}/backup-storage/{str(member) * 32}", json={"params": {}})
+        sums: list[tuple[str, list[int]]] = [
+            ("all=true", [0, 1, 2]),
+            ("all=false&backupStorageUuids=" + "1" * 32, [1]),
+            (f"all=false&zoneUuids={zones[0]}&zoneUuids={zones[1]}", [0, 2]),
+            (f"zoneUuids={zones[1]}&backupStorageUuids={'1' * 32}&backupStorageUuids={'2' * 32}", [1, 2]),
+            (f"zoneUuids={UNKNOWN}&backupStorageUuids=z+2", []),
+        ]
+        for query, members in sums:
+            total, available = (sum(amounts[member][side] for member in members) for side in (0, 1))
+            assert await _capacity(server, query) == (200, {"totalCapacity": total, "availableCapacity": available})
+
+
+async def test_capacities_of_nothing_are_refused(server: Server) -> None:
+    for query in ("", "all=false", "sessionId=x"):
+        status, body = await _capacity(server, query)
+        assert (status, body["error"]["code"]) == (503, "SYS.1007")
+        assert body["error"]["details"] == (
+            "zoneUuids, backupStorageUuids must have at least one be none-empty list, or all is set to true"
+        )
+    assert (await _capacity(server, "all=maybe"))[0] == 400
+
+
+async def test_the_types_are_listed(server: Server) -> None:
+    _, body = await server.call("GET", "/backup-storage/types", headers={"X-JSON-Schema": "true"})
+    assert body["types"] == ["ImageStoreBackupStorage", "Ceph"]
+    assert body["schema"] == {"types[0]": "java.lang.String", "types[1]": "java.lang.String"}
