@@ -159,6 +159,8 @@ class Hooks:
                 return None if 200 <= answer.status < 300 else f"it answered {answer.status}"
         except TimeoutError:
             return f"it did not answer within {self._settings.timeout:g} s"
+        except aiohttp.ClientConnectorError as error:
+            return str(error.os_error)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return str(error)
 

@@ -1,0 +1,66 @@
+"""A management node that is killed while a job runs: after the next start the job has an end that says so."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.beds.node import NodeClient, NodeProcess, client_of
+from tests.management.receiver import DEADLINE, receiving
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
+
+JOB = "7" * 32
+
+
+@pytest.fixture
+def silent_ssh() -> Iterator[int]:
+    """A port that takes connections and says nothing: an add call that enters by SSH waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+async def _poll(client: NodeClient) -> tuple[int, dict[str, object]]:
+    """Read the job as clients do: without a session."""
+    async with client.http.get(f"{client.url}/api-jobs/{JOB}") as answer:
+        return answer.status, await answer.json()
+
+
+async def _ended(client: NodeClient) -> tuple[int, dict[str, object]]:
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            found = await _poll(client)
+            if found[0] != 202:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_a_killed_node_leaves_no_job_without_an_end(tmp_path: Path, silent_ssh: int) -> None:
+    settings: dict[str, dict[str, Any]] = {"ssh": {"connect_timeout": 600}, "hooks": {"allow_local": True}}
+    parameters = {"name": "n", "hostname": "127.0.0.1", "sshPort": silent_ssh, "username": "root", "password": "x"}
+    async with receiving() as receiver:
+        with NodeProcess(tmp_path, settings) as node:
+            async with client_of(node) as client:
+                headers = {"X-Job-UUID": JOB, "X-Web-Hook": receiver.url, "Authorization": f"OAuth {client._session}"}
+                body = {"params": parameters | {"url": "/images"}}
+                adding = client.http.post(f"{client.url}/backup-storage/image-store", json=body, headers=headers)
+                async with adding as answer:
+                    assert answer.status == 202
+                assert await _poll(client) == (202, {})
+                node.signal(signal.SIGKILL)
+            node.stop()
+            node.start()
+            async with client_of(node) as client:
+                status, shown = await _ended(client)
+                told = (await receiver.until(1))[0]
+    assert status == 503
+    assert shown["error"] == {
+        "code": "SYS.1006",
+        "description": "The operation failed",
+        "details": "the management node was stopped while the job ran; look at the resource, then try again",
+    }
+    assert (told.headers["X-Job-UUID"], told.headers["X-Job-Success"], told.body) == (JOB, "false", shown)
