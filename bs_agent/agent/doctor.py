@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bs_agent.agent import state
 from bs_agent.agent.config import AgentSettings
+from bs_agent.daemon.privileges import become_owner
 
 Level = Literal["ok", "warn", "FAIL"]
 
@@ -41,7 +41,7 @@ async def examine(settings: AgentSettings) -> list[Finding]:
     from bs_agent.agent import doctor_ceph, doctor_host, doctor_service, doctor_storages  # noqa: PLC0415
 
     with suppress(OSError):
-        state.become_owner(settings.state.directory)
+        become_owner(settings.state.directory)
     checks: tuple[Check, ...] = (
         doctor_host.python,
         doctor_host.clock,

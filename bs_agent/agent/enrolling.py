@@ -12,6 +12,7 @@ from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.enrollment import enroll
 from bs_agent.contract.enrollment import encode
 from bs_agent.contract.report import Enrollment
+from bs_agent.daemon.privileges import become_owner
 
 _LIST = """
     SELECT id, label, created_at, count(storage) FROM enrollments LEFT JOIN owners ON enrollment = id
@@ -39,7 +40,7 @@ async def make_enrollment(settings: AgentSettings, label: str) -> Enrollment:
         StateError: the state directory or its journal cannot be used.
     """
     directory = settings.state.directory
-    state.become_owner(directory)
+    become_owner(directory)
     kept = await state.prepare(directory)
     running = state.running_address(directory)
     port = settings.server.listen.port or (running.port if running else 0)
@@ -57,7 +58,7 @@ def list_enrollments(settings: AgentSettings) -> list[Enrolled]:
     Raises:
         StateError: the journal cannot be used.
     """
-    state.become_owner(settings.state.directory)
+    become_owner(settings.state.directory)
     path = state.database_of(settings.state.directory)
     if not path.exists():
         return []

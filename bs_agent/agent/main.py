@@ -155,9 +155,10 @@ def rotate_certificate(file: Path | None, assignments: tuple[str, ...]) -> None:
     Each management node then has to accept it: reconnect its storages here, over SSH or with a new code of `enroll`.
     """
     from bs_agent.agent import state  # noqa: PLC0415  heavy, and only this command needs it
+    from bs_agent.daemon.privileges import become_owner  # noqa: PLC0415
 
     directory = load(file, assignments).state.directory
-    state.become_owner(directory)
+    become_owner(directory)
     try:
         kept = asyncio.run(state.rotate_certificate(directory))
     except state.StateError as error:

@@ -124,16 +124,6 @@ def _write(descriptor: int, text: str) -> None:
     os.pwrite(descriptor, text.encode(), 0)
 
 
-def become_owner(directory: Path) -> None:
-    """Go on as the user of an existing state directory, so that root leaves no files that the daemon cannot use."""
-    if os.geteuid() == 0 and directory.exists():
-        owner = directory.stat()
-        if owner.st_uid:
-            os.setgroups([])
-            os.setgid(owner.st_gid)
-            os.setuid(owner.st_uid)
-
-
 def database_of(directory: Path) -> Path:
     """Return where the journal of a state directory is."""
     return directory / "agent.db"

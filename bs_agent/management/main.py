@@ -79,7 +79,9 @@ def migrate(file: Path | None, assignments: tuple[str, ...]) -> None:
     """Bring the database to this version's tables; `run` does it too."""
     from bs_agent.management.service import migrate as bring_up  # noqa: PLC0415  heavy
 
-    click.echo(finish(bring_up(load(file, assignments))))
+    settings = load(file, assignments)
+    become_owner(settings.state.directory)
+    click.echo(finish(bring_up(settings)))
 
 
 @main.command(epilog=example("bs-management set-password admin"))
@@ -93,12 +95,70 @@ def set_password(file: Path | None, assignments: tuple[str, ...], name: str) -> 
     from bs_agent.management.service import set_password as change  # noqa: PLC0415  heavy
 
     settings = load(file, assignments)
+    become_owner(settings.state.directory)
     if sys.stdin.isatty():
         password = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     finish(change(settings, name, password))
     click.echo(f"the password of {name} was set; its sessions have ended")
+
+
+@main.command(epilog=example("bs-management backup /root/management-2026-11-24.tar"))
+@configured
+@click.argument("target", type=click.Path(path_type=Path))
+def backup(file: Path | None, assignments: tuple[str, ...], target: Path) -> None:
+    """Save the SQLite database and its key file as one new file TARGET; the node may run meanwhile."""
+    from bs_agent.management import upkeep  # noqa: PLC0415  heavy
+
+    click.echo(finish(upkeep.backup(load(file, assignments), target.absolute())))
+
+
+@main.command(epilog=example("bs-management restore /root/management-2026-11-24.tar"))
+@configured
+@click.argument("source", type=click.Path(path_type=Path))
+def restore(file: Path | None, assignments: tuple[str, ...], source: Path) -> None:
+    """Put back what `backup` saved as SOURCE, where no database and no key file is."""
+    from bs_agent.management import upkeep  # noqa: PLC0415  heavy
+
+    click.echo(finish(upkeep.restore(load(file, assignments), source.absolute())))
+
+
+@main.command(epilog=example("bs-management rotate-key"))
+@configured
+def rotate_key(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Encrypt the stored secrets with a new key; a node that runs on this host goes on.
+
+    Other nodes of the same database read them once they have a copy of the key file.
+    """
+    from bs_agent.management import upkeep  # noqa: PLC0415  heavy
+
+    settings = load(file, assignments)
+    become_owner(settings.state.directory)
+    click.echo(finish(upkeep.rotate_key(settings)))
+
+
+@main.command(epilog=example("bs-management move-host images-1.old.example images-1.new.example"))
+@configured
+@click.argument("old")
+@click.argument("new")
+def move_host(file: Path | None, assignments: tuple[str, ...], old: str, new: str) -> None:
+    """Reach the ImageStore host OLD as NEW from now on; its certificate, token and SSH key stay pinned.
+
+    A mon host of a Ceph storage is moved by UpdateCephBackupStorageMon of the public API.
+    """
+    from bs_agent.management import upkeep  # noqa: PLC0415  heavy
+
+    settings = load(file, assignments)
+    become_owner(settings.state.directory)
+    click.echo(finish(upkeep.move_host(settings, old, new)))
+
+
+def become_owner(directory: Path) -> None:
+    """Go on as the owner of the state directory, so that root leaves no files that the node cannot use."""
+    from bs_agent.daemon.privileges import become_owner as become  # noqa: PLC0415  only commands need it
+
+    become(directory)
 
 
 def read(file: Path | None, assignments: tuple[str, ...]) -> "ManagementSettings":

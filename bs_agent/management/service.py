@@ -11,12 +11,14 @@ from bs_agent.daemon.configuration import ConfigError
 from bs_agent.daemon.logs import set_up_logging
 from bs_agent.management.app import Started, opened, start
 from bs_agent.management.auth import ADMIN, MIN_PASSWORD, Auth
+from bs_agent.management.backup import BackupError
 from bs_agent.management.config import ManagementSettings, ServerSettings
 from bs_agent.management.secrets import SecretsError
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.schema import SchemaError
 from bs_agent.management.store.schema import migrate as bring_up
+from bs_agent.management.upkeep import UpkeepError
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ class CommandError(Exception):
     """What was asked for cannot be done."""
 
 
-FAULTS = (CommandError, SchemaError, SecretsError, CertificateError, ApiError, OSError)
+FAULTS = (CommandError, UpkeepError, BackupError, SchemaError, SecretsError, CertificateError, ApiError, OSError)
 """What ends a command with one sentence instead of a traceback."""
 
 

@@ -167,7 +167,8 @@ async def test_migrate_says_what_it_did(tmp_path: Path) -> None:
 
 
 async def test_help_has_examples_and_needs_no_heavy_imports() -> None:
-    for command in ((), ("run",), ("check-config",), ("migrate",), ("set-password",)):
+    upkeep = ("backup",), ("restore",), ("rotate-key",), ("move-host",)
+    for command in ((), ("run",), ("check-config",), ("migrate",), ("set-password",), *upkeep):
         code, said, _ = await _program(*command, "--help")
         assert (code, "Example:\n    bs-management " in said) == (0, True)
     assert (await _program("--version"))[1].startswith("bs-management, version ")

@@ -1,0 +1,52 @@
+"""What the commands of an operator change in the whole database: the key of all secrets, the address of a host."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Column, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.tables import agent, backup_storage, host, metadata, tag
+from bs_agent.management.tags import host_key_tag
+
+SECRETS = [column for table in metadata.sorted_tables for column in table.c if column.name.endswith("Secret")]
+
+
+async def reencrypt(database: Database, convert: Callable[[str], str]) -> int:
+    """Put what `convert` returns in the place of each stored secret, all or none; return how many there are."""
+    count = 0
+    async with database.writing() as connection:
+        for column in SECRETS:
+            count += await _reencrypt(connection, column, convert)
+    return count
+
+
+async def _reencrypt(connection: AsyncConnection, column: Column[str], convert: Callable[[str], str]) -> int:
+    (key,) = column.table.primary_key.columns
+    rows = (await connection.execute(select(key, column).where(column.is_not(None)))).all()
+    for identity, secret in rows:
+        await connection.execute(update(column.table).where(key == identity).values({column: convert(secret)}))
+    return len(rows)
+
+
+async def rename_host(database: Database, old: str, new: str) -> tuple[int, int]:
+    """Reach a host under another name or address from now on; return how many agents and storages that concerns.
+
+    Nothing is changed, and both are 0, when an agent is known under the new name already.
+    """
+    async with database.writing() as connection:
+        known = select(agent.c.uuid).where(agent.c.hostname == new)
+        if (await connection.execute(known.limit(1))).first():
+            return 0, 0
+        counts = []
+        for table in (agent, host, backup_storage):
+            done = await connection.execute(update(table).where(table.c.hostname == old).values(hostname=new))
+            counts.append(done.rowcount)
+        await _rename_in_tags(connection, host_key_tag("", old), host_key_tag("", new))
+    return counts[0], counts[1]
+
+
+async def _rename_in_tags(connection: AsyncConnection, old: str, new: str) -> None:
+    named = select(tag.c.uuid, tag.c.tag).where(tag.c.tag.startswith(old, autoescape=True))
+    for identity, text in (await connection.execute(named)).all():
+        await connection.execute(update(tag).where(tag.c.uuid == identity).values(tag=new + text.removeprefix(old)))
