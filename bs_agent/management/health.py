@@ -106,4 +106,9 @@ def _only_its_mon(host: Health) -> bool:
 
 
 def _telling(reason: Reason) -> int:
-    return (reason.code in MON_ONLY) + 2 * (reason.code in UNSEEN)
+    """Rank a reason: who looked at the cluster says more than who did not reach it, or was not reached."""
+    if reason.code in UNSEEN:
+        return 3
+    if reason.code == ReasonCode.CLUSTER_UNREACHABLE:
+        return 2
+    return int(reason.code in MON_ONLY)

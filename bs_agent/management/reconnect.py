@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from bs_agent.contract.errors import ApiError, InvalidArgument, ResourceNotFound, StorageProblem
+from bs_agent.contract.reasons import Reason
 from bs_agent.contract.report import StorageReport
 from bs_agent.management.connect import Connecting
 from bs_agent.management.health import Health
@@ -99,13 +100,14 @@ class Reconnecting:
             raise StorageProblem(health.reason)
 
     def _reject(self, host: HostRecord, problem: ApiError) -> None:
-        reason = problem.reason if isinstance(problem, StorageProblem) else None
-        self._intake.health(host.backupStorageUuid, host.monUuid, Health("Disconnected", reason))
+        self._intake.health(host.backupStorageUuid, host.monUuid, Health("Disconnected", _reason_of(problem)))
 
     async def _conclude(self, uuid: str, problems: Sequence[ApiError]) -> None:
         storage = await self._fleet.storage(uuid)
         if storage is None or not problems:
             return
+        # First the one that the storage shows: it says the most.
+        problems = sorted(problems, key=lambda problem: _reason_of(problem) != storage.statusReason)
         for problem in problems:
             decisive = isinstance(problem, InvalidArgument) or (
                 isinstance(problem, StorageProblem) and problem.reason.code in IDENTITY
@@ -113,6 +115,10 @@ class Reconnecting:
             if decisive or storage.status != "Connected":
                 raise problem
         log.warning("backup storage %s is connected, but not all of its hosts are: %s", uuid, problems[0].details)
+
+
+def _reason_of(problem: ApiError) -> Reason | None:
+    return problem.reason if isinstance(problem, StorageProblem) else None
 
 
 def unknown(uuid: str) -> ResourceNotFound:
