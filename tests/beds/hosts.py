@@ -142,6 +142,11 @@ class Site:
         """Return the command that runs `command` on the hosts' network."""
         return ["nsenter", f"--net={self.network}", *command]
 
+    def output(self, *command: str) -> str:
+        """Return what a command prints that runs on this machine, but on the hosts' network; it may fail."""
+        words = self.inside(*command)
+        return subprocess.run(words, check=False, capture_output=True, text=True, timeout=COMMAND_SECONDS).stdout
+
     def link(self, host: Host, state: str) -> None:
         """Set the link of a host `up` or `down`."""
         links = subprocess.run(
