@@ -73,7 +73,7 @@ class CephSite:
         (self.folder / host).mkdir(parents=True)
         self.point(host, self.cluster, mon)
         ceph = {"conf": str(self.configuration(host)), "run_dir": str(self.folder / host / "run")}
-        settings = {"server": {"listen": f"{host}:0"}, "ceph": ceph, "probe": PROBE}
+        settings: dict[str, dict[str, Any]] = {"server": {"listen": f"{host}:0"}, "ceph": ceph, "probe": PROBE}
         return AgentProcess(self.folder / host / "agent", settings)
 
 
