@@ -1,4 +1,4 @@
-"""The clusters of these tests: one for all that only look, and new ones for those that break things."""
+"""The clusters of these tests: one for all that only look, one to break and mend, and new ones to replace others."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +18,14 @@ def _need_ceph() -> None:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
     """Three mons, a mgr and three OSDs that nobody damages."""
+    _need_ceph()
+    with CephCluster(tmp_path_factory.mktemp("ceph")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
+    """Three mons, a mgr and three OSDs for tests that break something and leave it as it was."""
     _need_ceph()
     with CephCluster(tmp_path_factory.mktemp("ceph")) as made:
         yield made

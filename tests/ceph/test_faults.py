@@ -16,12 +16,11 @@ POOL = "images"
 
 
 @pytest.fixture(scope="module")
-def broken(new_cluster: Callable[..., CephCluster]) -> CephCluster:
-    """A cluster of this module's own; each test leaves it as it was."""
-    cluster = new_cluster()
-    cluster.pool(POOL)
-    cluster.settle()
-    return cluster
+def broken(breakable: CephCluster) -> CephCluster:
+    """A cluster with a pool of this module; each test leaves it as it was."""
+    breakable.pool(POOL)
+    breakable.settle()
+    return breakable
 
 
 @asynccontextmanager
