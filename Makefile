@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_DIRECTORY ?= .run
 
-.PHONY: help setup run test lint docs bench clean
+.PHONY: help setup run test lint docs bench wheelhouse clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +39,9 @@ docs: $(VENV)/.installed-dev  ## write the pages that derive from the code
 
 bench: $(VENV)/.installed-dev  ## medians and ratios beside the peers and the limits
 	$(PYTHON) -m tests.bench
+
+wheelhouse: $(VENV)/.installed  ## dist/wheelhouse: what ansible/ installs on hosts without a network
+	PYTHON=$(PYTHON) ansible/wheelhouse.sh
 
 clean:  ## remove the virtual environment and the data of `make run`
 	rm -rf $(VENV) $(RUN_DIRECTORY) build dist *.egg-info
