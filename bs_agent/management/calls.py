@@ -1,6 +1,6 @@
 """From a request to the parameters of an API: path, query string and body, as all the clients there are send them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from aiohttp import web
@@ -56,19 +56,29 @@ def collect(request: web.Request, api: Api, body: Raw) -> Raw:
 
 
 def validate(api: Api, raw: Raw) -> Parameters:
-    """Check the parameters.
+    """Check the parameters. One that is null is left out: some clients send what they were not given so.
 
     Raises:
         RequestError: one has a wrong type.
         InvalidArgument: one has a value that is not allowed, or is missing.
     """
+    for name, value in raw.items():
+        if any("\0" in text for text in _texts(value)):
+            raise InvalidArgument(f"field[{name}]: a text cannot hold the character NUL")
     try:
-        return api.parameters.model_validate(raw)
+        return api.parameters.model_validate({name: value for name, value in raw.items() if value is not None})
     except ValidationError as error:
         types = {fault["type"] for fault in error.errors(include_url=False, include_input=False)}
         if any(type_.endswith(("_type", "_parsing")) for type_ in types):
             raise RequestError(explain(error)) from None
         raise InvalidArgument(explain(error)) from None
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        yield from (item for item in value if isinstance(item, str))
 
 
 def _from_body(api: Api, body: Raw) -> Raw:

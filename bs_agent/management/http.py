@@ -32,6 +32,8 @@ UseCase = Callable[[Any, Caller], Awaitable[Payload]]
 Finder = Callable[[type[Inventory], Query], Awaitable[Found]]
 Check = Callable[[], Awaitable[None]]
 
+_JOB_UUID = re.compile(r"[A-Za-z0-9_-]{32}")
+
 JOB_UUID, SCHEMA, TIMEOUT = "X-Job-UUID", "X-JSON-Schema", "X-API-Timeout"
 
 
@@ -85,7 +87,8 @@ class Routes:
 
     async def job(self, request: web.Request) -> web.Response:
         """Tell how a job is: it needs no session, its uuid is secret enough."""
-        job = await self._services.jobs.find(request.match_info["uuid"])
+        uuid = request.match_info["uuid"]
+        job = await self._services.jobs.find(uuid) if _JOB_UUID.fullmatch(uuid) else None
         if job is None:
             raise NoSuchPath("the job has been expired")
         if job.state == RUNNING:
@@ -211,7 +214,7 @@ def _below(path: str) -> str:
 
 def _job_uuid(request: web.Request) -> str:
     uuid = request.headers.get(JOB_UUID, "")
-    if uuid and not re.fullmatch(r"[A-Za-z0-9_-]{32}", uuid):
+    if uuid and not _JOB_UUID.fullmatch(uuid):
         raise RequestError(f"Invalid header[{JOB_UUID}], it must be a UUID with '-' stripped")
     return uuid
 

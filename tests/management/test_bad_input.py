@@ -51,6 +51,12 @@ ADDS: list[tuple[Any, int, str]] = [
     (_params(hostname="-oProxyCommand=x"), 503, "field[hostname]: must be a host name or an IP address"),
     (_params(resourceUuid="short"), 503, "field[resourceUuid]"),
     (_params(systemTags="tag"), 400, "field[systemTags]: Input should be a valid list"),
+    (_params(systemTags=[1]), 400, "field[systemTags.0]: Input should be a valid string"),
+    (_params(userTags=[""]), 503, "field[userTags.0]: String should have at least 1 character"),
+    (_params(userTags=["x"] * 101), 503, "field[userTags]"),
+    (_params(name="a\0b"), 503, "field[name]: a text cannot hold the character NUL"),
+    (_params(userTags=["a\0b"]), 503, "field[userTags]: a text cannot hold the character NUL"),
+    (_params(name=None), 503, "field[name]: Field required"),
 ]
 
 
