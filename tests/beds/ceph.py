@@ -204,24 +204,16 @@ class CephCluster:
         self._launch(kind, ident)
 
     def move(self, mon: str) -> None:
-        """Give a mon new ports, as an operator does it: it is removed, and made anew at the other address."""
+        """Give a mon other ports, in the map of the cluster and in its own."""
         self.kill(f"mon.{mon}")
-        self.ceph("mon", "rm", mon)
         index = self.mons.index(mon)
         host = self.mon_hosts[index]
-        ((v2, v1),) = free_port_pairs([host])
-        before = self.mon_ports[index]
-        self.mon_ports[index] = (v2, v1)
-        mon_host = self.conf.read_text()
-        for old, new in zip(before, (v2, v1), strict=True):
-            mon_host = mon_host.replace(f"{host}:{old}", f"{host}:{new}")
-        self.conf.write_text(mon_host)
-        monmap, data = self.folder / "monmap", self.folder / f"mon.{mon}"
+        ((v2, v1),) = self.mon_ports[index : index + 1] = free_port_pairs([host])
+        self.ceph("mon", "set-addrs", mon, f"[v2:{host}:{v2},v1:{host}:{v1}]")
+        monmap = self.folder / "monmap"
         self._run("ceph", "mon", "getmap", "-o", str(monmap))
-        shutil.rmtree(data)
-        keyring = self.folder / "mon.keyring"
-        self._run("ceph-mon", "--mkfs", "-i", mon, "--monmap", str(monmap), "--keyring", str(keyring))
-        self._launch("mon", mon, "--public-addrv", f"[v2:{host}:{v2},v1:{host}:{v1}]")
+        self._run("ceph-mon", "-i", mon, "--inject-monmap", str(monmap))
+        self.restart(f"mon.{mon}")
         self.wait_for(lambda: mon in self.quorum())
 
     def ceph(self, *arguments: str, stdin: str = "") -> Any:
@@ -339,12 +331,12 @@ class CephCluster:
         for number in range(self.osds):
             self._launch("osd", str(number))
 
-    def _launch(self, kind: str, ident: str, *more: str) -> None:
+    def _launch(self, kind: str, ident: str) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("a daemon dies with the thread that starts it, so the main thread must")
         with (self.folder / f"{kind}.{ident}.out").open("ab") as output:
             self._daemons[f"{kind}.{ident}"] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", f"ceph-{kind}", "-f", "-c", str(self.conf), "-i", ident, *more],
+                ["setpriv", "--pdeathsig", "KILL", f"ceph-{kind}", "-f", "-c", str(self.conf), "-i", ident],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -19,7 +19,7 @@ SUDOER, PLAIN = "operator", "plain"
 
 _DEADLINE = 20.0
 _CONF = """\
-ListenAddress 127.0.0.1
+{addresses}
 Port {port}
 HostKey {folder}/host_key
 PidFile none
@@ -45,8 +45,11 @@ exec setpriv --pdeathsig KILL "$(command -v sshd || echo /usr/sbin/sshd)" -D -e 
 class Sshd:
     """A server whose users are root, `SUDOER` (sudo without a password) and `PLAIN`, all with `PASSWORD`."""
 
-    def __init__(self, folder: Path, *, password_log_in: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, password_log_in: bool = True, addresses: Sequence[str] = ("127.0.0.1",)
+    ) -> None:
         self.folder = folder
+        self._addresses = "\n".join(f"ListenAddress {address}" for address in addresses)
         self.port = _free_port()
         self._password_log_in = password_log_in
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,7 +74,7 @@ class Sshd:
     def start(self) -> None:
         """Start the server and wait until it listens."""
         password = "yes" if self._password_log_in else "no"
-        conf = _CONF.format(port=self.port, folder=self.folder, password=password)
+        conf = _CONF.format(addresses=self._addresses, port=self.port, folder=self.folder, password=password)
         (self.folder / "sshd_config").write_text(conf)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

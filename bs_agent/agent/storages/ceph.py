@@ -145,6 +145,7 @@ class Ceph:
 
     def _check_fsid(self, found: str) -> None:
         if self._fsid and found != self._fsid:
+            self._link.renew()  # the configuration may be put right again, and is read by a fresh handle only
             details = f"the cluster of {self._host.settings.ceph.conf} is {found}, not {self._fsid}"
             raise StorageProblem.of(ReasonCode.FSID_MISMATCH, details)
 
