@@ -1,0 +1,110 @@
+"""Values for examples in the documentation of the API, by the names of parameters and fields.
+
+A test holds them to the declarations: each example is a call, or an inventory, that is valid.
+"""
+
+from typing import Any
+
+from bs_agent.contract.inventory import CephBackupStorageInventory, Inventory
+from bs_agent.contract.report import CEPH, IMAGESTORE
+
+_STORAGE = "1ab3b836a88342e1bbc1b1a17d092f0f"
+_ZONE = "b42b5bd4cb4d4f5d8cb04f92ab6a4b2f"
+_MON = "2f7a9b0a9c3d4a51a3cbf1c8f5a4b6d7"
+_ACCOUNT = "36c27e8ff05c4780bf6d2fa65700f22e"
+_SESSION = "4c1d2e5f8a7b4d3c9e0f1a2b3c4d5e6f"
+_CREATED, _CHANGED = "Apr 11, 2018 2:50:54 PM", "Dec 13, 2019 7:32:49 PM"
+
+VALUES: dict[str, Any] = {
+    "AccessKeyID": "7GJ3kQ2xV9bNcR5tYw8Z",
+    "AccessKeySecret": "pX4mL7sD1fHq9zC6vB3nK8jG5wT2yR0uEoIaPlMx",
+    "accountName": "admin",
+    "accountUuid": _ACCOUNT,
+    "all": True,
+    "attachedZoneUuids": [_ZONE],
+    "availableCapacity": 4931431059456,
+    "backupStorageUuid": _STORAGE,
+    "backupStorageUuids": [_STORAGE],
+    "capacityDate": _CHANGED,
+    "capacityStale": False,
+    "createDate": _CREATED,
+    "deleteMode": "Permissive",
+    "description": "images of the first zone",
+    "expiredDate": _CHANGED,
+    "fsid": "7ff218d9-f525-435f-8a40-3618d1772a64",
+    "hostname": "172.20.1.115",
+    "isDefault": False,
+    "lastOpDate": _CHANGED,
+    "limit": 20,
+    "monAddr": "172.20.1.116",
+    "monHostnames": ["172.20.1.117"],
+    "monPort": 6789,
+    "monUrls": ["root:password@172.20.1.116:22/?monPort=6789", "172.20.1.117"],
+    "monUuid": _MON,
+    "name": "image-store",
+    "password": "correct horse battery staple",
+    "poolAvailableCapacity": 99166912512,
+    "poolDiskUtilization": 0.333,
+    "poolMaxAvail": 94208566886,
+    "poolName": "bak-t-images",
+    "poolReplicatedSize": 3,
+    "poolSecurityPolicy": "Copy",
+    "poolStored": 1073741824,
+    "poolUsedCapacity": 3221225472,
+    "resourceType": "BackupStorageVO",
+    "resourceUuid": _STORAGE,
+    "sessionUuid": _SESSION,
+    "sshPassword": "*****",
+    "sshPort": 22,
+    "sshUsername": "root",
+    "state": "Enabled",
+    "stateEvent": "disable",
+    "status": "Connected",
+    "tag": "rack::7",
+    "totalCapacity": 9992857976832,
+    "url": "/zstack_imagestore",
+    "username": "root",
+    "userUuid": _ACCOUNT,
+    "uuid": _STORAGE,
+    "zoneUuid": _ZONE,
+    "zoneUuids": [_ZONE],
+}
+
+QUERY: dict[str, Any] = {
+    "q": ["status=Connected"],
+    "limit": 20,
+    "start": 0,
+    "count": False,
+    "replyWithCount": True,
+    "sort": "-createDate",
+    "fields": ["name", "uuid"],
+    "groupBy": "state",
+}
+
+_TYPES = {
+    "CephBackupStorageInventory": CEPH,
+    "BackupStorageInventory": IMAGESTORE,
+    "ImageStoreBackupStorageInventory": IMAGESTORE,
+    "ZoneInventory": "zstack",
+    "SystemTagInventory": "System",
+    "UserTagInventory": "User",
+    "AccountInventory": "SystemAdmin",
+}
+
+
+def inventory_example(kind: type[Inventory]) -> dict[str, Any]:
+    """Return an example of an inventory, as an answer shows it."""
+    example = {name: VALUES[name] for name in kind.model_fields if name in VALUES}
+    if kind.__name__ in _TYPES:
+        example["type"] = _TYPES[kind.__name__]
+    if kind is CephBackupStorageInventory:
+        example["url"] = "not used"
+    for name, below in kind.expands.items():
+        if name in kind.model_fields:
+            example[name] = [inventory_example(below)]
+    return example
+
+
+def parameters_example(names: list[str], required: list[str]) -> dict[str, Any]:
+    """Return example parameters: those that are required, or all that there are when none is."""
+    return {name: VALUES[name] for name in required or names if name in VALUES}
