@@ -270,3 +270,29 @@ async def test_a_command_goes_on_after_a_stop(settings: AgentSettings, shelf: Sh
     async with _bench(settings, shelf, resume=True) as bench:
         assert (await bench.finished()).state == CommandState.DONE
         assert shelf.cleaned == ["a", "b", "closed"]
+
+
+async def test_a_cleanup_that_comes_with_the_end_of_another_ends_too(
+    settings: AgentSettings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planning, plan = asyncio.Event(), asyncio.Event()
+
+    async def planned_late() -> list[Step]:
+        planning.set()
+        await plan.wait()
+        return []
+
+    shelf.gate.clear()
+    async with _bench(settings, shelf) as bench:
+        await bench.cleanup()
+        monkeypatch.setattr(shelf, "plan_cleanup", planned_late)
+        other = asyncio.create_task(bench.cleanup(OTHER_COMMAND))
+        await planning.wait()
+        shelf.gate.set()
+        assert (await bench.finished()).state == CommandState.DONE
+        await eventually(lambda: shelf.cleaned[-1:] == ["closed"])
+        plan.set()
+        await other
+        late = await bench.finished(OTHER_COMMAND)
+        assert late.error
+        assert (late.state, late.error.code) == (CommandState.FAILED, ReasonCode.STORAGE_UNKNOWN)
