@@ -1,9 +1,12 @@
-"""Writes the pages that derive from the code: the configuration reference and the list of errors with their cures."""
+"""Writes the pages that derive from the code: configuration reference, errors with their cures, calls of the API."""
 
+import re
 from pathlib import Path
 
 from bs_agent.agent import config as agent
 from bs_agent.contract import errors
+from bs_agent.contract.api import APIS, PREFIX, Api
+from bs_agent.contract.inventory import BACKUP_STORAGE_KINDS
 from bs_agent.contract.reasons import REASONS
 from bs_agent.daemon.configuration import reference
 from bs_agent.management import config as management
@@ -46,6 +49,38 @@ in an error or its cause. While a reason marked with a star holds, the host coun
 {reasons}
 """
 
+API = """# The public API
+
+Every call, as `bs_agent/contract/` declares it; the paths stand below `{prefix}`. Parameters in braces travel in the
+path, those of a POST or PUT as the object under the named key of the JSON body, those of a GET or DELETE in the query
+string.
+The last column says how a call answers:
+
+- **query**: `{{"inventories": [...], "success": true}}`; `q` (repeated, all hold), `limit`, `start`, `sort`, `count`,
+  `replyWithCount`, `fields` and `groupBy` as parameters.
+- **job**: may take long. A caller that sends `X-Job-UUID` or `X-Web-Hook` gets 202 and polls
+  `{prefix}/api-jobs/{{uuid}}`; another one gets the result itself.
+- **at once**: the result itself, always.
+
+All but the calls marked *no session* want `Authorization: OAuth <session>` or a request signed with an access key.
+`systemTags` and `userTags` may go with every call that creates or changes something, and are kept with the resource.
+Errors are on [their own page](errors.md).
+
+| call | method and path | body key | parameters (**needed**) | answers |
+| --- | --- | --- | --- | --- |
+{calls}
+
+## What can be queried
+
+Conditions are `field`, an operator and a value: `=` `!=` `>` `>=` `<` `<=` `?=` (in) `!?=` (not in) `~=` (like) `!~=`
+(not like), or `field is null`, `field not null`. A name with a dot goes on in another table. `__systemTag__` and
+`__userTag__` are fields of every resource. An unknown field is answered with the fields there are.
+
+| query | fields | across tables |
+| --- | --- | --- |
+{queries}
+"""
+
 
 def pages() -> dict[Path, str]:
     """Return what each page should hold."""
@@ -58,7 +93,38 @@ def pages() -> dict[Path, str]:
     star = {True: r" \*", False: ""}
     reasons = [f"| `{code}`{star[text.blocking]} | {text.meaning} | {text.cure} |" for code, text in REASONS.items()]
     shown = ERRORS.format(codes="\n".join(_codes(errors.ApiError)), reasons="\n".join(reasons))
-    return {HERE / "configuration.md": NOTE + configuration.rstrip() + "\n", HERE / "errors.md": NOTE + shown}
+    calls = "\n".join(_call(api) for api in APIS.values())
+    queries = "\n".join(_query(api) for api in APIS.values() if api.queries)
+    return {
+        HERE / "configuration.md": NOTE + configuration.rstrip() + "\n",
+        HERE / "errors.md": NOTE + shown,
+        HERE / "api.md": NOTE + API.format(prefix=PREFIX, calls=calls, queries=queries),
+    }
+
+
+def _call(api: Api) -> str:
+    paths = "<br>".join(f"{api.method} `{path}`" for path in api.paths)
+    fields = {
+        name: field
+        for name, field in api.parameters.model_fields.items()
+        if name not in {*re.findall(r"{(\w+)}", api.paths[-1]), "systemTags", "userTags"}
+    }
+    named = [f"**{name}**" if field.is_required() else name for name, field in fields.items()]
+    answers = "query" if api.queries else "job" if api.long else "at once"
+    key = f"`{api.body_key}`" if api.body_key else ""
+    who = "" if api.needs_session else ", *no session*"
+    return f"| {api.name} | {paths} | {key} | {'' if api.queries else ', '.join(named)} | {answers}{who} |"
+
+
+def _query(api: Api) -> str:
+    if api.queries is None:
+        return ""
+    # A query of all backup storages may name the fields of each kind.
+    kinds = [kind for kind in (api.queries, *BACKUP_STORAGE_KINDS.values()) if issubclass(kind, api.queries)]
+    fields = dict.fromkeys(f"`{name}`" for kind in kinds for name in kind.queryable())
+    across = {name: below for kind in kinds for name, below in kind.expands.items()}
+    tables = [f"`{name}.` {', '.join(below.queryable())}" for name, below in across.items()]
+    return f"| {api.name} | {', '.join(fields)} | {'<br>'.join(tables)} |"
 
 
 def _codes(kind: type[errors.ApiError]) -> list[str]:
