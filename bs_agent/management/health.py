@@ -22,6 +22,8 @@ RETRY_CAP = 3600.0
 
 # The mon of this very host is not well, yet the host sees the cluster.
 MON_ONLY = frozenset({ReasonCode.MON_OUT_OF_QUORUM, ReasonCode.MON_ADDR_CHANGED})
+# The cluster did not answer this time, which may pass.
+UNANSWERED = frozenset({ReasonCode.PROBE_TIMEOUT, ReasonCode.WORKER_CRASHED})
 # Nobody looked: what another host has seen says more.
 UNSEEN = frozenset(
     {
@@ -86,6 +88,8 @@ def judge(report: StorageReport | None) -> Health:
         return Health("Disconnected", Reason(code=ReasonCode.STORAGE_UNKNOWN, details=details))
     reasons = report.reasons()
     blocking = blocking_reason(reasons)
+    if blocking and blocking.code in MON_ONLY and reasons[0].code in UNANSWERED:
+        blocking = reasons[0]  # its mon is not well, and nothing shows that the host sees the cluster all the same
     if blocking:
         return Health("Disconnected", blocking)
     return Health("Connected", reasons[0] if reasons else None)
@@ -109,6 +113,6 @@ def _telling(reason: Reason) -> int:
     """Rank a reason: who looked at the cluster says more than who did not reach it, or was not reached."""
     if reason.code in UNSEEN:
         return 3
-    if reason.code == ReasonCode.CLUSTER_UNREACHABLE:
+    if reason.code == ReasonCode.CLUSTER_UNREACHABLE or reason.code in UNANSWERED:
         return 2
     return int(reason.code in MON_ONLY)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
-from bs_agent.contract.report import DirectoryUsage, ImageStoreReport, Section
+from bs_agent.contract.report import CephReport, Cluster, DirectoryUsage, ImageStoreReport, LocalMon, Section
 from bs_agent.management.health import MON_ONLY, RETRY_CAP, UNSEEN, Health, Link, Retry, judge, next_due, storage_health
 
 times = st.floats(min_value=0, max_value=1e9)
@@ -88,6 +88,21 @@ def test_a_storage_lives_while_one_host_sees_its_cluster() -> None:
     assert storage_health([down(ReasonCode.AUTH_FAILED), dead]).reason == down(ReasonCode.AUTH_FAILED).reason
     assert storage_health([Health("Connecting"), dead]).status == "Connecting"
     assert storage_health([]).status == "Disconnected"
+
+
+def test_a_host_whose_mon_is_out_must_see_the_cluster_to_count() -> None:
+    def seen(cluster: ReasonCode | None) -> Health:
+        out = Section[LocalMon](reason=Reason(code=ReasonCode.MON_OUT_OF_QUORUM, details="out"))
+        asked = Section[Cluster](reason=Reason(code=cluster, details="seen") if cluster else None)
+        return judge(
+            CephReport(uuid=uuid4().hex, poolName="p", cluster=asked, pools=Section(), mons=Section(), localMon=out)
+        )
+
+    assert storage_health([seen(None)]).status == "Connected"
+    assert storage_health([seen(ReasonCode.MGR_DOWN)]).status == "Connected"
+    silent = seen(ReasonCode.PROBE_TIMEOUT)
+    assert storage_health([silent, down(ReasonCode.NO_QUORUM)]) == down(ReasonCode.NO_QUORUM)
+    assert storage_health([silent, Health("Connected")]).status == "Connected"
 
 
 @given(hosts)

@@ -223,9 +223,14 @@ class Ceph:
         if believes is False:
             details = f"the mon of this host is in no quorum; {seen.details}"
             return Reason(code=ReasonCode.NO_QUORUM, details=details)
-        if loop.time() - self._answered < ELECTION_SECONDS:
+        if loop.time() - self._answered < self._patience(believes=bool(believes)):
             return Reason(code=ReasonCode.PROBE_TIMEOUT, details=seen.details)
         return seen
+
+    def _patience(self, *, believes: bool) -> float:
+        """Return how long silence may be an election: longer when our own mon believes that there is a quorum."""
+        turn = self._host.settings.probe.interval + self._host.deadline
+        return ELECTION_SECONDS if believes else min(ELECTION_SECONDS, turn)
 
 
 def vendor() -> str:
