@@ -30,7 +30,7 @@ def install(folder: Path, extra: str) -> Path:
     """Install from this tree as a user does; returns the Python of the new environment."""
     if not (folder / "bin/python").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
-    command = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
         [*command, f"{ROOT}[{extra}]"], capture_output=True, text=True, timeout=300, check=False, env=dict(os.environ)
     )
