@@ -1,0 +1,126 @@
+"""site.yml on 1, 3 and 8 booted hosts: fresh, unchanged and upgrade, beside what Ansible needs to connect alone.
+
+Every fleet has a management node on a host of its own and an ImageStore on each of the others. `--hosts 1,3` measures
+fewer. Where the time goes is told for the largest fleet: the tasks that took longest, and how many there were.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.beds import hosts
+from tests.fleet.playbooks import Fleet
+from tests.fleet.releases import ROOT, Wheelhouse
+
+UPGRADE = "0.2.0"
+# The budget is "a few seconds": on two cores, which all the hosts and Ansible share.
+BUDGET_UNCHANGED = 5.0
+SHOWN = 8
+
+
+@dataclass
+class Timing:
+    """How long a run took, as a whole and by task."""
+
+    seconds: float
+    tasks: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+
+def timed(fleet: Fleet, folder: Path, playbook: str, *arguments: str, **variables: object) -> Timing:
+    """Run a playbook, which must succeed, and read what the callback has written about its tasks."""
+    times = folder / f"times-{time.monotonic_ns()}"
+    fleet.environment["TASK_TIMES"] = str(times)
+    began = time.monotonic()
+    run = fleet.play(playbook, *arguments, **variables)
+    timing = Timing(time.monotonic() - began)
+    if run.status:
+        raise RuntimeError(run.output[-4000:])
+    tasks: dict[str, float] = defaultdict(float)
+    for line in times.read_text().splitlines():
+        entry = json.loads(line)
+        tasks[entry["task"]] += entry["seconds"]
+        timing.count += 1
+    timing.tasks = dict(sorted(tasks.items(), key=lambda item: -item[1]))
+    return timing
+
+
+def measure(number: int, wheelhouse: Wheelhouse, folder: Path) -> dict[str, Timing]:
+    """Boot a fleet of so many storage hosts and measure the four runs."""
+    names = [f"s{index}" for index in range(1, number + 1)]
+    with hosts.booted(folder, "m", *names) as site:
+        fleet = Fleet(site, wheelhouse, folder)
+        fleet.environment |= {
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/fleet/callbacks"),
+            "ANSIBLE_CALLBACKS_ENABLED": "task_times",
+        }
+        fleet.management("m")
+        for name in names:
+            site.hosts[name].run("mkdir /images")
+            fleet.agent(name, bs_agent_imagestores=[{"name": name, "directory": "/images"}])
+        timed(fleet, folder, "site.yml", "--limit", "m")
+        return {
+            "fresh": timed(fleet, folder, "site.yml"),
+            "unchanged": timed(fleet, folder, "site.yml"),
+            "connect": timed(fleet, folder, "reach.yml"),
+            "upgrade": timed(fleet, folder, "upgrade.yml", bs_agent_version=UPGRADE),
+        }
+
+
+def main() -> int:
+    """Measure, print the table and where the time goes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--hosts", default="1,3,8", help="numbers of storage hosts")
+    numbers = [int(number) for number in parser.parse_args().hosts.split(",")]
+    if hosts.MISSING:
+        print(f"booted hosts need {', '.join(hosts.MISSING)}", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wheelhouse = Wheelhouse(folder / "wheelhouse" / "archives")
+        wheelhouse.build(UPGRADE)
+        measured = {}
+        for number in numbers:
+            (folder / f"site-{number}").mkdir()
+            measured[number] = measure(number, wheelhouse, folder / f"site-{number}")
+            print(f"{number} storage hosts: measured", file=sys.stderr)
+    kept = print_table(measured)
+    print_tasks(measured[max(numbers)])
+    return 0 if kept else 1
+
+
+def print_table(measured: dict[int, dict[str, Timing]]) -> bool:
+    """Print seconds in all and per host; tell whether the unchanged run keeps the budget."""
+    kept = True
+    print(f"{'hosts':>5}  {'run':<10} {'seconds':>8} {'per host':>9} {'tasks':>6}  beyond connecting, per host")
+    for number, runs in measured.items():
+        connect = runs["connect"].seconds
+        for name, timing in runs.items():
+            beyond = (timing.seconds - connect) / number
+            verdict = ""
+            if name == "unchanged":
+                kept = kept and beyond <= BUDGET_UNCHANGED
+                verdict = f" (budget {BUDGET_UNCHANGED:g} s: {'kept' if beyond <= BUDGET_UNCHANGED else 'NOT KEPT'})"
+            shown = "" if name == "connect" else f"{beyond:.1f}{verdict}"
+            each = timing.seconds / number
+            print(f"{number:>5}  {name:<10} {timing.seconds:>8.1f} {each:>9.1f} {timing.count:>6}  {shown}")
+    return kept
+
+
+def print_tasks(runs: dict[str, Timing]) -> None:
+    """Print where the time of each run goes."""
+    for name, timing in runs.items():
+        longest = list(timing.tasks.items())[:SHOWN]
+        rest = timing.seconds - sum(seconds for _, seconds in longest)
+        print(f"\n{name}: {timing.seconds:.1f} s in {timing.count} tasks")
+        for task, seconds in [*longest, ("all others", rest)]:
+            print(f"  {seconds:6.1f} s  {task}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
