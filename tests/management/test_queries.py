@@ -11,11 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert
 
-from bs_agent.contract.inventory import BackupStorageInventory, CephBackupStorageInventory
+from bs_agent.contract.inventory import (
+    BackupStorageInventory,
+    CephBackupStorageInventory,
+    ImageStoreBackupStorageInventory,
+    Inventory,
+)
 from bs_agent.contract.query import Condition, Operator, Query, parse_condition
 from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.fields import RESOURCES, Kind
+from bs_agent.management.store.fields import RESOURCES, Kind, Resource
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.tables import backup_storage, backup_storage_zone, host, tag, zone
 from tests.management.reference import Row, page
@@ -140,15 +145,18 @@ async def rows(database: Database) -> AsyncIterator[Rows]:
     yield Rows(storages)
 
 
-RESOURCE = RESOURCES[BackupStorageInventory]
-KINDS = {name: field.kind for name, field in RESOURCE.fields.items()}
-KINDS |= {name: elements.fields[name].kind for name, elements in RESOURCE.lists.items()}
-KINDS |= {
-    f"{table}.{name}": field.kind
-    for table, elements in RESOURCE.expands.items()
-    for name, field in elements.fields.items()
-    if "uuid" not in name.lower()
-}
+def kinds_of(resource: Resource) -> dict[str, Kind]:
+    """Return the names that a condition on a resource may have, with how their values compare."""
+    kinds = {name: field.kind for name, field in resource.fields.items()}
+    kinds |= {name: elements.fields[name].kind for name, elements in resource.lists.items()}
+    return kinds | {
+        f"{table}.{name}": field.kind
+        for table, elements in resource.expands.items()
+        for name, field in elements.fields.items()
+        if "uuid" not in name.lower()
+    }
+
+
 OPERATORS = {
     Kind.BOOLEAN: [Operator.EQUAL, Operator.NOT_EQUAL, Operator.IN, Operator.NOT_IN],
     Kind.TEXT: list(Operator),
@@ -184,22 +192,19 @@ VALUES: dict[Kind, st.SearchStrategy[str]] = {
 
 
 @st.composite
-def conditions(draw: st.DrawFn) -> Condition:
-    name = draw(st.sampled_from(sorted(KINDS)))
-    operator = draw(st.sampled_from(OPERATORS.get(KINDS[name], NO_TEXT)))
-    values = draw(st.lists(VALUES[KINDS[name]], min_size=1, max_size=3))
-    return Condition(
-        name,
-        operator,
-        ",".join(values) if operator in {Operator.IN, Operator.NOT_IN} and KINDS[name] is not Kind.DATE else values[0],
-    )
+def conditions(draw: st.DrawFn, kinds: dict[str, Kind]) -> Condition:
+    name = draw(st.sampled_from(sorted(kinds)))
+    operator = draw(st.sampled_from(OPERATORS.get(kinds[name], NO_TEXT)))
+    values = draw(st.lists(VALUES[kinds[name]], min_size=1, max_size=3))
+    several = operator in {Operator.IN, Operator.NOT_IN} and kinds[name] is not Kind.DATE
+    return Condition(name, operator, ",".join(values) if several else values[0])
 
 
 @st.composite
-def queries(draw: st.DrawFn) -> Query:
-    own = sorted(RESOURCE.fields)
+def queries(draw: st.DrawFn, resource: Resource) -> Query:
+    own = sorted(resource.fields)
     return Query(
-        conditions=tuple(draw(st.lists(conditions(), max_size=3))),
+        conditions=tuple(draw(st.lists(conditions(kinds_of(resource)), max_size=3))),
         limit=draw(st.sampled_from([0, 1, 7, 1000])),
         start=draw(st.sampled_from([0, 0, 1, 50])),
         reply_with_count=True,
@@ -209,11 +214,22 @@ def queries(draw: st.DrawFn) -> Query:
     )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(query=queries())
-async def test_sql_finds_what_python_finds(database: Database, rows: Rows, query: Query) -> None:
-    found = await find(database, BackupStorageInventory, query)
-    uuids, total = page(rows, query)
+OF_KINDS: dict[type[Inventory], set[str]] = {
+    BackupStorageInventory: {IMAGESTORE, CEPH},
+    ImageStoreBackupStorageInventory: {IMAGESTORE},
+    CephBackupStorageInventory: {CEPH},
+}
+
+
+@pytest.mark.parametrize("inventory", OF_KINDS, ids=lambda inventory: inventory.__name__)
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_sql_finds_what_python_finds(
+    database: Database, rows: Rows, inventory: type[Inventory], data: st.DataObject
+) -> None:
+    query = data.draw(queries(RESOURCES[inventory]))
+    found = await find(database, inventory, query)
+    uuids, total = page([row for row in rows if row["type"] in OF_KINDS[inventory]], query)
     assert [item["uuid"] for item in found.inventories or []] == uuids, str(query)
     assert found.total == total, str(query)
 
