@@ -11,6 +11,7 @@ from bs_agent.client.text import human, plain
 
 STORAGE_COLUMNS = ("name", "type", "status", "state", "availableCapacity", "totalCapacity", "uuid")
 HEADINGS = {"availableCapacity": "available", "totalCapacity": "total"}
+WIDEST = 10_000
 BYTES = frozenset({"poolMaxAvail", "poolStored"})
 STATUS_STYLES = {"Connected": "green", "Connecting": "yellow", "Disconnected": "red", "Disabled": "yellow"}
 
@@ -76,7 +77,7 @@ def show_answer(answer: Mapping[str, Any], fields: Sequence[str] = ()) -> None:
         console.print(detailed(answer["inventory"]))
     elif isinstance(inventories, list):
         if inventories:
-            console.print(listed(inventories, fields))
+            _show_several(console, inventories, fields)
         total = rest.pop("total", None)
         console.print(f"{len(inventories)} found" if total is None else f"{len(inventories)} of {total}", style="dim")
     if rest:
@@ -85,12 +86,24 @@ def show_answer(answer: Mapping[str, Any], fields: Sequence[str] = ()) -> None:
         console.print("done", style="dim")
 
 
+def _show_several(console: Console, inventories: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> None:
+    """Print a table, or one inventory below the other where the terminal is too narrow for its columns."""
+    table = listed(inventories, fields)
+    if console.measure(table, options=console.options.update(width=WIDEST)).maximum <= console.width:
+        console.print(table)
+        return
+    for entry in inventories:
+        console.print(detailed({name: entry.get(name) for name in fields or _columns(inventories)}), "")
+
+
 def _columns(inventories: Sequence[Mapping[str, Any]]) -> list[str]:
     names = list(dict.fromkeys(name for entry in inventories for name in entry))
     if {"availableCapacity", "status"} <= set(names):
         usual = all(entry.get("state") == "Enabled" for entry in inventories)
         return [name for name in STORAGE_COLUMNS if name in names and not (usual and name == "state")]
-    shown = [name for name in names if not name.endswith("Date") and name not in {"uuid", "description"}]
+    told = any(entry.get("description") for entry in inventories)
+    hidden = {"uuid", "lastOpDate"} if told else {"uuid", "lastOpDate", "description"}
+    shown = [name for name in names if name not in hidden]
     return [*shown, "uuid"] if "uuid" in names else shown
 
 

@@ -117,6 +117,16 @@ def test_one_command_in_a_terminal_prints_a_table(node: Node, home: Path) -> Non
     assert lines[-1] == "2 found"
 
 
+def test_a_narrow_terminal_shows_one_below_the_other(node: Node, home: Path) -> None:
+    node.inventories[1]["name"] = "東京"
+    with terminal(home, [*BS_CLI, "QueryBackupStorage"], columns=60) as screen:
+        assert screen.end() == 0
+        lines = screen.shown.splitlines()
+    assert f"uuid               {UUID}" in [line.rstrip() for line in lines]
+    assert "name               東京" in [line.rstrip() for line in lines]
+    assert lines[-1] == "2 found"
+
+
 def test_the_password_is_asked_without_an_echo(node: Node, tmp_path: Path) -> None:
     with terminal(tmp_path, [*BS_CLI, "--url", node.url, "LogInByAccount", "accountName=admin"]) as screen:
         screen.expect("password: ")
