@@ -21,7 +21,7 @@ from bs_agent.client.text import human, plain
 from bs_agent.client.transport import Client
 from bs_agent.contract.errors import ErrorCode
 
-NEARLY_FULL, BAR = 0.85, 24
+NEARLY_FULL, BAR, WIDE = 0.85, 24, 100
 
 
 def watch(words: Sequence[str], options: Options, interval: float) -> int:
@@ -60,7 +60,7 @@ async def _look(action: Action[Any], client: Client, console: Console, interval:
             found, seen = res.answer.get("inventories", []), time.monotonic()
             while True:
                 age = time.monotonic() - seen
-                live.update(picture(client.url, found, res.error, age, console.height), refresh=True)
+                live.update(picture(client.url, found, res.error, age, console), refresh=True)
                 await asyncio.sleep(interval)
                 res = await action.call_async(line)
                 if res.error is None:
@@ -68,7 +68,7 @@ async def _look(action: Action[Any], client: Client, console: Console, interval:
 
 
 def picture(
-    url: str, inventories: Sequence[Mapping[str, Any]], error: ErrorCode | None, age: float, height: int
+    url: str, inventories: Sequence[Mapping[str, Any]], error: ErrorCode | None, age: float, console: Console
 ) -> Group:
     """Draw the fleet as it was last seen, as much of it as fits, and what went wrong since."""
     connected = sum(entry.get("status") == "Connected" for entry in inventories)
@@ -76,27 +76,40 @@ def picture(
     if error:
         lines.append(Text(plain(f"{error.code}: {error.details or error.description}; seen {age:.0f} s ago"), "red"))
     inventories = sorted(inventories, key=lambda one: (one.get("status") == "Connected", str(one.get("name"))))
-    shown = inventories[: max(1, height - len(lines) - 4)]
+    shown = inventories[: max(1, console.height - len(lines) - 4)]
     whole = all("totalCapacity" in entry and "availableCapacity" in entry for entry in shown)
+    wide = console.width >= WIDE
     more = len(inventories) - len(shown)
-    return Group(*lines, Text(), _fleet(shown) if whole else listed(shown), Text(f"and {more} more" if more else ""))
+    return Group(
+        *lines, Text(), _fleet(shown, wide=wide) if whole else listed(shown), Text(f"and {more} more" if more else "")
+    )
 
 
-def _fleet(inventories: Sequence[Mapping[str, Any]]) -> Table:
+def _fleet(inventories: Sequence[Mapping[str, Any]], *, wide: bool) -> Table:
+    """Draw the bars; a narrow terminal gets a shorter one, and neither the type nor the total."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("name", "type", "status", "used", "", "available", "of"):
-        table.add_column(name, justify="right" if name in {"used", "available", "of"} else "left", no_wrap=True)
+    texts = ("name", "type", "status") if wide else ("name", "status")
+    for name in (*texts, "used", "", "available", *(["of"] if wide else [])):
+        right = name in {"used", "available", "of"}
+        table.add_column(
+            name,
+            justify="right" if right else "left",
+            no_wrap=True,
+            min_width=9 if name in {"status", "available"} else None,
+        )
     for entry in inventories:
         total, available = int(entry["totalCapacity"]), int(entry["availableCapacity"])
         used = 1 - available / total if total else 0.0
         style = "red" if used >= NEARLY_FULL else "green"
         stale = " (old)" if entry.get("capacityStale") else ""
         table.add_row(
-            *(cell(name, entry.get(name), entry) for name in ("name", "type", "status")),
+            *(cell(name, entry.get(name), entry) for name in texts),
             f"{used:.0%}",
-            ProgressBar(total=1.0, completed=used, width=BAR, complete_style=style, finished_style=style),
+            ProgressBar(
+                total=1.0, completed=used, width=BAR if wide else BAR // 3, complete_style=style, finished_style=style
+            ),
             f"{human(available)}{stale}",
-            human(total),
+            *([human(total)] if wide else []),
         )
     return table
 
