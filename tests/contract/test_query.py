@@ -97,3 +97,11 @@ def test_numbers_have_a_range(parameters: list[tuple[str, str]]) -> None:
 def test_the_number_of_conditions_is_bounded() -> None:
     with pytest.raises(InvalidArgument, match="at most"):
         parse_query([("q", f"name={number}") for number in range(MAX_CONDITIONS + 1)])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("flat", "must be formatted as"), ("ha:yes", r"there is no filter of the type\[ha\]")]
+)
+def test_a_filter_is_refused_rather_than_ignored(name: str, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        parse_query([("filterName", name)])

@@ -185,7 +185,8 @@ class Server:
     async def store(self, *rows: dict[str, Any]) -> None:
         """Put rows of backup storages into the database."""
         async with self.database.writing() as connection:
-            await connection.execute(insert(backup_storage), list(rows))
+            for row in rows:  # one by one: of several at once only the first one's columns are written
+                await connection.execute(insert(backup_storage).values(row))
 
 
 @asynccontextmanager

@@ -5,8 +5,10 @@ import re
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
-from tests.management.server import PASSWORD, Server, storage_row
+from bs_agent.management.store.tables import host
+from tests.management.server import PASSWORD, Server, ceph_row, mon_row, storage_row
 
 pytestmark = pytest.mark.asyncio
 
@@ -161,3 +163,21 @@ async def test_count_fields_and_paging(server: Server) -> None:
     assert page["total"] == 5
     assert [set(item) for item in page["inventories"]] == [{"name", "uuid"}] * 2
     assert (await server.query(limit=0))[1] == {"inventories": [], "success": True}
+
+
+async def test_each_kind_has_its_query(server: Server) -> None:
+    uuids = {"": ["1" * 32, "2" * 32], "/image-store": ["1" * 32], "/ceph": ["2" * 32]}
+    await server.store(storage_row(uuid="1" * 32), ceph_row(uuid="2" * 32))
+    async with server.database.writing() as connection:
+        await connection.execute(insert(host), mon_row("2" * 32, "mon-1"))
+    for kind, wanted in uuids.items():
+        _, body = await server.call("GET", f"/backup-storage{kind}", params={"sort": "uuid"})
+        assert [item["uuid"] for item in body["inventories"]] == wanted
+        for uuid in ("1" * 32, "2" * 32):
+            _, body = await server.call("GET", f"/backup-storage{kind}/{uuid}?q=name=ignored")
+            assert [item["uuid"] for item in body["inventories"]] == ([uuid] if uuid in wanted else [])
+    for condition in ("mons.hostname=MON-1", "mons.status=Connected", "fsid~=d539%", "type=Ceph"):
+        _, body = await server.query(q=condition)
+        assert [item["uuid"] for item in body["inventories"]] == ["2" * 32], condition
+    status, body = await server.call("GET", "/backup-storage/image-store", params={"q": "mons.hostname=mon-1"})
+    assert (status, "mons." in body["error"]["details"].partition("its fields are")[2]) == (503, False)
