@@ -73,8 +73,11 @@ def test_check_mode_works_on_a_fresh_fleet_and_changes_nothing(fleet: Fleet) -> 
 def test_an_unreachable_host_does_not_stop_the_others_and_is_named(fleet: Fleet, api: Api) -> None:
     fleet.site.hosts["c"].cut()
     run = fleet.play("site.yml")
+    alone = fleet.play("site.yml", "--limit", "c")
     fleet.site.hosts["c"].mend()
     assert run.status != 0
+    assert alone.status != 0
+    assert "Not done: c" in alone.output
     assert "Not done: c" in run.output.partition("PLAY [Say who did not]")[2]
     assert api.statuses() == {"images-a": "Connected", "images-b": "Connected"}
 
