@@ -106,7 +106,7 @@ async def test_an_add_that_fails_at_the_last_host_leaves_nothing(
     error = await client.refused("POST", CEPH, site.added(monUrls=monitored))
     assert error["code"] == "BS.MonAddrChanged"
     assert cluster.mon_address("c") in error["details"]
-    error = await client.refused("POST", CEPH, site.added(poolName="users"))
+    error = await client.refused("POST", CEPH, site.added(poolName="users-image"))
     assert (error["code"], "127.0.0.1" in error["details"]) == ("BS.PoolMissing", True)
     keyring = site.keyring("127.0.0.2").read_bytes()
     site.keyring("127.0.0.2").unlink()

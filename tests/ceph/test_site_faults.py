@@ -54,6 +54,8 @@ async def test_mons_die_one_after_the_other_and_come_back(site: CephSite, client
         uuid,
         {"storage": "Connected MonOutOfQuorum", A: "Connected", B: "Disconnected MonOutOfQuorum", C: "Connected"},
     )
+    # Not in the middle of the election: a reconnect says what it meets.
+    site.cluster.wait_for(lambda: site.cluster.quorum() == ["a", "c"])
     assert (await client.reconnect(uuid))["inventory"]["status"] == "Connected"
     site.cluster.kill("mon.c")
     shown = await client.reaches(uuid, {"storage": "Disconnected NoQuorum", A: "Disconnected NoQuorum"})
