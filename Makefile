@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_DIRECTORY ?= .run
 
-.PHONY: help setup run test lint docs bench wheelhouse clean
+.PHONY: help setup run test lint docs bench wheelhouse deb clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,6 +42,9 @@ bench: $(VENV)/.installed-dev  ## medians and ratios beside the peers and the li
 
 wheelhouse: $(VENV)/.installed  ## dist/wheelhouse: what ansible/ installs on hosts without a network
 	PYTHON=$(PYTHON) ansible/wheelhouse.sh
+
+deb: $(VENV)/.installed  ## dist/deb: Debian packages of the agent and of the management node
+	PYTHON=$(PYTHON) systemd/deb/build.sh
 
 clean:  ## remove the virtual environment and the data of `make run`
 	rm -rf $(VENV) $(RUN_DIRECTORY) build dist *.egg-info
