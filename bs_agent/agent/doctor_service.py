@@ -65,7 +65,7 @@ async def certificate(settings: AgentSettings) -> list[Finding]:
     days = (end - datetime.now(UTC)).days
     if days > EXPIRES_SOON:
         return [Finding("ok", "certificate", f"valid until {end:%Y-%m-%d}")]
-    cure = "Run the playbook rotate.yml, or remove the folder tls, restart the agent and reconnect its storages."
+    cure = "Run `bs-agent rotate-certificate`, then reconnect the storages of this host."
     return [Finding("FAIL" if days < 0 else "warn", "certificate", f"valid until {end:%Y-%m-%d}", cure)]
 
 
