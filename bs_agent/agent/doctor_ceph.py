@@ -6,9 +6,8 @@ import socket
 from pathlib import Path
 
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.doctor import Finding, output
+from bs_agent.agent.doctor_finding import Finding, output
 
-RUN = Path("/run/ceph")
 CONNECT_DEADLINE = 5.0
 
 
@@ -44,13 +43,13 @@ async def keyring(settings: AgentSettings) -> list[Finding]:
     return found
 
 
-async def admin_sockets(_: AgentSettings) -> list[Finding]:
+async def admin_sockets(settings: AgentSettings) -> list[Finding]:
     """Look whether the mons of this host can be asked without the cluster."""
-    return await asyncio.to_thread(_reach_all)
+    return await asyncio.to_thread(_reach_all, settings.ceph.run_dir)
 
 
-def _reach_all() -> list[Finding]:
-    return [_reach(path) for path in sorted(RUN.glob("*-mon.*.asok"))]
+def _reach_all(folder: Path) -> list[Finding]:
+    return [_reach(path) for path in sorted(folder.glob("*-mon.*.asok"))]
 
 
 def _reach(path: Path) -> Finding:

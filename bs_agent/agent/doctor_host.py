@@ -4,7 +4,7 @@ import platform
 import sys
 
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.doctor import Finding, output
+from bs_agent.agent.doctor_finding import Finding, output
 
 WORKER_NEEDS = (3, 6)
 

@@ -9,7 +9,7 @@ import aiohttp
 
 from bs_agent.agent import state
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.doctor import Finding, properties
+from bs_agent.agent.doctor_finding import Finding, properties
 from bs_agent.daemon.certificate import CertificateError, fingerprint
 from bs_agent.daemon.configuration import Address
 

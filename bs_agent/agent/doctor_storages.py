@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.doctor import Finding, properties
+from bs_agent.agent.doctor_finding import Finding, properties
 from bs_agent.agent.doctor_service import SERVICE
 from bs_agent.agent.local_report import local_report
 from bs_agent.agent.state import StateError

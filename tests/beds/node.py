@@ -72,10 +72,11 @@ class NodeProcess:
                 text=True,
             )
         if not self.password and self._process.stdout:
-            self.password = self._process.stdout.readline().split()[-1]
+            self.password = self._process.stdout.readline().rpartition(" ")[2].strip()
         until = time.monotonic() + _DEADLINE
         while b"ready: " not in self.log.read_bytes()[before:]:
             if self._process.poll() is not None or time.monotonic() > until:
+                self.stop()
                 raise RuntimeError(f"the management node did not start:\n{self.log.read_text()}")
             time.sleep(0.02)
 
@@ -88,6 +89,7 @@ class NodeProcess:
         """End the node as systemd would."""
         if self._process and self._process.poll() is None:
             self._process.terminate()
+        if self._process:
             try:
                 self._process.communicate(timeout=_DEADLINE)
             except subprocess.TimeoutExpired:
