@@ -15,7 +15,7 @@ async def librados(settings: AgentSettings) -> list[Finding]:
     """Look whether the worker's Python has the rados module; only on a host that has a Ceph configuration."""
     if not settings.ceph.conf.exists():
         return []
-    program = "import rados; print('.'.join(map(str, rados.Rados.version(rados.Rados()))))"
+    program = "import rados; print(rados.Rados(rados_id='doctor').version())"
     status, printed = await output(settings.probe.python, "-c", program)
     if status:
         cure = "Install the package python3-rados of your distribution."
