@@ -15,6 +15,7 @@ from bs_agent.contract.errors import ApiError, NoSuchPath, RequestError
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Condition, Operator, Query, parse_query
 from bs_agent.daemon.http import MAX_BODY, render_errors
+from bs_agent.management import docs
 from bs_agent.management.answers import answer, found, job_ended, schema
 from bs_agent.management.auth import Auth, Caller
 from bs_agent.management.calls import Raw, choose, collect, read_body, validate
@@ -59,6 +60,7 @@ def application(services: Services) -> web.Application:
     app.router.add_get("/livez", routes.livez)
     app.router.add_get("/readyz", routes.readyz)
     app.router.add_get("/metrics", services.metrics.show)
+    app.add_routes(docs.routes())
     # A client whose context path has a slash too many sends two.
     for prefix in (PREFIX, f"/{PREFIX}"):
         app.router.add_get(f"{prefix}/api-jobs/{{uuid}}", routes.job)
