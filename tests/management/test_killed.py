@@ -45,7 +45,9 @@ async def test_a_killed_node_leaves_no_job_without_an_end(tmp_path: Path, silent
     async with receiving() as receiver:
         with NodeProcess(tmp_path, settings) as node:
             async with client_of(node) as client:
-                headers = {"X-Job-UUID": JOB, "X-Web-Hook": receiver.url, "Authorization": f"OAuth {client._session}"}
+                log_in = {"logInByAccount": {"accountName": "admin", "password": node.password}}
+                session = (await client.call("PUT", "/accounts/login", log_in))["inventory"]["uuid"]
+                headers = {"X-Job-UUID": JOB, "X-Web-Hook": receiver.url, "Authorization": f"OAuth {session}"}
                 body = {"params": parameters | {"url": "/images"}}
                 adding = client.http.post(f"{client.url}/backup-storage/image-store", json=body, headers=headers)
                 async with adding as answer:
