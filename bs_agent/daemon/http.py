@@ -134,7 +134,9 @@ async def render_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return error_response(NoSuchPath(f"no api mapping to {request.path}"))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        return error_response(MethodNotAllowed(f"{request.method} {request.path}: allowed is {allowed}"))
+        response = error_response(MethodNotAllowed(f"{request.method} {request.path}: allowed is {allowed}"))
+        response.headers["Allow"] = allowed
+        return response
     except web.HTTPRequestEntityTooLarge:
         return error_response(BodyTooLarge(f"the body is larger than {MAX_BODY} bytes"))
     except (asyncio.CancelledError, web.HTTPException):

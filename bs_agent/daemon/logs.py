@@ -5,6 +5,8 @@ import logging
 import sys
 from typing import Literal
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -25,6 +27,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry)
 
 
+def is_our_matter(record: logging.LogRecord) -> bool:
+    """Tell whether a record of the HTTP server speaks of more than a peer that sends no HTTP, or lines without end."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 def set_up_logging(level: LogLevel, form: LogFormat) -> None:
     """Send all records of at least `level` to standard error."""
     handler = logging.StreamHandler(sys.stderr)
@@ -34,3 +41,4 @@ def set_up_logging(level: LogLevel, form: LogFormat) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(is_our_matter)

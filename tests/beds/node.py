@@ -112,16 +112,16 @@ class NodeClient:
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
         self.http = http
         self.url = f"{url}/zstack/v1"
-        self._session = ""
+        self.session = ""
 
     async def log_in(self, password: str) -> None:
         """Open the session."""
         body = {"logInByAccount": {"accountName": "admin", "password": password}}
-        self._session = (await self.call("PUT", "/accounts/login", body))["inventory"]["uuid"]
+        self.session = (await self.call("PUT", "/accounts/login", body))["inventory"]["uuid"]
 
     async def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Send one request and return the answer, an error too."""
-        headers = {"Authorization": f"OAuth {self._session}"} if self._session else {}
+        headers = {"Authorization": f"OAuth {self.session}"} if self.session else {}
         async with self.http.request(method, self.url + path, json=body, headers=headers, ssl=False) as answer:
             decoded: dict[str, Any] = await answer.json()
             return decoded
