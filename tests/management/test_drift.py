@@ -1,11 +1,15 @@
-"""The contract and the server do not drift apart: each API has one use case, or an inventory that can be queried."""
+"""What derives from the contract does not drift from it: use cases, routes, validation, completion, OpenAPI."""
 
 from pathlib import Path
 
 import pytest
 
-from bs_agent.contract.api import APIS
+from bs_agent.client import catalog
+from bs_agent.client.commands import COMMANDS
+from bs_agent.contract.api import APIS, Api
 from bs_agent.contract.inventory import Inventory
+from bs_agent.contract.openapi import document
+from bs_agent.contract.openapi_queries import queryable
 from bs_agent.management.access_keys import AccessKeys
 from bs_agent.management.auth import Auth
 from bs_agent.management.config import SessionSettings
@@ -15,7 +19,7 @@ from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.fields import RESOURCES
 from bs_agent.management.use_cases import use_cases
-from tests.management.server import TableFleet
+from tests.management.server import Server, TableFleet
 
 pytestmark = pytest.mark.asyncio
 
@@ -39,3 +43,38 @@ async def test_each_field_that_may_be_queried_is_found(inventory: type[Inventory
     for kind in resource.kinds.values() or [inventory]:
         assert set(kind.queryable()) <= {*resource.fields, *resource.lists}
         assert set(kind.expands) <= set(resource.expands)
+
+
+@pytest.mark.parametrize("api", APIS.values(), ids=lambda api: api.name)
+async def test_each_call_has_its_route_and_its_validation(server: Server, api: Api) -> None:
+    """Without a session every route says so, and with a wrong parameter the validation of its own call speaks."""
+    for path in api.paths:
+        url = path.format(
+            **dict.fromkeys(("uuid", "zoneUuid", "backupStorageUuid", "monUuid", "sessionUuid"), "0" * 32)
+        )
+        body = {api.body_key: {"systemTags": 1}} if api.body_key else None
+        headers = {} if api.needs_session else {"Authorization": "OAuth x"}
+        async with server.http.request(api.method, server.url + url, headers=headers, json=body) as response:
+            said = str((await response.json()).get("error", {}).get("details"))
+        if api.needs_session:
+            assert (response.status, said) == (400, "missing header 'Authorization'")
+        if api.body_key:
+            status, refused = await server.call(api.method, url, json=body)
+            assert (status, "field[systemTags]" in refused["error"]["details"]) == (400, True)
+
+
+async def test_each_call_has_its_command_and_its_completion() -> None:
+    assert {name for names in COMMANDS.values() for name in names} == set(APIS)
+    for api in APIS.values():
+        hidden = {"conditions"} if api.queries else set()
+        assert set(catalog.parameters(api)) == set(api.parameters.model_fields) - hidden
+        if api.queries:
+            assert set(catalog.names(api.queries)) == set(queryable(api.queries))
+
+
+async def test_every_field_that_is_documented_and_completed_can_be_queried(server: Server) -> None:
+    for path, methods in document()["paths"].items():
+        for parameter in methods.get("get", {}).get("parameters", []):
+            for name in parameter.get("x-fields", []):
+                answered = await server.call("GET", path, params={"q": f"{name} not null"})
+                assert answered == (200, {"inventories": answered[1].get("inventories"), "success": True})
