@@ -1,20 +1,30 @@
-"""How the tests are shared between two processes: a folder that boots hosts or clusters stays whole, others by file."""
-
-from pathlib import Path
+"""How the tests are shared between two processes: those that boot hosts or clusters in three parts, others by file."""
 
 import pytest
 
-ROOT = Path(__file__).parent
 # The slowest first, so that both processes end at about the same time.
-WHOLE = ("fleet", "ceph")
+PARTS = {
+    "one half of the fleet": (
+        "fleet/test_whole_fleet.py",
+        "fleet/test_firewalls.py",
+        "fleet/test_service.py",
+        "fleet/test_deb.py",
+    ),
+    "the other half of it": ("fleet/",),
+    "clusters": ("ceph/",),
+}
+EACH_FILE = len(PARTS)
 
 
-def _part(item: pytest.Item) -> str:
-    return item.path.relative_to(ROOT).parts[0]
+def _part(item: pytest.Item) -> int:
+    within = item.nodeid.removeprefix("tests/")
+    return next((number for number, names in enumerate(PARTS.values()) if within.startswith(names)), EACH_FILE)
 
 
+@pytest.hookimpl(tryfirst=True)  # what shares out the tests reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: WHOLE.index(_part(item)) if _part(item) in WHOLE else len(WHOLE))
+    items.sort(key=_part)
     for item in items:
         part = _part(item)
-        item.add_marker(pytest.mark.xdist_group(part if part in WHOLE else str(item.path.relative_to(ROOT))))
+        group = item.nodeid.partition("::")[0] if part == EACH_FILE else [*PARTS][part]
+        item.add_marker(pytest.mark.xdist_group(group))
