@@ -31,7 +31,7 @@ _SCHEMAS: dict[str, Schema] = {
     "fields": {"type": "array", "items": {"type": "string"}},
     "sort": {"type": "string"},
     "groupBy": {"type": "string"},
-    "filterName": {"type": "string", "description": "Accepted for compatibility."},
+    "filterName": {"type": "string", "description": "Refused: there are no filters."},
 }
 
 

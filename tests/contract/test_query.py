@@ -1,13 +1,17 @@
 """The query language: the documented forms, the lenient ones, and every bad one."""
 
 from contextlib import suppress
+from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bs_agent.client.encoding import encode
+from bs_agent.contract.api import APIS, QueryParameters
 from bs_agent.contract.errors import InvalidArgument, RequestError
-from bs_agent.contract.query import MAX_CONDITIONS, Condition, Operator, Query, parse_condition, parse_query
+from bs_agent.contract.query import MAX_CONDITIONS, MAX_LIMIT, Condition, Operator, Query, parse_condition, parse_query
 
 FIELDS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}(\.[A-Za-z0-9_]{1,10})?", fullmatch=True)
 COMPARING = [operator for operator in Operator if operator not in (Operator.IS_NULL, Operator.NOT_NULL)]
@@ -105,3 +109,41 @@ def test_the_number_of_conditions_is_bounded() -> None:
 def test_a_filter_is_refused_rather_than_ignored(name: str, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
         parse_query([("filterName", name)])
+
+
+VALUES = st.text(st.characters(codec="utf-8")).filter(lambda text: not text.startswith("="))
+CONDITIONS = st.lists(st.builds(Condition, FIELDS, st.sampled_from(COMPARING), VALUES), max_size=5, unique=True)
+
+
+@given(CONDITIONS, st.integers(0, MAX_LIMIT), st.integers(0, 10**9), st.sampled_from(["asc", "desc", None]))
+def test_a_query_arrives_as_a_client_sends_it(
+    conditions: list[Condition], limit: int, start: int, direction: Literal["asc", "desc"] | None
+) -> None:
+    parameters = QueryParameters(
+        conditions=[f"{one.field}{one.operator.value}{one.value}" for one in conditions],
+        limit=limit,
+        start=start,
+        sortBy="name",
+        sortDirection=direction,
+        fields=["name", "uuid"],
+    )
+    target = encode(APIS["QueryBackupStorage"], parameters).target
+    query = parse_query(parse_qsl(urlsplit(target).query, keep_blank_values=True))
+    assert query.conditions == tuple(conditions)
+    assert (query.limit, query.start, query.fields) == (limit, start, ("name", "uuid"))
+    assert (query.sort, query.descending) == ("name", direction == "desc")
+
+
+NAMES = st.sampled_from(["q", "limit", "start", "count", "sort", "fields", "groupBy", "replyWithCount", "x", ""])
+
+
+@given(st.lists(st.tuples(NAMES, st.text()), max_size=8))
+def test_any_parameters_are_a_query_within_bounds_or_an_error_of_ours(parameters: list[tuple[str, str]]) -> None:
+    try:
+        query = parse_query(parameters)
+    except (RequestError, InvalidArgument):
+        return
+    assert 0 <= query.limit <= MAX_LIMIT
+    assert query.start >= 0
+    assert len(query.conditions) <= MAX_CONDITIONS
+    assert all(condition.field for condition in query.conditions)

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from bs_agent.client import catalog
 from bs_agent.client.commands import COMMANDS
 from bs_agent.contract.api import APIS, Api
-from bs_agent.contract.inventory import Inventory
+from bs_agent.contract.inventory import Inventory, SystemTagInventory
 from bs_agent.contract.openapi import document
 from bs_agent.contract.openapi_queries import queryable
 from bs_agent.management.access_keys import AccessKeys
@@ -19,9 +20,11 @@ from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.fields import RESOURCES
 from bs_agent.management.use_cases import use_cases
-from tests.management.server import Server, TableFleet
+from tests.management.server import Server, TableFleet, storage_row
 
 pytestmark = pytest.mark.asyncio
+
+CEPH_ROW = {"type": "Ceph", "hostname": None, "username": None, "sshPort": None, "fsid": "f", "poolName": "p"}
 
 
 async def test_each_api_has_a_use_case_or_is_a_query(tmp_path: Path) -> None:
@@ -78,3 +81,22 @@ async def test_every_field_that_is_documented_and_completed_can_be_queried(serve
             for name in parameter.get("x-fields", []):
                 answered = await server.call("GET", path, params={"q": f"{name} not null"})
                 assert answered == (200, {"inventories": answered[1].get("inventories"), "success": True})
+
+
+async def test_answers_hold_nothing_that_is_not_documented(server: Server) -> None:
+    """Schemas allow more fields, for clients that are older than the server; here they do not."""
+    described = document()
+    for schema in described["components"]["schemas"].values():
+        if "properties" in schema:
+            schema["additionalProperties"] = False
+    await server.store(storage_row(statusReason={"code": "NoRoute", "details": "d"}), storage_row(**CEPH_ROW))
+    body = {"params": {"name": "zone", "description": "d"}, "userTags": ["a"]}
+    assert (await server.call("POST", "/zones", json=body))[0] == 200
+    assert (await server.call("POST", "/accesskeys", json={"params": {"description": "d"}}))[0] == 200
+    for api in APIS.values():
+        if api.queries:
+            status, answer = await server.call("GET", api.paths[0], headers={"X-JSON-Schema": "true"})
+            assert status == 200
+            reference = {"$ref": f"#/components/schemas/{api.reply.__name__}"}
+            Draft202012Validator(reference | {"components": described["components"]}).validate(answer)
+            assert answer["inventories"] or api.queries is SystemTagInventory
