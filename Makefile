@@ -27,7 +27,7 @@ run: setup  ## management node and an agent over a local directory, until Ctrl-C
 	@exec $(PYTHON) -m bs_agent.client.quickstart --directory $(RUN_DIRECTORY)
 
 test: $(VENV)/.installed-dev lint  ## everything that must hold
-	$(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy
 	$(VENV)/bin/ruff check

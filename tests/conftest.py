@@ -1,30 +1,15 @@
-"""How the tests are shared between two processes: those that boot hosts or clusters in three parts, others by file."""
+"""The order of the tests: two processes share them file by file, so the slowest come first."""
 
 import pytest
 
-# The slowest first, so that both processes end at about the same time.
-PARTS = {
-    "one half of the fleet": (
-        "fleet/test_whole_fleet.py",
-        "fleet/test_firewalls.py",
-        "fleet/test_service.py",
-        "fleet/test_deb.py",
-    ),
-    "the other half of it": ("fleet/",),
-    "clusters": ("ceph/",),
-}
-EACH_FILE = len(PARTS)
+SLOWEST = ("fleet/test_whole_fleet.py", "fleet/test_releases.py", "fleet/", "ceph/test_site", "ceph/")
 
 
-def _part(item: pytest.Item) -> int:
+def _place(item: pytest.Item) -> int:
     within = item.nodeid.removeprefix("tests/")
-    return next((number for number, names in enumerate(PARTS.values()) if within.startswith(names)), EACH_FILE)
+    return next((place for place, name in enumerate(SLOWEST) if within.startswith(name)), len(SLOWEST))
 
 
-@pytest.hookimpl(tryfirst=True)  # what shares out the tests reads the marks in the same hook
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_part)
-    for item in items:
-        part = _part(item)
-        group = item.nodeid.partition("::")[0] if part == EACH_FILE else [*PARTS][part]
-        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_place)

@@ -1,5 +1,6 @@
 """Wheelhouses of this source tree under other version numbers, with or without a fault put in on purpose."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -39,14 +40,17 @@ class Wheelhouse:
             assert old in text, f"{name} has no {old!r}"
             (tree / name).write_text(text.replace(old, new))
         environment = os.environ | {"PYTHON": sys.executable, "OUT": str(self.folder), "CACHE": str(CACHE / "wheels")}
-        done = subprocess.run(
-            [tree / "ansible/wheelhouse.sh", HOST_PYTHON],
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_SECONDS,
-        )
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with (CACHE / "wheels.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the downloads are kept for all
+            done = subprocess.run(
+                [tree / "ansible/wheelhouse.sh", HOST_PYTHON],
+                env=environment,
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=BUILD_SECONDS,
+            )
         assert done.returncode == 0, done.stdout + done.stderr
         (self.folder / "version").write_text(f"{__version__}\n")
         shutil.rmtree(tree)
