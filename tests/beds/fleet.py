@@ -20,7 +20,7 @@ from bs_agent.management.store.database import Database
 from bs_agent.management.store.queries import find_one
 from bs_agent.management.store.schema import migrate
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 POLL = {"interval": 0.3, "timeout": 0.3}
 
 

@@ -12,7 +12,7 @@ from tests.beds.agent import AgentProcess
 from tests.beds.fleet import until
 from tests.beds.node import NodeClient, NodeProcess, client_of
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(300)]
 
 SELDOM = {"poll": {"interval": 3600}}
 MARKER = ".bs-agent.json"
@@ -20,7 +20,7 @@ MARKER = ".bs-agent.json"
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path / "agent", {"probe": {"interval": 0.3, "deadline": 0.3}}) as running:
+    with AgentProcess(tmp_path / "agent", {"probe": {"interval": 0.3, "deadline": 3.0}}) as running:
         yield running
 
 
