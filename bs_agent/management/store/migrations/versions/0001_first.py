@@ -51,9 +51,9 @@ def make_accounts() -> None:
         sa.Column("accountUuid", text(32), nullable=False),
         sa.Column("expiredDate", sa.BigInteger(), nullable=False),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
-        refers("session", "accountUuid", "account", cascade=True),
         sa.PrimaryKeyConstraint("hash", name="pk_session"),
         sa.UniqueConstraint("uuid", name="uq_session_uuid"),
+        refers("session", "accountUuid", "account", cascade=True),
     )
     op.create_index("ix_session_accountUuid", "session", ["accountUuid"])
     op.create_index("ix_session_expiredDate", "session", ["expiredDate"])
