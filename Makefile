@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_DIRECTORY ?= .run
 
-.PHONY: help setup run test lint docs bench wheelhouse deb clean
+.PHONY: help setup run test test-long lint docs bench wheelhouse deb clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,7 +27,10 @@ run: setup  ## management node and an agent over a local directory, until Ctrl-C
 	@exec $(PYTHON) -m bs_agent.client.quickstart --directory $(RUN_DIRECTORY)
 
 test: $(VENV)/.installed-dev lint  ## everything that must hold
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+
+test-long: $(VENV)/.installed-dev  ## what takes too long for every change: deployments killed at each task, and behind each firewall
+	$(PYTHON) -m pytest -m long
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy
 	$(VENV)/bin/ruff check

@@ -10,7 +10,7 @@ from tests.fleet.api import Api
 from tests.fleet.playbooks import Fleet
 from tests.fleet.remains import remains
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 FIREWALLS = ("nftables", "ufw", "firewalld")
 # The operator's own rules: SSH only, and something of theirs that must stay.
@@ -45,7 +45,7 @@ def set_up(host: Host) -> None:
             # At its second change firewalld puts the file as it was beside the new one.
             host.run("firewall-cmd --permanent --add-port 9997/tcp")
             # Only for now: a reload would drop it.
-            host.run("firewall-cmd --add-port 9998/tcp --add-port 9999/tcp")
+            host.run("firewall-cmd --add-port 9997/tcp --add-port 9998/tcp --add-port 9999/tcp")
 
 
 def rules(host: Host) -> str:

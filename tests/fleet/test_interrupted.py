@@ -10,7 +10,7 @@ from tests.fleet.api import Api
 from tests.fleet.playbooks import Fleet
 from tests.fleet.releases import ROOT
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
