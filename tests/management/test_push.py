@@ -20,7 +20,7 @@ MARKER = ".bs-agent.json"
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path / "agent", {"probe": {"interval": 0.3, "deadline": 3.0}}) as running:
+    with AgentProcess(tmp_path / "agent", {"probe": {"interval": 2.0, "deadline": 2.0}}) as running:
         yield running
 
 
