@@ -65,10 +65,12 @@ class Commands:
             StorageProblem: it cannot be accepted; then nothing happens.
         """
         uuid = request.commandUuid
-        stored = await self._journal.read(lambda connection: command_store.find(connection, uuid, storage))
-        if stored and uuid not in self._refused:
-            return stored
+        if known := await self._accepted(uuid, storage):
+            return known
         async with self._served.turn(storage):
+            # While this one waited for its turn, the same command may have come, and be done, and the storage gone.
+            if known := await self._accepted(uuid, storage):
+                return known
             steps = await self._steps(self._served.find(storage, enrollment), request)
             command = await self._accept(uuid, storage, steps)
             if command.finishedAt is None:
@@ -78,6 +80,10 @@ class Commands:
     async def find(self, uuid: str) -> Command | None:
         """Return the command as it is on disk, or None."""
         return await self._journal.read(lambda connection: command_store.find(connection, uuid))
+
+    async def _accepted(self, uuid: str, storage: str) -> Command | None:
+        stored = await self._journal.read(lambda connection: command_store.find(connection, uuid, storage))
+        return stored if uuid not in self._refused else None
 
     async def _steps(self, storage: Storage, request: CleanupRequest) -> list[Step]:
         removals = [] if request.hostOnly else await storage.plan_cleanup()

@@ -138,6 +138,30 @@ def _left(state: CommandState, done: int) -> Command:
     return Command(uuid=COMMAND, storageUuid=UUID, state=state, steps=steps, createdAt=1.0)
 
 
+async def test_a_command_that_is_done_while_its_twin_waits_is_returned(
+    settings: AgentSettings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, waiting, late = Served.turn, asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def delayed(self: Served, uuid: str) -> AsyncIterator[None]:
+        if asyncio.current_task() is twin:
+            waiting.set()
+            await late.wait()
+        async with turn(self, uuid):
+            yield
+
+    async with _bench(settings, shelf) as bench:
+        monkeypatch.setattr(Served, "turn", delayed)
+        twin = asyncio.create_task(bench.cleanup())
+        await waiting.wait()
+        await bench.cleanup()
+        done = await bench.finished()
+        await eventually(lambda: not bench.served.uuids)
+        late.set()
+        assert await twin == done
+
+
 async def test_a_cleanup_runs_its_steps_in_order(settings: AgentSettings, shelf: Shelf) -> None:
     async with _bench(settings, shelf) as bench:
         assert (await bench.cleanup()).state == CommandState.ACCEPTED

@@ -15,7 +15,8 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -189,6 +190,28 @@ class CephCluster:
         daemon = self._daemons.pop(name)
         daemon.kill()
         daemon.wait(COMMAND_SECONDS)
+
+    @contextmanager
+    def killed(self, *names: str) -> Iterator[None]:
+        """Have daemons dead while the context is open, whatever happens in it."""
+        for name in names:
+            self.kill(name)
+        try:
+            yield
+        finally:
+            for name in names:
+                self.restart(name)
+
+    @contextmanager
+    def frozen(self, *names: str) -> Iterator[None]:
+        """Have daemons stopped in their tracks while the context is open, whatever happens in it."""
+        for name in names:
+            self.freeze(name)
+        try:
+            yield
+        finally:
+            for name in names:
+                self.thaw(name)
 
     def freeze(self, name: str) -> None:
         """Stop a daemon in its tracks; its connections stay open."""

@@ -51,13 +51,12 @@ def out_of_quorum(name: str) -> Callable[[CephReport], bool]:
 
 async def test_a_dead_mon_is_the_trouble_of_its_host_alone(broken: CephCluster) -> None:
     async with well_watched(broken, "a") as there, well_watched(broken, "b") as here:
-        broken.kill("mon.a")
-        await here.until(out_of_quorum("a"))
-        report = await there.until(lambda seen: codes(seen) == {ReasonCode.MON_OUT_OF_QUORUM})
-        assert report.localMon.stale
-        assert report.localMon.value is not None
-        assert not report.cluster.stale
-        broken.restart("mon.a")
+        with broken.killed("mon.a"):
+            await here.until(out_of_quorum("a"))
+            report = await there.until(lambda seen: codes(seen) == {ReasonCode.MON_OUT_OF_QUORUM})
+            assert report.localMon.stale
+            assert report.localMon.value is not None
+            assert not report.cluster.stale
         await here.until(well)
         # An election may keep the mons busy, which is no reason to call the storage unusable.
         assert here.blocked == set()
@@ -65,67 +64,59 @@ async def test_a_dead_mon_is_the_trouble_of_its_host_alone(broken: CephCluster) 
 
 async def test_a_frozen_leader_is_the_trouble_of_its_host_alone(broken: CephCluster) -> None:
     async with well_watched(broken, "a") as there, well_watched(broken, "b") as here:
-        broken.freeze("mon.a")
-        await here.until(out_of_quorum("a"))
-        await there.until(lambda seen: codes(seen) == {ReasonCode.MON_OUT_OF_QUORUM})
-        broken.thaw("mon.a")
+        with broken.frozen("mon.a"):
+            await here.until(out_of_quorum("a"))
+            await there.until(lambda seen: codes(seen) == {ReasonCode.MON_OUT_OF_QUORUM})
         await here.until(well)
         assert here.blocked == set()
 
 
-@pytest.mark.parametrize("fault", ["kill", "freeze"])
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
 async def test_without_quorum_the_last_numbers_stay_and_are_stale(broken: CephCluster, fault: str) -> None:
-    cure = {"kill": broken.restart, "freeze": broken.thaw}[fault]
+    with_fault = {"killed": broken.killed, "frozen": broken.frozen}[fault]
     async with well_watched(broken, "c") as watch:
         before = watch.last()
-        for mon in ("mon.a", "mon.b"):
-            getattr(broken, fault)(mon)
-        report = await watch.until(
-            lambda seen: seen.cluster.reason is not None and seen.cluster.reason.code == "NoQuorum"
-        )
-        report = await watch.until(lambda seen: {ReasonCode.NO_QUORUM, ReasonCode.MON_OUT_OF_QUORUM} == codes(seen))
-        for now, then in ((report.cluster, before.cluster), (report.pools, before.pools)):
-            assert now.stale
-            assert now.value is not None
-            assert then.value is not None
-        assert report.cluster.value is not None
-        assert before.cluster.value is not None
-        assert report.cluster.value.totalCapacity == before.cluster.value.totalCapacity
-        assert report.localMon.value is not None
-        assert report.localMon.value.state in {"probing", "electing"}
-        for mon in ("mon.a", "mon.b"):
-            cure(mon)
+        with with_fault("mon.a", "mon.b"):
+            report = await watch.until(
+                lambda seen: seen.cluster.reason is not None and seen.cluster.reason.code == "NoQuorum"
+            )
+            report = await watch.until(lambda seen: {ReasonCode.NO_QUORUM, ReasonCode.MON_OUT_OF_QUORUM} == codes(seen))
+            for now, then in ((report.cluster, before.cluster), (report.pools, before.pools)):
+                assert now.stale
+                assert now.value is not None
+                assert then.value is not None
+            assert report.cluster.value is not None
+            assert before.cluster.value is not None
+            assert report.cluster.value.totalCapacity == before.cluster.value.totalCapacity
+            assert report.localMon.value is not None
+            assert report.localMon.value.state in {"probing", "electing"}
 
 
 async def test_without_a_mgr_the_numbers_are_stale(broken: CephCluster) -> None:
     async with well_watched(broken, "a") as watch:
         before = watch.last().pools.value
-        broken.kill("mgr.x")
-        await watch.until(lambda seen: seen.cluster.stale and seen.pools.stale)
-        report = await watch.until(lambda seen: seen.cluster.value is not None and not seen.cluster.value.mgrActive)
-        assert codes(report) == {ReasonCode.MGR_DOWN}
-        assert report.cluster.value is not None
-        assert "MGR_DOWN" in {check.code for check in report.cluster.value.checks}
-        assert report.pools.value is not None
-        assert before is not None
-        assert [pool.totalCapacity for pool in report.pools.value] == [pool.totalCapacity for pool in before]
-        assert not report.mons.stale
-        broken.restart("mgr.x")
+        with broken.killed("mgr.x"):
+            await watch.until(lambda seen: seen.cluster.stale and seen.pools.stale)
+            report = await watch.until(lambda seen: seen.cluster.value is not None and not seen.cluster.value.mgrActive)
+            assert codes(report) == {ReasonCode.MGR_DOWN}
+            assert report.cluster.value is not None
+            assert "MGR_DOWN" in {check.code for check in report.cluster.value.checks}
+            assert report.pools.value is not None
+            assert before is not None
+            assert [pool.totalCapacity for pool in report.pools.value] == [pool.totalCapacity for pool in before]
+            assert not report.mons.stale
         await watch.until(well)
         assert watch.blocked == set()
 
 
 async def test_frozen_osds_fail_the_write_probe_and_nothing_else(broken: CephCluster) -> None:
     async with well_watched(broken, "a", write_probe=True) as watch:
-        for osd in range(broken.osds):
-            broken.freeze(f"osd.{osd}")
-        await watch.until(lambda seen: ReasonCode.WRITE_PROBE_FAILED in codes(seen))
-        report = await watch.fresh()
-        assert codes(report) == {ReasonCode.WRITE_PROBE_FAILED}
-        assert not report.cluster.stale
-        assert not report.pools.stale
-        for osd in range(broken.osds):
-            broken.thaw(f"osd.{osd}")
+        with broken.frozen(*(f"osd.{osd}" for osd in range(broken.osds))):
+            await watch.until(lambda seen: ReasonCode.WRITE_PROBE_FAILED in codes(seen))
+            report = await watch.fresh()
+            assert codes(report) == {ReasonCode.WRITE_PROBE_FAILED}
+            assert not report.cluster.stale
+            assert not report.pools.stale
         await watch.until(well)
         await asyncio.to_thread(broken.settle)
         await watch.fresh()

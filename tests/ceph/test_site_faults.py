@@ -49,38 +49,35 @@ async def uuid(site: CephSite, client: SiteClient) -> AsyncIterator[str]:
 
 async def test_mons_die_one_after_the_other_and_come_back(site: CephSite, client: SiteClient, uuid: str) -> None:
     before = await client.storage(uuid)
-    site.cluster.kill("mon.b")
-    await client.reaches(
-        uuid,
-        {"storage": "Connected MonOutOfQuorum", A: "Connected", B: "Disconnected MonOutOfQuorum", C: "Connected"},
-    )
-    # Not in the middle of the election: a reconnect says what it meets.
-    site.cluster.wait_for(lambda: site.cluster.quorum() == ["a", "c"])
-    assert (await client.reconnect(uuid))["inventory"]["status"] == "Connected"
-    site.cluster.kill("mon.c")
-    shown = await client.reaches(uuid, {"storage": "Disconnected NoQuorum", A: "Disconnected NoQuorum"})
-    assert shown["totalCapacity"] == before["totalCapacity"]
-    assert shown["poolMaxAvail"] > 0
-    # Without its mon a host cannot tell why nobody answers.
-    lost = {B: "Disconnected ClusterUnreachable", C: "Disconnected ClusterUnreachable"}
-    shown = await client.reaches(uuid, {"storage": "Disconnected NoQuorum", **lost})
-    assert shown["capacityStale"]
-    error = (await client.reconnect(uuid))["error"]
-    assert error["code"] == "BS.NoQuorum"
-    refused = await client.refused("DELETE", f"/backup-storage/{uuid}")
-    assert refused["code"] == "SYS.1004"
-    assert refused["cause"]["code"] in {"BS.NoQuorum", "BS.ClusterUnreachable"}
-    for mon in ("mon.b", "mon.c"):
-        site.cluster.restart(mon)
+    with site.cluster.killed("mon.b"):
+        await client.reaches(
+            uuid,
+            {"storage": "Connected MonOutOfQuorum", A: "Connected", B: "Disconnected MonOutOfQuorum", C: "Connected"},
+        )
+        # Not in the middle of the election: a reconnect says what it meets.
+        site.cluster.wait_for(lambda: site.cluster.quorum() == ["a", "c"])
+        assert (await client.reconnect(uuid))["inventory"]["status"] == "Connected"
+        with site.cluster.killed("mon.c"):
+            shown = await client.reaches(uuid, {"storage": "Disconnected NoQuorum", A: "Disconnected NoQuorum"})
+            assert shown["totalCapacity"] == before["totalCapacity"]
+            assert shown["poolMaxAvail"] > 0
+            # Without its mon a host cannot tell why nobody answers.
+            lost = {B: "Disconnected ClusterUnreachable", C: "Disconnected ClusterUnreachable"}
+            shown = await client.reaches(uuid, {"storage": "Disconnected NoQuorum", **lost})
+            assert shown["capacityStale"]
+            error = (await client.reconnect(uuid))["error"]
+            assert error["code"] == "BS.NoQuorum"
+            refused = await client.refused("DELETE", f"/backup-storage/{uuid}")
+            assert refused["code"] == "SYS.1004"
+            assert refused["cause"]["code"] in {"BS.NoQuorum", "BS.ClusterUnreachable"}
 
 
 async def test_without_a_mgr_the_numbers_are_old_and_the_storage_is_there(
     site: CephSite, client: SiteClient, uuid: str
 ) -> None:
-    site.cluster.kill("mgr.x")
-    shown = await client.reaches(uuid, {"storage": "Connected MgrDown", A: "Connected MgrDown"})
-    assert (shown["capacityStale"], shown["totalCapacity"] > 0) == (True, True)
-    site.cluster.restart("mgr.x")
+    with site.cluster.killed("mgr.x"):
+        shown = await client.reaches(uuid, dict.fromkeys(["storage", A, B, C], "Connected MgrDown"))
+        assert (shown["capacityStale"], shown["totalCapacity"] > 0) == (True, True)
 
 
 async def test_a_full_pool_is_full(site: CephSite, client: SiteClient, uuid: str) -> None:
@@ -99,12 +96,9 @@ async def test_frozen_osds_fail_the_write_probe_that_a_tag_asks_for(
     tag = {"resourceType": "BackupStorageVO", "resourceUuid": uuid, "tag": "writeProbe::true"}
     made = await client.ok("POST", "/system-tags", {"params": tag})
     assert (await client.reconnect(uuid))["inventory"]["status"] == "Connected"
-    for osd in range(site.cluster.osds):
-        site.cluster.freeze(f"osd.{osd}")
-    shown = await client.reaches(uuid, {"storage": "Connected WriteProbeFailed"})
-    assert not shown["capacityStale"]
-    for osd in range(site.cluster.osds):
-        site.cluster.thaw(f"osd.{osd}")
+    with site.cluster.frozen(*(f"osd.{osd}" for osd in range(site.cluster.osds))):
+        shown = await client.reaches(uuid, {"storage": "Connected WriteProbeFailed"})
+        assert not shown["capacityStale"]
     await client.reaches(uuid, WELL)
     await client.ok("DELETE", f"/tags/{made['uuid']}")
     assert (await client.reconnect(uuid))["inventory"]["status"] == "Connected"
@@ -118,20 +112,24 @@ async def test_a_keyring_that_is_gone_is_the_trouble_of_its_host_alone(
     keyring = site.keyring(B)
     content = keyring.read_bytes()
     keyring.unlink()
-    assert (await client.reconnect(uuid))["inventory"]["status"] == "Connected"
-    await client.reaches(
-        uuid, {"storage": "Connected AuthFailed", A: "Connected", B: "Disconnected AuthFailed", C: "Connected"}
-    )
-    keyring.write_bytes(content)
+    try:
+        assert (await client.reconnect(uuid))["inventory"]["status"] == "Connected"
+        await client.reaches(
+            uuid, {"storage": "Connected AuthFailed", A: "Connected", B: "Disconnected AuthFailed", C: "Connected"}
+        )
+    finally:
+        keyring.write_bytes(content)
 
 
 async def test_an_agent_that_dies_takes_its_host_along_and_no_other(
     site: CephSite, client: SiteClient, uuid: str
 ) -> None:
     site.agents[A].kill()
-    await client.reaches(uuid, {"storage": "Connected AgentUnreachable", A: "Disconnected AgentUnreachable"})
-    assert {(await client.picture(uuid))[host] for host in (B, C)} == {"Connected"}
-    site.agents[A].start()
+    try:
+        await client.reaches(uuid, {"storage": "Connected AgentUnreachable", A: "Disconnected AgentUnreachable"})
+        assert {(await client.picture(uuid))[host] for host in (B, C)} == {"Connected"}
+    finally:
+        site.agents[A].start()
 
 
 async def test_a_mon_that_moved_is_named_and_learnt_by_an_update(site: CephSite, client: SiteClient, uuid: str) -> None:
