@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from bs_agent.agent import doctor_ceph, doctor_host, doctor_service, doctor_storages
+from bs_agent.agent import doctor_ceph, doctor_clock, doctor_host, doctor_service, doctor_storages
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.doctor_finding import Finding
 from bs_agent.daemon.privileges import become_owner
@@ -21,7 +21,7 @@ async def examine(settings: AgentSettings) -> list[Finding]:
         become_owner(settings.state.directory)
     checks: tuple[Check, ...] = (
         doctor_host.python,
-        doctor_host.clock,
+        doctor_clock.clock,
         doctor_service.unit,
         doctor_service.port,
         doctor_service.certificate,

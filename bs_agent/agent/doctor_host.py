@@ -1,4 +1,4 @@
-"""What the doctor looks at on the host itself: the two Pythons and the clock."""
+"""What the doctor looks at on the host itself: the two Pythons."""
 
 import platform
 import sys
@@ -20,14 +20,3 @@ async def python(settings: AgentSettings) -> list[Finding]:
     if tuple(int(part) for part in printed.split(".")[:2]) < WORKER_NEEDS:
         return [own, Finding("FAIL", "worker python", f"{printed}, {worker}", "The probe worker needs 3.6 or later.")]
     return [own, Finding("ok", "worker python", f"{printed}, {worker}")]
-
-
-async def clock(_: AgentSettings) -> list[Finding]:
-    """Look whether the clock is kept by somebody: ages, certificates and mons depend on it."""
-    status, printed = await output("timedatectl", "show", "--property=NTPSynchronized", "--value")
-    if status == 0 and printed == "yes":
-        return [Finding("ok", "clock", "synchronised")]
-    seen = "not synchronised" if status == 0 else f"cannot tell whether it is synchronised: {printed}"
-    return [
-        Finding("warn", "clock", seen, "Run chrony or systemd-timesyncd; mons leave the quorum when clocks differ.")
-    ]

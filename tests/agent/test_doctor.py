@@ -1,22 +1,31 @@
-"""What the doctor says of a host, each check both ways; unit, clock and sandbox are looked at on a booted host."""
+"""What the doctor says of a host, each check both ways; unit and sandbox are looked at on a booted host."""
 
+import errno
 import os
+import re
 import shutil
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bs_agent.agent import doctor_ceph, doctor_host, doctor_service, doctor_storages
+from bs_agent.agent import doctor_ceph, doctor_clock, doctor_host, doctor_service, doctor_storages
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.doctor import Check
 from bs_agent.agent.doctor_finding import Finding
-from bs_agent.daemon.certificate import renew_certificate
+from bs_agent.contract.push import ReportTo
+from bs_agent.daemon.certificate import fingerprint, renew_certificate, server_context
+from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.http import serving
 from tests.agent.asking import MARKER, connect, move
 from tests.beds.agent import AgentProcess, client_of
 
@@ -157,6 +166,67 @@ async def test_directory_and_marker(tmp_path: Path, directory: Path) -> None:
     for log in process.state.glob("agent.db-*"):
         log.unlink()
     assert (await found(doctor_storages.storages, settings, "journal")).level == "FAIL"
+
+
+@asynccontextmanager
+async def node(tls: Path, ahead: float) -> AsyncIterator[ReportTo]:
+    """Be a management node whose clock is so many seconds ahead."""
+
+    async def livez(_: web.Request) -> web.Response:
+        now = datetime.now(UTC) + timedelta(seconds=ahead)
+        return web.Response(text="ok\n", headers={"Date": format_datetime(now, usegmt=True)} if ahead else {})
+
+    application = web.Application()
+    application.router.add_get("/livez", livez)
+    context = server_context(tls / "certificate.pem", tls / "key.pem")
+    async with serving(application, Address("127.0.0.1", 0), context) as address:
+        yield ReportTo(url=f"https://{address}", fingerprint=fingerprint(tls / "certificate.pem"))
+
+
+@pytest.fixture
+def synchronised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be on a host whose clock follows a time server."""
+    monkeypatch.setattr(doctor_clock, "kernel_error", lambda: 21_000)
+
+
+@pytest.mark.usefixtures("synchronised")
+@pytest.mark.parametrize(
+    ("ahead", "said"), [(0.0, "agrees with"), (300.0, r"(29\d|300) s behind"), (-300.0, r"(29\d|300) s ahead of")]
+)
+async def test_the_clock_beside_that_of_a_management_node(
+    tmp_path: Path, tls: Path, directory: Path, ahead: float, said: str
+) -> None:
+    async with node(tls, ahead) as place:
+        with AgentProcess(tmp_path / "agent") as process:
+            settings = AgentSettings.model_validate({"state": {"directory": process.state}})
+            async with client_of(process.address, process.enroll()) as client:
+                await connect(client, directory, reportTo=place.model_dump())
+        finding = await found(doctor_clock.clock, settings, "clock")
+        assert re.fullmatch(f"synchronised within 0.021 s, {said} {place.url}", finding.text), finding
+        assert (finding.level, "timedatectl" in finding.cure) == (("warn", True) if ahead else ("ok", False))
+    silent = await found(doctor_clock.clock, settings, "clock")
+    assert (silent.level, "does not tell its time" in silent.text) == ("ok", True)
+
+
+async def test_the_clock_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(tmp_path)
+    with suppress(PermissionError):  # of a container
+        assert 0 <= doctor_clock.kernel_error() <= doctor_clock.UNBOUNDED
+
+    async def seen() -> tuple[str, str]:
+        finding = await found(doctor_clock.clock, settings, "clock")
+        return finding.level, finding.text
+
+    monkeypatch.setattr(doctor_clock, "kernel_error", lambda: 1_500)
+    assert await seen() == ("ok", "synchronised within 0.002 s")
+    monkeypatch.setattr(doctor_clock, "kernel_error", lambda: 16_000_000)
+    assert await seen() == ("warn", "not synchronised")
+
+    def refuse() -> int:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(doctor_clock, "kernel_error", refuse)
+    assert await seen() == ("warn", "cannot tell whether it is synchronised: Operation not permitted")
 
 
 def interpreter_is_private() -> str:
