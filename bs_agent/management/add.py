@@ -13,6 +13,7 @@ from bs_agent.contract.report import IMAGESTORE, StorageReport
 from bs_agent.management.arrive import Arrival, Arriving
 from bs_agent.management.capacity import measured
 from bs_agent.management.enroll import Access
+from bs_agent.management.health import Health
 from bs_agent.management.identity import verify
 from bs_agent.management.reconnect import Refresh
 from bs_agent.management.records import HostRecord, StorageRecord
@@ -76,14 +77,14 @@ class Adding:
         refuse_directory(storage.url, arrival.access.hostname, owner)
         host = host_record(self._keyring, storage, arrival)
         report = await self._arriving.command(arrival, storage.uuid, storage.parameters(host))
-        reason, capacity = accepted(report, storage)
+        health, capacity = accepted(report, storage)
         tags = {"system": [*system_tags, *pinned_key_tags([arrival], one_host=True)], "user": user_tags}
-        hosts = [replace(host, statusReason=reason)]
-        await self._fleet.add(replace(storage, statusReason=reason), hosts, [arrival.agent], capacity, tags)
+        storage = replace(storage, statusReason=health.reason)
+        await self._fleet.add(storage, [host.being(health)], [arrival.agent], capacity, tags)
 
 
-def accepted(report: StorageReport, storage: StorageRecord) -> tuple[Reason | None, dict[str, Any]]:
-    """Return what is not well and the capacity columns, for a host that may serve the new storage.
+def accepted(report: StorageReport, storage: StorageRecord) -> tuple[Health, dict[str, Any]]:
+    """Return the health of a host that may serve the new storage, and the capacity columns.
 
     Raises:
         StorageProblem: it may not.
@@ -94,7 +95,7 @@ def accepted(report: StorageReport, storage: StorageRecord) -> tuple[Reason | No
     if not said.columns:
         details = "the agent has no measurement of the storage yet"
         raise StorageProblem(health.reason or Reason(code=ReasonCode.PROBE_TIMEOUT, details=details))
-    return health.reason, said.columns | {"capacityStale": not said.fresh}
+    return health, said.columns
 
 
 async def new_uuid(fleet: Fleet, wanted: str | None) -> str:

@@ -12,6 +12,7 @@ from bs_agent.contract.report import CephReport
 from bs_agent.management.add import accepted, host_record
 from bs_agent.management.arrive import Arrival, Arriving, raise_first
 from bs_agent.management.enroll import Access
+from bs_agent.management.health import Health
 from bs_agent.management.mon_address import learn_place
 from bs_agent.management.records import HostRecord, StorageRecord
 from bs_agent.management.secrets import Keyring
@@ -75,7 +76,7 @@ class ArrivingMons:
             ApiError: the mon of one is not where it was said to be, or the host does not serve the storage now.
         """
         said = dict(zip((mon.url.hostname for mon in mons), reports, strict=True))
-        capacities: list[dict[str, Any]] = []
+        capacities: list[tuple[Health, dict[str, Any]]] = []
 
         async def settle(mon: ArrivingMon) -> HostRecord:
             place = learn_place(said[mon.url.hostname], mon.url.hostname, mon.url.mon_port)
@@ -83,14 +84,13 @@ class ArrivingMons:
             host = replace(host, monAddr=place.host, monPort=place.port)
             parameters = storage.parameters(host, write_probe=write_probe)
             report = await self._arriving.command(mon.arrival, storage.uuid, parameters)
-            reason, capacity = accepted(report, storage)
-            capacities.append(capacity)
-            return replace(host, statusReason=reason)
+            health, capacity = accepted(report, storage)
+            capacities.append((health, capacity))
+            return host.being(health)
 
         hosts = await for_each(mons, settle)
-        return Settled(
-            hosts, max(capacities, key=lambda capacity: (not capacity["capacityStale"], capacity["capacityDate"]))
-        )
+        _, newest = max(capacities, key=lambda told: (told[0].fresh, told[1]["capacityDate"]))
+        return Settled(hosts, newest)
 
 
 def accesses_to(urls: Iterable[MonUrl], tags: HostTags) -> list[Access]:

@@ -6,6 +6,7 @@
     a passing reason      is shown beside the status and changes nothing
 
 A Ceph storage is Connected while one of its hosts sees the cluster with a quorum; what ails one mon alone stays there.
+Its capacity is fresh while one of its hosts reports fresh numbers.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from bs_agent.contract.inventory import Status
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import StorageReport, blocking_reason
+from bs_agent.management.capacity import measured
 
 RETRY_CAP = 3600.0
 
@@ -38,10 +40,16 @@ UNSEEN = frozenset(
 
 
 class Health(NamedTuple):
-    """A status and what there is to say about it."""
+    """A status, what there is to say about it, and whether the capacity is as new as it should be."""
 
     status: Status
     reason: Reason | None = None
+    fresh: bool = False
+
+    @property
+    def sees_storage(self) -> bool:
+        """Whether a host that is so can tell how its storage is."""
+        return self.status == "Connected" or (self.reason is not None and self.reason.code in MON_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +98,19 @@ def judge(report: StorageReport | None) -> Health:
     blocking = blocking_reason(reasons)
     if blocking and blocking.code in MON_ONLY and reasons[0].code in UNANSWERED:
         blocking = reasons[0]  # its mon is not well, and nothing shows that the host sees the cluster all the same
-    if blocking:
-        return Health("Disconnected", blocking)
-    return Health("Connected", reasons[0] if reasons else None)
+    health = Health("Disconnected", blocking) if blocking else Health("Connected", reasons[0] if reasons else None)
+    return health._replace(fresh=health.sees_storage and measured(report).fresh)
 
 
 def storage_health(hosts: Sequence[Health]) -> Health:
     """Return the health of a storage from that of its hosts."""
     reason = min((host.reason for host in hosts if host.reason), key=_telling, default=None)
-    if any(host.status == "Connected" or _only_its_mon(host) for host in hosts):
-        return Health("Connected", reason)
+    fresh = any(host.fresh for host in hosts)
+    if any(host.sees_storage for host in hosts):
+        return Health("Connected", reason, fresh)
     if any(host.status == "Connecting" for host in hosts):
-        return Health("Connecting", reason)
-    return Health("Disconnected", reason)
-
-
-def _only_its_mon(host: Health) -> bool:
-    return host.status == "Disconnected" and host.reason is not None and host.reason.code in MON_ONLY
+        return Health("Connecting", reason, fresh)
+    return Health("Disconnected", reason, fresh)
 
 
 def _telling(reason: Reason) -> int:

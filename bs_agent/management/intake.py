@@ -6,6 +6,7 @@ nothing new cost no write.
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,12 +26,10 @@ _GATHERING = 0.25
 
 @dataclass(slots=True)
 class _Known:
-    """What was last written of a storage's capacity, and which of its hosts have fresh numbers."""
+    """What was last written of a storage's capacity, and when it was measured."""
 
     columns: dict[str, Any] = field(default_factory=dict)
     date: float = 0.0
-    stale: bool | None = None
-    fresh: set[str] = field(default_factory=set)
 
 
 class Intake:
@@ -50,25 +49,19 @@ class Intake:
         self._hosts[mon_uuid] = HostChange(mon_uuid, storage_uuid, health)
         self._announce()
 
-    def capacity(self, storage_uuid: str, mon_uuid: str, report: StorageReport | None) -> None:
-        """Take what a host reports of the capacity; without a report its numbers are no longer fresh.
+    def capacity(self, storage_uuid: str, report: StorageReport) -> None:
+        """Take what a host that sees the storage reports of the capacity; the newest measurement counts.
 
-        The newest measurement counts; the storage's capacity is stale when none of its hosts has a fresh one.
+        A host whose clock is ahead has measured now, so that the others are heard again when it falls silent.
         """
-        known = self._known.setdefault(storage_uuid, _Known())
-        said = measured(report) if report else None
-        (known.fresh.add if said and said.fresh else known.fresh.discard)(mon_uuid)
-        columns: dict[str, Any] = {}
-        if said and said.columns and said.date >= known.date:
-            known.date = said.date
-            if _differ(said.columns, known.columns):
-                columns |= said.columns
-                known.columns = said.columns
-        stale = not known.fresh
-        if stale != known.stale:
-            columns["capacityStale"] = known.stale = stale
-        if columns:
-            self._capacities.setdefault(storage_uuid, {}).update(columns)
+        known, said = self._known.setdefault(storage_uuid, _Known()), measured(report)
+        date = min(said.date, time.time())
+        if not said.columns or date < known.date:
+            return
+        known.date = date
+        if _differ(said.columns, known.columns):
+            known.columns = known.columns | said.columns | {"capacityDate": int(date)}
+            self._capacities[storage_uuid] = known.columns
             self._announce()
 
     def forget(self, storage_uuid: str) -> None:
@@ -99,10 +92,7 @@ class Intake:
             except Exception:  # edge: the database is away; nothing is lost, newer news win
                 log.exception("cannot write the news of %d hosts; trying again", len(hosts) + len(capacities))
                 self._hosts = hosts | self._hosts
-                self._capacities = {
-                    uuid: capacities.get(uuid, {}) | self._capacities.get(uuid, {})
-                    for uuid in capacities.keys() | self._capacities.keys()
-                }
+                self._capacities = capacities | self._capacities
                 self._news.set()
                 await asyncio.sleep(_RETRY)
                 continue

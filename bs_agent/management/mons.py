@@ -15,7 +15,6 @@ from bs_agent.management.arrive import Arriving
 from bs_agent.management.arrive_mons import ArrivingMon, ArrivingMons, accesses_to, refuse_one_host_twice
 from bs_agent.management.cleanup import Owing
 from bs_agent.management.config import CleanupSettings
-from bs_agent.management.health import Health
 from bs_agent.management.intake import Intake
 from bs_agent.management.operations import Operations
 from bs_agent.management.reconnect import Refresh, unknown
@@ -119,8 +118,6 @@ class ChangingMons:
         agents = await self._fleet.agents(host.agentUuid for host in removed)
         await self._mons.remove(removed, [letting_go(storage.uuid, agent, self.settings) for agent in agents])
         log.info("backup storage %s [%s] has fewer mon hosts: %s", storage.name, storage.uuid, _names(removed))
-        for host in removed:
-            self._intake.capacity(storage.uuid, host.monUuid, None)
         await self._look_again(kept)
         await self._let_go(agents.values())
         await self._refresh(agents)
@@ -135,7 +132,7 @@ class ChangingMons:
     async def _look_again(self, hosts: Iterable[HostRecord]) -> None:
         """Let the storage's status follow from the hosts that it has now."""
         for host in hosts:
-            self._intake.health(host.backupStorageUuid, host.monUuid, Health(host.status, host.statusReason))
+            self._intake.health(host.backupStorageUuid, host.monUuid, host.health)
         await self._intake.flush()
 
 

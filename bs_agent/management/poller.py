@@ -16,7 +16,7 @@ from bs_agent.contract.report import HostReport
 from bs_agent.management.agents import Agents
 from bs_agent.management.cleanup import Owing
 from bs_agent.management.config import PollSettings
-from bs_agent.management.health import MON_ONLY, Health, Link, Retry, judge, next_due
+from bs_agent.management.health import Health, Link, Retry, judge, next_due
 from bs_agent.management.intake import Intake
 from bs_agent.management.operations import Operations
 from bs_agent.management.store.leases import WatchedHost
@@ -153,7 +153,6 @@ class Poller:
             just_now = watch.link.misses == self._settings.max_failures
             if just_now or watch.health[host.mon_uuid].status != "Disconnected":
                 self._set(watch, host, Health("Disconnected", reason))
-            self._intake.capacity(host.storage_uuid, host.mon_uuid, None)
 
     def _answered(self, watch: Watch, report: HostReport | None, etag: str) -> None:
         if watch.link.misses:
@@ -173,8 +172,8 @@ class Poller:
                 continue
             told = reports.get(host.storage_uuid)
             judged, known = judge(told), watch.health[host.mon_uuid]
-            sees_storage = judged.status == "Connected" or (judged.reason and judged.reason.code in MON_ONLY)
-            self._intake.capacity(host.storage_uuid, host.mon_uuid, told if sees_storage else None)
+            if told and judged.sees_storage:
+                self._intake.capacity(host.storage_uuid, told)
             if told is None or judged.status == "Connected" != known.status:
                 under_way = self._attempt_restore(watch, host)
                 if told is None and not under_way and judged != known:

@@ -60,7 +60,7 @@ class Reconnecting:
         hosts = await self._fleet.hosts(uuid)
         tags = parse_host_tags(system_tags, [host.hostname for host in hosts])
         for host in hosts:
-            self._intake.health(uuid, host.monUuid, Health("Connecting"))
+            self._intake.health(uuid, host.monUuid, Health("Connecting", None, host.capacityFresh))
         await self._intake.flush()
         problems = await asyncio.gather(*(self._connect(storage, host, tags) for host in hosts))
         await self._intake.flush()
@@ -71,33 +71,37 @@ class Reconnecting:
         """Connect one host and take what it reports; return what went wrong."""
         try:
             report = await self._connecting.by_any_means(storage, host, tags)
-            await self._accept(storage, host, report)
+            return await self._accept(storage, host, report)
         except ApiError as problem:
             self._reject(host, problem)
             return problem
-        return None
 
     async def _restore(self, uuid: str, mon_uuid: str) -> None:
         storage, host = await self._fleet.storage(uuid), await self._fleet.host(mon_uuid)
         if storage is None or host is None:
             return
         try:
-            await self._accept(storage, host, await self._connecting.by_agent(storage, host))
+            problem = await self._accept(storage, host, await self._connecting.by_agent(storage, host))
         except ApiError as problem:
             self._reject(host, problem)
             raise
         finally:
             await self._intake.flush()
 
-    async def _accept(self, storage: StorageRecord, host: HostRecord, report: StorageReport) -> None:
+    async def _accept(self, storage: StorageRecord, host: HostRecord, report: StorageReport) -> StorageProblem | None:
+        """Take what a host reports of its storage; return what makes it unusable.
+
+        Raises:
+            ApiError: it is another storage.
+        """
         health = verify(report, storage)
         if storage.fsid and storage.poolName:
             owner = await self._fleet.pool_owner(storage.fsid, storage.poolName, storage.uuid)
             refuse_pool(storage.fsid, storage.poolName, owner)
-        self._intake.capacity(storage.uuid, host.monUuid, report)
+        if health.sees_storage:
+            self._intake.capacity(storage.uuid, report)
         self._intake.health(storage.uuid, host.monUuid, health)
-        if health.status != "Connected" and health.reason:
-            raise StorageProblem(health.reason)
+        return StorageProblem(health.reason) if health.status != "Connected" and health.reason else None
 
     def _reject(self, host: HostRecord, problem: ApiError) -> None:
         self._intake.health(host.backupStorageUuid, host.monUuid, Health("Disconnected", _reason_of(problem)))

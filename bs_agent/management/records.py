@@ -1,10 +1,11 @@
 """What the store hands to the use cases: the rows of the fleet as values. Fields carry the names of their columns."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bs_agent.contract.inventory import Status
 from bs_agent.contract.reasons import Reason
 from bs_agent.contract.report import CEPH, CephParameters, ImageStoreParameters, StorageParameters
+from bs_agent.management.health import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,16 @@ class HostRecord:
     sshHostKey: str | None
     status: Status
     statusReason: Reason | None
+    capacityFresh: bool = False
+
+    @property
+    def health(self) -> Health:
+        """How the host is."""
+        return Health(self.status, self.statusReason, self.capacityFresh)
+
+    def being(self, health: Health) -> "HostRecord":
+        """Return the host with another health."""
+        return replace(self, status=health.status, statusReason=health.reason, capacityFresh=health.fresh)
 
     @property
     def mon_address(self) -> str:

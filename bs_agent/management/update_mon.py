@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from bs_agent.contract.calls_ceph import UpdateMonParameters
 from bs_agent.contract.errors import ApiError, ResourceNotFound, StorageProblem
-from bs_agent.contract.reasons import Reason, ReasonCode
+from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CEPH, CephReport
 from bs_agent.management.add import accepted
 from bs_agent.management.agents import Agents
@@ -168,22 +168,20 @@ class UpdatingMon:
             report, _ = await self._connect(storage, unsettled, agent)
             place = learn_place(report, host.hostname, port)
             host = replace(host, monAddr=place.host, monPort=place.port)
-            report, reason = await self._connect(storage, host, agent)
+            report, health = await self._connect(storage, host, agent)
         except StorageProblem as problem:
             raise named_problem(host.hostname, problem) from problem
-        self._intake.capacity(storage.uuid, host.monUuid, report)
-        return replace(host, status="Connected", statusReason=reason)
+        self._intake.capacity(storage.uuid, report)
+        return host.being(health)
 
-    async def _connect(
-        self, storage: StorageRecord, host: HostRecord, agent: AgentRecord
-    ) -> tuple[CephReport, Reason | None]:
+    async def _connect(self, storage: StorageRecord, host: HostRecord, agent: AgentRecord) -> tuple[CephReport, Health]:
         write_probe = asks_for_write_probe(await self._fleet.system_tags(storage.uuid))
         parameters = storage.parameters(host, write_probe=write_probe)
         report = await self._agents.connect(target_of(agent, self._keyring), storage.uuid, parameters)
-        reason, _ = accepted(report, storage)
+        health, _ = accepted(report, storage)
         if not isinstance(report, CephReport):
             raise StorageProblem.of(ReasonCode.AGENT_FAULT, f"the agent answered for {report.type}")
-        return report, reason
+        return report, health
 
     async def _undo(self, storage: StorageRecord, before: HostRecord, reached: Reached, *, moved: bool) -> None:
         """Let the agent that was tried go on as before: with the known address, or without the storage."""
@@ -197,7 +195,7 @@ class UpdatingMon:
             await self._agents.forget_quietly(reached.trust.target(), reached.trust.enrollment_id)
 
     async def _conclude(self, host: HostRecord, known: AgentRecord | None, reached: Reached) -> None:
-        self._intake.health(host.backupStorageUuid, host.monUuid, Health(host.status, host.statusReason))
+        self._intake.health(host.backupStorageUuid, host.monUuid, host.health)
         await self._intake.flush()
         if known and known.uuid != reached.agent.uuid:
             try:

@@ -124,7 +124,7 @@ async def fill(folder: Path, port: int) -> None:
             tables.host,
             [
                 {"monUuid": ids[n], "backupStorageUuid": ids[n], "agentUuid": ids[n], "hostname": host_of(n)}
-                | {"sshPort": 22, "status": "Connected", **dates}
+                | {"sshPort": 22, "status": "Connected", "capacityFresh": True, **dates}
                 for n in numbers
             ],
         ),

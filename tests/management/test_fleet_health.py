@@ -72,7 +72,7 @@ def test_blocking_reasons_disconnect_and_passing_ones_are_shown(code: ReasonCode
 
 
 def test_a_report_that_says_nothing_of_the_storage() -> None:
-    assert judge(report()) == Health("Connected")
+    assert judge(report()) == Health("Connected", fresh=True)
     unknown = judge(None)
     assert unknown.status == "Disconnected"
     assert unknown.reason is not None

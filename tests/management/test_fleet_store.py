@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from bs_agent.contract.errors import InvalidArgument
-from bs_agent.contract.inventory import CephBackupStorageInventory
+from bs_agent.contract.inventory import CephBackupStorageInventory, ImageStoreBackupStorageInventory
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.management.health import Health
@@ -19,11 +19,12 @@ from bs_agent.management.store.changes import HostChange, apply
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.store.leases import claim, watched
+from bs_agent.management.store.mons import Mons
 from bs_agent.management.store.queries import find_one
 
 pytestmark = pytest.mark.asyncio
 
-CAPACITY = {"totalCapacity": 10, "availableCapacity": 5, "capacityDate": 1, "capacityStale": False}
+CAPACITY = {"totalCapacity": 10, "availableCapacity": 5, "capacityDate": 1}
 GONE = Health("Disconnected", Reason(code=ReasonCode.AGENT_UNREACHABLE, details="seen"))
 
 
@@ -96,6 +97,33 @@ async def test_a_storage_follows_its_hosts(database: Database) -> None:
     assert (shown[0]["status"], shown[0]["availableCapacity"]) == ("Disconnected", 7)
 
 
+async def test_a_capacity_is_stale_when_no_host_has_a_fresh_one(database: Database) -> None:
+    new = storage(CEPH)
+    hosts = await put(database, new, [agent(), agent()])
+
+    async def stale() -> bool:
+        shown = (await find_one(database, CephBackupStorageInventory, new.uuid)).inventories
+        assert shown is not None
+        return bool(shown[0]["capacityStale"])
+
+    for fresh in ((False, True), (False, False), (True, False), (True, True)):
+        for one, its in zip(hosts, fresh, strict=True):  # one write each, as by two nodes
+            await apply(database, [HostChange(one.monUuid, new.uuid, Health("Connected", fresh=its))], {})
+        assert await stale() == (not any(fresh))
+    await Mons(database).remove(hosts[:1], [])
+    assert not await stale()
+
+
+async def test_an_older_measurement_does_not_replace_a_newer_one(database: Database) -> None:
+    new = storage()
+    await put(database, new, [agent()])
+    for date, available in ((20, 3), (10, 4)):
+        await apply(database, [], {new.uuid: {"availableCapacity": available, "capacityDate": date}})
+    shown = (await find_one(database, ImageStoreBackupStorageInventory, new.uuid)).inventories
+    assert shown is not None
+    assert shown[0]["availableCapacity"] == 3
+
+
 async def test_changes_of_what_was_deleted_are_void(database: Database) -> None:
     new = storage()
     hosts = await put(database, new, [agent()])
@@ -123,7 +151,7 @@ async def test_two_nodes_that_write_one_storage_do_not_miss_each_other(database:
         await asyncio.gather(*writes)
         read = await Fleet(database).storage(new.uuid)
         assert read is not None
-        assert (read.status, read.statusReason) == health
+        assert (read.status, read.statusReason) == (health.status, health.reason)
 
 
 async def test_one_process_has_all_agents_on_sqlite(database: Database) -> None:

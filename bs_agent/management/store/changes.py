@@ -1,5 +1,7 @@
 """Writes what reports have changed: the health of hosts, capacities, and the health of storages that follows.
 
+The newest measurement of a capacity stays, whichever node writes last.
+
 Many changes are one transaction, so that ten thousand agents do not mean ten thousand waits for the disk.
 """
 
@@ -9,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.management.health import Health, storage_health
@@ -18,6 +20,7 @@ from bs_agent.management.store.rows import to_health, to_json
 from bs_agent.management.store.tables import backup_storage, host
 
 _BATCH = 500
+_HEALTH: dict[str, Any] = {"status": bindparam("new"), "statusReason": bindparam("why")}
 
 Columns = Mapping[str, Any]
 
@@ -54,8 +57,8 @@ async def apply(database: Database, hosts: Sequence[HostChange], capacities: Map
         await connection.execute(
             update(host)
             .where(host.c.monUuid == bindparam("key"))
-            .values(status=bindparam("new"), statusReason=bindparam("why"), lastOpDate=now),
-            [_health_row(change.mon_uuid, change.health) for change in hosts],
+            .values(**_HEALTH, capacityFresh=bindparam("fresh"), lastOpDate=now),
+            [_health_row(change.mon_uuid, change.health) | {"fresh": change.health.fresh} for change in hosts],
         )
         return await _follow(connection, [storage for storage in storages if storage.uuid in changed], now)
 
@@ -67,6 +70,9 @@ async def _write_capacities(connection: AsyncConnection, capacities: Mapping[str
     for names, rows in alike.items():
         values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
         statement = update(backup_storage).where(backup_storage.c.uuid == bindparam("key"))
+        if "capacityDate" in names:
+            date = backup_storage.c.capacityDate
+            statement = statement.where(or_(date.is_(None), date <= bindparam("new_capacityDate")))
         await connection.execute(statement.values(**values, lastOpDate=now), rows)
 
 
@@ -76,22 +82,20 @@ async def _follow(connection: AsyncConnection, storages: Sequence[Row[Any]], now
     turns: list[Turn] = []
     rows: list[dict[str, Any]] = []
     for storage in storages:
-        before = to_health(storage.status, storage.statusReason)
+        before = to_health(storage.status, storage.statusReason, not storage.capacityStale)
         after = storage_health(hosts[storage.uuid])
         if after != before:
-            rows.append(_health_row(storage.uuid, after))
+            rows.append(_health_row(storage.uuid, after) | {"stale": not after.fresh})
         if after.status != before.status:
             turns.append(Turn(storage.uuid, storage.name, before, after))
     if rows:
         statement = update(backup_storage).where(backup_storage.c.uuid == bindparam("key"))
-        await connection.execute(
-            statement.values(status=bindparam("new"), statusReason=bindparam("why"), lastOpDate=now), rows
-        )
+        await connection.execute(statement.values(**_HEALTH, capacityStale=bindparam("stale"), lastOpDate=now), rows)
     return turns
 
 
 async def _lock(connection: AsyncConnection, uuids: Sequence[str]) -> list[Row[Any]]:
-    columns = [backup_storage.c[name] for name in ("uuid", "name", "status", "statusReason")]
+    columns = [backup_storage.c[name] for name in ("uuid", "name", "status", "statusReason", "capacityStale")]
     query = select(*columns).order_by(backup_storage.c.uuid).with_for_update()
     found: list[Row[Any]] = []
     for some in batched(uuids):
@@ -100,13 +104,12 @@ async def _lock(connection: AsyncConnection, uuids: Sequence[str]) -> list[Row[A
 
 
 async def _hosts(connection: AsyncConnection, uuids: Sequence[str]) -> dict[str, list[Health]]:
-    query = select(host.c.backupStorageUuid, host.c.status, host.c.statusReason).order_by(
-        host.c.createDate, host.c.monUuid
-    )
+    query = select(host.c.backupStorageUuid, host.c.status, host.c.statusReason, host.c.capacityFresh)
+    query = query.order_by(host.c.createDate, host.c.monUuid)
     hosts: dict[str, list[Health]] = defaultdict(list)
     for some in batched(uuids):
-        for uuid, status, reason in await connection.execute(query.where(host.c.backupStorageUuid.in_(some))):
-            hosts[uuid].append(to_health(status, reason))
+        for uuid, *columns in await connection.execute(query.where(host.c.backupStorageUuid.in_(some))):
+            hosts[uuid].append(to_health(*columns))
     return hosts
 
 

@@ -96,7 +96,9 @@ class Fleet:
                 await connection.execute(text("LOCK TABLE backup_storage IN SHARE ROW EXCLUSIVE MODE"))
             await _refuse_twice(connection, storage, hosts)
             await put_agents(connection, agents, now)
-            await connection.execute(insert(backup_storage).values(**to_values(storage), **capacity, **dates))
+            stale = not any(record.capacityFresh for record in hosts)
+            values = {**to_values(storage), **capacity, "capacityStale": stale, **dates}
+            await connection.execute(insert(backup_storage).values(values))
             await connection.execute(insert(host), [to_values(record) | dates for record in hosts])
             if rows := tag_rows(storage.uuid, tags, now):
                 await connection.execute(insert(tag), rows)

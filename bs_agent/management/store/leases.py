@@ -54,12 +54,13 @@ async def watched(database: Database, uuids: Iterable[str]) -> AsyncIterator[Wat
     """Read agents with their hosts, some at a time: other work goes on in between."""
     for some in batched(sorted(uuids)):
         behind: dict[str, list[WatchedHost]] = defaultdict(list)
-        columns = (host.c.agentUuid, host.c.monUuid, host.c.backupStorageUuid, host.c.status, host.c.statusReason)
+        health = (host.c.status, host.c.statusReason, host.c.capacityFresh)
         async with database.reading() as connection:
             records = (await connection.execute(select(*columns_of(AgentRecord)).where(agent.c.uuid.in_(some)))).all()
-            query = select(*columns).where(host.c.agentUuid.in_(some)).order_by(host.c.monUuid)
-            for agent_uuid, mon_uuid, storage_uuid, status, reason in await connection.execute(query):
-                behind[agent_uuid].append(WatchedHost(mon_uuid, storage_uuid, to_health(status, reason)))
+            query = select(host.c.agentUuid, host.c.monUuid, host.c.backupStorageUuid, *health)
+            query = query.where(host.c.agentUuid.in_(some)).order_by(host.c.monUuid)
+            for agent_uuid, mon_uuid, storage_uuid, *columns in await connection.execute(query):
+                behind[agent_uuid].append(WatchedHost(mon_uuid, storage_uuid, to_health(*columns)))
             owing = select(tombstone.c.agentUuid).where(tombstone.c.agentUuid.in_(some)).distinct()
             owed = set((await connection.execute(owing)).scalars())
         for row in records:

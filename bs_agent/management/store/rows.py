@@ -47,6 +47,6 @@ def to_json(reason: Reason | None) -> dict[str, str] | None:
     return {"code": reason.code.value, "details": reason.details} if reason else None
 
 
-def to_health(status: Any, reason: Any) -> Health:  # noqa: ANN401 RUF100  two columns of a row
-    """Return the health that two columns hold."""
-    return Health(status, Reason.model_validate(reason) if reason else None)
+def to_health(status: Any, reason: Any, fresh: Any) -> Health:  # noqa: ANN401 RUF100  three columns of a row
+    """Return the health that three columns hold."""
+    return Health(status, Reason.model_validate(reason) if reason else None, bool(fresh))

@@ -180,6 +180,7 @@ def make_hosts() -> None:
         sa.Column("sshHostKey", text(), nullable=True),
         sa.Column("status", text(16), nullable=False),
         sa.Column("statusReason", sa.JSON(), nullable=True),
+        sa.Column("capacityFresh", sa.Boolean(), nullable=False),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
         refers("host", "backupStorageUuid", "backup_storage", cascade=True),
