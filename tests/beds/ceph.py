@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from tests.beds.ceph_conf import CONF, UNUSED_MODULES
+
 PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool", "setpriv")
 MISSING = [program for program in PROGRAMS if not shutil.which(program)]
 WITHOUT_CONF = frozenset({"ceph-authtool", "monmaptool"})
@@ -28,69 +30,6 @@ START_SECONDS = 90.0
 COMMAND_SECONDS = 30.0
 # Below the range that the kernel gives to outgoing connections, so that a port is still free when its mon is restarted.
 PORTS = range(20000, 32000, 2)
-# Loading every module of the mgr takes longer than starting the rest of the cluster.
-UNUSED_MODULES = """
-    alerts cephadm cli_api dashboard diskprediction_local influx insights iostat k8sevents localpool mds_autoscaler
-    mirroring nfs osd_perf_query osd_support prometheus restful rook selftest snap_schedule stats telegraf
-    test_orchestrator zabbix
-    """
-
-CONF = """\
-[global]
-fsid = {fsid}
-mon host = {mon_host}
-keyring = {folder}/client.keyring
-run dir = {folder}
-log file = {folder}/$name.log
-log to stderr = false
-mon cluster log file = {folder}/cluster.log
-crash dir = {folder}/crash
-exporter sock dir = {folder}
-ms bind ipv6 = false
-osd crush chooseleaf type = 0
-osd pool default size = {size}
-osd pool default min size = 1
-auth allow insecure global id reclaim = false
-mon allow pool delete = true
-mon allow pool size one = true
-mon data avail crit = 1
-mon data avail warn = 1
-mon warn on pool no redundancy = false
-mon mgr beacon grace = 6
-mon mgr mkfs grace = 1
-mon mgr inactive grace = 1
-mon down mkfs grace = 1
-mon tick interval = 1
-mon lease = 2
-mon pg warn min per osd = 0
-paxos propose interval = 0.1
-mon election timeout = 1
-{extra}
-[mon]
-admin socket = {folder}/host-$id/$cluster-$name.asok
-mon data = {folder}/mon.$id
-[mgr]
-admin socket = {folder}/$cluster-$name.asok
-mgr data = {folder}/mgr.$id
-keyring = {folder}/mgr.$id/keyring
-public addr = 127.0.0.1
-mgr disabled modules = {modules}
-mgr initial modules =
-mgr tick period = 1
-mgr stats period = 1
-[osd]
-admin socket = {folder}/$cluster-$name.asok
-osd data = {folder}/osd.$id
-keyring = {folder}/osd.$id/keyring
-public addr = 127.0.0.1
-cluster addr = 127.0.0.1
-osd objectstore = {objectstore}
-osd memory target = 939524096
-osd mgr report interval = 1
-bluestore block size = {osd_bytes}
-memstore device bytes = {osd_bytes}
-bluestore fsck on mkfs = false
-"""
 
 
 def free_port_pairs(hosts: Sequence[str]) -> list[tuple[int, int]]:
@@ -185,17 +124,16 @@ class CephCluster:
         """Return the process id of a daemon such as `mon.a`, `mgr.x` or `osd.0`."""
         return self._daemons[name].pid
 
-    def kill(self, name: str) -> None:
+    def kill(self, name: str, by: signal.Signals = signal.SIGKILL) -> None:
         """End a daemon as a crash would."""
-        daemon = self._daemons.pop(name)
-        daemon.kill()
-        daemon.wait(COMMAND_SECONDS)
+        self._daemons[name].send_signal(by)
+        self._daemons.pop(name).wait(COMMAND_SECONDS)
 
     @contextmanager
-    def killed(self, *names: str) -> Iterator[None]:
+    def killed(self, *names: str, by: signal.Signals = signal.SIGKILL) -> Iterator[None]:
         """Have daemons dead while the context is open, whatever happens in it."""
         for name in names:
-            self.kill(name)
+            self.kill(name, by)
         try:
             yield
         finally:
@@ -280,6 +218,11 @@ class CephCluster:
     def quorum(self) -> list[str]:
         """Return the names of the mons in quorum."""
         return list(self.ceph("quorum_status")["quorum_names"])
+
+    def mon_state(self, mon: str) -> str:
+        """Return what a mon says of itself, with or without a quorum."""
+        status = json.loads(self._run("ceph", "--admin-daemon", str(self.admin_socket(mon)), "mon_status"))
+        return str(status["state"])
 
     def settle(self) -> None:
         """Wait until all mons are in quorum, all OSDs are up and counted, and every placement group is clean."""
