@@ -1,5 +1,7 @@
 """The order of the tests: two processes share them file by file, so the slowest come first."""
 
+import signal
+
 import pytest
 
 SLOWEST = ("fleet/test_whole_fleet.py", "fleet/test_releases.py", "fleet/", "ceph/test_site", "ceph/")
@@ -8,6 +10,12 @@ SLOWEST = ("fleet/test_whole_fleet.py", "fleet/test_releases.py", "fleet/", "cep
 def _place(item: pytest.Item) -> int:
     within = item.nodeid.removeprefix("tests/")
     return next((place for place, name in enumerate(SLOWEST) if within.startswith(name)), len(SLOWEST))
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, as the programs under test must, also when a shell has started the tests in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

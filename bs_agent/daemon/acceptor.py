@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE_DEADLINE = 5.0
 FIRST_REQUEST_DEADLINE = 10.0
-DRAIN_DEADLINE = 1.0
+DRAIN_DEADLINE = 3.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -30,18 +30,26 @@ class Acceptor:
         self._to_end: set[object] = set()
 
     async def run(self) -> None:
-        """Accept until cancelled."""
-        loop = asyncio.get_running_loop()
+        """Accept until cancelled.
+
+        Not by `loop.sock_accept`: cancelled at the wrong moment, it drops the connection that it has just accepted.
+        """
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        self._listener.setblocking(False)
+        loop.add_reader(self._listener, ready.set)
         try:
             while True:
+                await ready.wait()
+                ready.clear()
                 try:
-                    connection, _ = await loop.sock_accept(self._listener)
+                    connection, _ = self._listener.accept()
                 except OSError as error:
                     # The peer may be gone already; without descriptors there is nothing to do but to wait for some.
                     await asyncio.sleep(1.0 if error.errno in _OUT_OF_RESOURCES else 0.0)
                     continue
                 self._take(connection)
         finally:
+            loop.remove_reader(self._listener)
             await self._drain()
 
     async def _drain(self) -> None:

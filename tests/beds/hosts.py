@@ -226,7 +226,8 @@ def _prepare(host: Host) -> None:
 def _remove_groups(machine: str) -> None:
     """End what is left of a host and take its control groups away, the lowest first."""
     deadline = time.monotonic() + STOP_SECONDS
-    while tops := list(Path("/sys/fs/cgroup").glob(f"**/{machine}")):
+    # os.walk, for control groups come and go while one looks
+    while tops := [Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup") if Path(folder).name == machine]:
         groups = [Path(folder) for top in tops for folder, _, _ in os.walk(top, topdown=False)]
         with suppress(OSError):  # the last processes need a moment to end
             for group in groups:
