@@ -52,9 +52,9 @@ def packaged(boot: Callable[..., Fleet], tmp_path_factory: pytest.TempPathFactor
     before = remains(host)
     for version in (__version__, NEXT):
         environment = os.environ | {"WHEELHOUSE": str(fleet.wheelhouse.folder), "VERSION": version, "OUT": str(out)}
-        built = subprocess.run(
-            [ROOT / "systemd/deb/build.sh"], env=environment, check=False, capture_output=True, text=True, timeout=120
-        )
+        # Not the virtual environment of this tree: it may be newer or older than what make would have.
+        make = ["make", "--directory", str(ROOT), "--assume-old", ".venv/.installed", "deb"]
+        built = subprocess.run(make, env=environment, check=False, capture_output=True, text=True, timeout=120)
         assert built.returncode == 0, built.stderr
     for package in out.glob("*.deb"):
         place(fleet, host, package)
@@ -105,18 +105,6 @@ def test_the_doctor_says_what_is_wrong_with_the_service(packaged: Packaged) -> N
     host.run(f"systemctl enable bs-agent.service; rm /etc/ceph/ceph.conf {KEYRING}")
 
 
-def test_both_services_are_little_exposed(packaged: Packaged) -> None:
-    host = packaged.host
-    packaged.install("bs-management", __version__)
-    for unit in ("bs-agent.service", "bs-management.service"):
-        verdict = host.output(f"systemd-analyze security --no-pager {unit}").splitlines()[-1]
-        print(verdict)
-        found = re.search(rf"{unit}: ([0-9.]+) OK", verdict)
-        assert found
-        assert float(found[1]) <= 2.0
-    packaged.dpkg("--purge", "bs-management")
-
-
 def test_an_upgrade_keeps_enrolments_and_what_the_operator_wrote(packaged: Packaged) -> None:
     host = packaged.host
     token = enroll(host)
@@ -160,24 +148,11 @@ def test_the_management_node_waits_for_a_password(packaged: Packaged) -> None:
     assert host.output("stat -c '%U %G %a' /etc/bs-agent/management.toml") == "root bs-management 640"
     assert set(host.output("stat -c %U /var/lib/bs-management /var/lib/bs-management/*").split()) == {"bs-management"}
     assert host.output("bs-cli --version").endswith(__version__)
-    reload_with_a_bad_file_is_refused(host)
     assert "the public API is at http://127.0.0.1:8080" in host.output("systemctl show bs-management -p StatusText")
     packaged.install("bs-management", NEXT)
     assert host.output("systemctl is-active bs-management") == "active"
     packaged.dpkg("--purge", "bs-management")
     assert without_dpkg(remains(host)) == without_dpkg(packaged.before)
-
-
-def reload_with_a_bad_file_is_refused(host: Host) -> None:
-    """See that the node goes on with what it has."""
-    file = "/etc/bs-agent/management.toml"
-    before = host.output("systemctl show bs-management --property=MainPID --value")
-    host.run(f"cp --preserve=all {file} /root/good.toml; echo '[poll]' >> {file}; echo 'interval = -1' >> {file}")
-    assert host.run("systemctl reload bs-management", check=False).returncode != 0
-    assert "poll.interval" in host.output("journalctl --unit bs-management --lines 20 --output cat")
-    assert host.output("systemctl is-active bs-management") == "active"
-    host.run(f"cp --preserve=all /root/good.toml {file}; systemctl reload bs-management")
-    assert host.output("systemctl show bs-management --property=MainPID --value") == before
 
 
 def without_dpkg(lines: list[str]) -> list[str]:
