@@ -14,6 +14,7 @@ from tests.beds.hosts import Site
 from tests.fleet.releases import ROOT, Wheelhouse
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+ANSIBLE = Path(sys.executable).with_name("ansible")
 RUN_SECONDS = 300
 ADMIN_PASSWORD = "correct horse battery"
 
@@ -63,6 +64,16 @@ class Fleet:
 
     def play(self, playbook: str, *arguments: str, **variables: Any) -> Run:
         """Run one of the playbooks; a run that kills itself has the status of the signal."""
+        command = [str(PLAYBOOK), playbook, *arguments]
+        if variables:
+            command += ["--extra-vars", json.dumps(variables)]
+        return self._run(command)
+
+    def ping(self) -> Run:
+        """Let Ansible connect to every host, and do nothing there."""
+        return self._run([str(ANSIBLE), "all", "-m", "ansible.builtin.ping"])
+
+    def _run(self, command: list[str]) -> Run:
         options = [option for option in self.site.ssh_options if option not in ("-F", "none", "-i", str(self.site.key))]
         connection = {
             "ansible_user": "root",
@@ -72,11 +83,8 @@ class Fleet:
             "bs_management_wheelhouse": str(self.wheelhouse.folder),
         }
         self.inventory.write_text(json.dumps({"all": {"vars": connection}, **self.groups}))
-        command = [str(PLAYBOOK), "-i", str(self.inventory), playbook, *arguments]
-        if variables:
-            command += ["--extra-vars", json.dumps(variables)]
         process = subprocess.Popen(
-            self.site.inside(*command),
+            self.site.inside(*command, "-i", str(self.inventory)),
             cwd=ROOT / "ansible",
             env=os.environ | self.environment,
             stdin=subprocess.DEVNULL,
@@ -89,7 +97,7 @@ class Fleet:
             output, _ = process.communicate(timeout=RUN_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"{playbook} did not end: {process.communicate()[0][-4000:]}") from None
+            raise AssertionError(f"{command[1]} did not end: {process.communicate()[0][-4000:]}") from None
         return Run(process.returncode, output)
 
     def site_yml(self, *arguments: str, **variables: Any) -> Run:
