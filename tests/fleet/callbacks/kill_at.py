@@ -1,5 +1,6 @@
-"""Ansible's callback that kills the run in the middle of a task: the one named $KILL_AT on the host $KILL_ON."""
+"""Ansible's callback that kills the run in the middle of a task: the first of $KILL_AT, a JSON list, on $KILL_ON."""
 
+import json
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ DOCUMENTATION = """
 name: kill_at
 type: notification
 short_description: kills the run
-description: Kills the whole run shortly after the task named by the variable KILL_AT began on the host KILL_ON.
+description: Kills the whole run shortly after the first of the tasks KILL_AT began on the host KILL_ON.
 """
 INTO_THE_TASK = 0.15
 
@@ -24,5 +25,5 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible has no type
     CALLBACK_NAME = "kill_at"
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        if host.get_name() == os.environ["KILL_ON"] and task.get_name() == os.environ["KILL_AT"]:
+        if host.get_name() == os.environ["KILL_ON"] and task.get_name() in json.loads(os.environ["KILL_AT"]):
             threading.Timer(INTO_THE_TASK, os.killpg, (os.getpgid(0), signal.SIGKILL)).start()
