@@ -172,7 +172,13 @@ class CephCluster:
         ((v2, v1),) = self.mon_ports[index : index + 1] = free_port_pairs([host])
         self.ceph("mon", "set-addrs", mon, f"[v2:{host}:{v2},v1:{host}:{v1}]")
         monmap = self.folder / "monmap"
-        self._run("ceph", "mon", "getmap", "-o", str(monmap))
+
+        def knows_it() -> bool:
+            # A peon may still tell the map before; a mon that starts by that one has it restored.
+            self._run("ceph", "mon", "getmap", "-o", str(monmap))
+            return f"{host}:{v1}" in self._run("monmaptool", "--print", str(monmap))
+
+        self.wait_for(knows_it)
         self._run("ceph-mon", "-i", mon, "--inject-monmap", str(monmap))
         self.restart(f"mon.{mon}")
         self.wait_for(lambda: mon in self.quorum())

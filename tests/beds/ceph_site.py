@@ -1,5 +1,7 @@
 """A whole site: a live Ceph cluster, an agent on the host of each of its mons, and a management node over them."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -102,6 +104,29 @@ class SiteClient(NodeClient):
         """Return status and reason of a storage and of each of its mons, by host name."""
         shown = await self.storage(uuid)
         return {"storage": _health(shown), **{mon["hostname"]: _health(mon) for mon in shown["mons"]}}
+
+    @asynccontextmanager
+    async def statuses(self, uuid: str) -> AsyncIterator[dict[str, list[str]]]:
+        """Look all the while; yields by name what statuses there have been, each change of them once."""
+        seen: dict[str, list[str]] = defaultdict(list)
+        enough = asyncio.Event()
+
+        async def look() -> None:
+            last = False
+            while not last:
+                last = enough.is_set()
+                for name, health in (await self.picture(uuid)).items():
+                    status = health.partition(" ")[0]
+                    if seen[name][-1:] != [status]:
+                        seen[name].append(status)
+                await asyncio.sleep(0.1)
+
+        looking = asyncio.create_task(look())
+        try:
+            yield seen
+        finally:
+            enough.set()
+            await looking
 
     async def reaches(self, uuid: str, wanted: Mapping[str, str]) -> dict[str, Any]:
         """Wait until storage and mons are so; return the storage as it is then."""

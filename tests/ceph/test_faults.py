@@ -1,13 +1,19 @@
 """Faults of a live cluster, seen by the schedule alone: what is reported meanwhile, and that it gets well by itself."""
 
 import asyncio
+import signal
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
+from bs_agent.agent.storages.ceph_mons import IN_QUORUM
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.contract.report import CephReport
+from bs_agent.contract.report import CephReport, Section
 from tests.beds.ceph import CephCluster
 from tests.ceph.watching import Watch, watching
 
@@ -69,6 +75,82 @@ async def test_a_frozen_leader_is_the_trouble_of_its_host_alone(broken: CephClus
             await there.until(lambda seen: codes(seen) == {ReasonCode.MON_OUT_OF_QUORUM})
         await here.until(well)
         assert here.blocked == set()
+
+
+@dataclass(frozen=True)
+class DaemonFault:
+    """What befalls a daemon that the cluster can do without, and how it is seen from the host of mon b."""
+
+    what: Literal["killed", "crashed", "frozen"]
+    daemon: str
+
+    @property
+    def of_mgr(self) -> bool:
+        return self.daemon.startswith("mgr")
+
+    def befalls(self, cluster: CephCluster) -> AbstractContextManager[None]:
+        if self.what == "frozen":
+            return cluster.frozen(self.daemon)
+        return cluster.killed(self.daemon, by=signal.SIGSEGV if self.what == "crashed" else signal.SIGKILL)
+
+    def shows(self, report: CephReport) -> bool:
+        kind, _, name = self.daemon.partition(".")
+        if kind == "mon":
+            return out_of_quorum(name)(report)
+        if kind == "mgr":
+            return codes(report) == {ReasonCode.MGR_DOWN} and report.cluster.stale and report.pools.stale
+        # Nothing of the cluster is still when an OSD only stands still and nobody writes.
+        checks = report.cluster.value.checks if report.cluster.value else []
+        return self.what == "frozen" or "OSD_DOWN" in {check.code for check in checks}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        DaemonFault("crashed", "mon.a"),
+        DaemonFault("crashed", "mon.c"),
+        DaemonFault("crashed", "mgr.x"),
+        DaemonFault("frozen", "mgr.x"),
+        DaemonFault("crashed", "osd.0"),
+        DaemonFault("killed", "osd.1"),
+        DaemonFault("frozen", "osd.2"),
+    ],
+    ids=lambda fault: f"{fault.daemon} {fault.what}",
+)
+async def test_whatever_befalls_one_daemon_the_reports_go_on(broken: CephCluster, fault: DaemonFault) -> None:
+    async with well_watched(broken, "b") as watch:
+        with fault.befalls(broken):
+            await watch.until(fault.shows)
+            asked = time.time()
+            report = await watch.fresh()
+            assert codes(report) == ({ReasonCode.MGR_DOWN} if fault.of_mgr else set())
+            answered: list[Section[Any]] = [report.cluster, report.mons, report.localMon]
+            for section in answered if fault.of_mgr else [*answered, report.pools]:
+                assert section.collectedAt is not None
+                assert section.collectedAt > asked
+            stale = (report.cluster.stale, report.pools.stale, report.mons.stale, report.localMon.stale)
+            assert stale == (fault.of_mgr, fault.of_mgr, False, False)
+        await watch.until(well)
+        assert watch.blocked == set()
+    await asyncio.to_thread(broken.settle)
+
+
+async def test_a_lost_quorum_is_said_by_the_first_report_after_it(broken: CephCluster, tmp_path: Path) -> None:
+    """Where the socket of the own mon is not to be read too: what counts is how many mons live."""
+    async with watching(broken, POOL, "c", run_dir=tmp_path, monAddress=broken.mon_address("c")) as watch:
+        await watch.until(well)
+        with broken.killed("mon.a", "mon.b"):
+            # Until then a mon that lives may go on serving what it knows.
+            await asyncio.to_thread(broken.wait_for, lambda: broken.mon_state("c") not in IN_QUORUM)
+            report = await watch.fresh()
+            sections = (report.cluster, report.pools, report.mons, report.localMon)
+            assert [section.reason and section.reason.code for section in sections] == [ReasonCode.NO_QUORUM] * 4
+            assert all(section.value and section.stale for section in sections)
+        await watch.until(well)
+        with broken.killed("mon.a"):
+            await watch.until(out_of_quorum("a"))
+        await watch.until(well)
+        assert watch.blocked == {ReasonCode.NO_QUORUM}, "an election is no reason to call the storage unusable"
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])

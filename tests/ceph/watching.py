@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bs_agent.agent.config import AgentSettings
@@ -26,7 +27,7 @@ class Watch:
     host: Host
     reporter: Reporter
     storage: Ceph
-    blocked: set[str] = field(default_factory=set)  # the blocking reasons that `until` came across
+    blocked: set[str] = field(default_factory=set)  # the blocking reasons that anybody came across
 
     async def fresh(self) -> CephReport:
         """Probe everything now and return the report."""
@@ -37,6 +38,7 @@ class Watch:
         """Return the report as it is."""
         report = self.reporter.storage_report(self.storage.uuid)
         assert isinstance(report, CephReport)
+        self.blocked |= {str(reason.code) for reason in report.reasons() if REASONS[reason.code].blocking}
         return report
 
     async def until(self, condition: Callable[[CephReport], bool], seconds: float = 60.0) -> CephReport:
@@ -44,8 +46,6 @@ class Watch:
         deadline = time.monotonic() + seconds
         while True:
             report = self.last()
-            reasons = (report.cluster.reason, report.pools.reason, report.mons.reason)
-            self.blocked |= {str(reason.code) for reason in reasons if reason and REASONS[reason.code].blocking}
             if condition(report):
                 return report
             assert time.monotonic() < deadline, report.model_dump_json(indent=1)
@@ -72,9 +72,11 @@ async def on_host(chosen: AgentSettings) -> AsyncIterator[Host]:
 
 
 @asynccontextmanager
-async def watching(cluster: CephCluster, pool: str, mon: str = "a", **parameters: Any) -> AsyncIterator[Watch]:
-    """Connect a storage and watch it."""
-    async with on_host(settings(cluster, mon)) as host:
+async def watching(
+    cluster: CephCluster, pool: str, mon: str = "a", *, run_dir: Path | None = None, **parameters: Any
+) -> AsyncIterator[Watch]:
+    """Connect a storage and watch it; `run_dir` is where its host looks for the socket of its mon."""
+    async with on_host(settings(cluster, mon, **({"run_dir": run_dir} if run_dir else {}))) as host:
         reporter = Reporter(host)
         async with reporter.running():
             storage = Ceph(UUID, CephParameters(poolName=pool, **parameters), None, host)

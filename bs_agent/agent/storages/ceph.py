@@ -22,13 +22,14 @@ from bs_agent.agent.storages.ceph_answers import (
     Status,
 )
 from bs_agent.agent.storages.ceph_capacity import cluster_of, lacks_osds, pools_of, silent_osds
+from bs_agent.agent.storages.ceph_greetings import living
 from bs_agent.agent.storages.ceph_link import CephLink
 from bs_agent.agent.storages.ceph_mons import mons_of
 from bs_agent.agent.storages.ceph_own_mon import OwnMon
 from bs_agent.agent.storages.ceph_pool import CephPool
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
-from bs_agent.contract.report import CEPH, CephParameters, CephReport, Cluster, Pool, Section, Step
+from bs_agent.contract.report import CEPH, CephParameters, CephReport, Cluster, Mon, Pool, Section, Step
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ VENDOR_FILES = {
     "/var/lib/ceph/bin/ceph": "sandstone",
     "/opt/zstone/bin/zstnlet": "zstone",
 }
-# For so long after an answer, silence may be an election that the mon of this host knows nothing of.
+# For so long after an answer, silence of mons that live may be an election.
 ELECTION_SECONDS = 30.0
 LOOK_SECONDS = 0.5
 
@@ -59,7 +60,8 @@ class Ceph:
         self._own_mon = OwnMon(self._link, host, parameters.monAddress)
         self._vendor = vendor()
         self._mgr_active = True
-        self._answered = float("-inf")
+        self._mons: list[Mon] = []
+        self._mon_was_out = False
         # A first connect that fails is undone by a cleanup: it finds nothing, or the pool that was made just now.
         self._untouched = False
         self._made_just_now = False
@@ -82,14 +84,7 @@ class Ceph:
 
     async def plan_cleanup(self) -> list[Step]:
         """Return the steps that remove our object and our mark, or the pool that we made."""
-        if self._untouched:
-            return []
-        answers = await self._link.ask(OSD_DUMP)
-        dump = answers.read(OSD_DUMP)
-        self._check_fsid(dump.fsid)
-        pool = self._pool.find(dump)
-        remove_pool = self._parameters.removePool or self._made_just_now
-        return await self._pool.leftovers(pool, remove_pool=remove_pool) if pool else []
+        return [] if self._untouched else await self._explained(self._leftovers)
 
     async def clean(self, step: Step) -> None:
         """Do one step, if this is still the same cluster."""
@@ -125,6 +120,13 @@ class Ceph:
         self._untouched = False
         self._remembered = {"fsid": fsid, "poolName": name, "writeProbe": await self._write_probe_to_come()}
         return self._remembered
+
+    async def _leftovers(self) -> list[Step]:
+        dump = (await self._link.ask(OSD_DUMP)).read(OSD_DUMP)
+        self._check_fsid(dump.fsid)
+        pool = self._pool.find(dump)
+        remove_pool = self._parameters.removePool or self._made_just_now
+        return await self._pool.leftovers(pool, remove_pool=remove_pool) if pool else []
 
     async def _write_probe_to_come(self) -> bool:
         """Remove what an interrupted write probe left, if there will be no next one to do it; say what to remember."""
@@ -191,29 +193,48 @@ class Ceph:
         answers = await self._link.ask(QUORUM_STATUS, MON_METADATA)
         quorum = answers.read(QUORUM_STATUS)
         self._check_fsid(quorum.monmap.fsid)
-        return Reading(mons_of(quorum, answers.read(MON_METADATA)))
+        self._mons = mons_of(quorum, answers.read(MON_METADATA))
+        return Reading(self._mons)
 
     async def _read_local_mon(self) -> Reading:
-        return Reading(*await self._own_mon.look(self._fsid))
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._host.deadline - LOOK_SECONDS
+        while True:
+            mon, reason = await self._explained(partial(self._own_mon.look, self._fsid))
+            out = reason is not None and reason.code == ReasonCode.MON_OUT_OF_QUORUM
+            # Every mon is out while a leader is elected: that is said only when it lasts, and then at once.
+            if not out or self._mon_was_out or loop.time() > until:
+                self._mon_was_out = out
+                return Reading(mon, reason)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _read_write_probe(self) -> Reading:
         return Reading(round(await self._pool.write_probe(), 4))
 
     async def _explained(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do something with the cluster; if the mons are silent, say what our own mon knows of that."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._host.deadline
+        """Do something with the cluster; if the mons do not answer, say what that means."""
+        until = asyncio.get_running_loop().time() + self._host.deadline
         try:
-            done = await work()
+            return await work()
         except StorageProblem as error:
             if error.reason.code not in {ReasonCode.CLUSTER_UNREACHABLE, ReasonCode.PROBE_TIMEOUT}:
                 raise
             raise StorageProblem(await self._why_silent(error.reason, until)) from None
-        self._answered = loop.time()
-        return done
 
     async def _why_silent(self, seen: Reason, until: float) -> Reason:
-        """Say what it means that the mons are silent; an election that ends before `until` means nothing."""
+        """Say what silence means: without a majority no quorum, with one an election, which passes."""
+        mons, alive = len(self._mons), len(await living(self._mons))
+        if not alive:
+            return await self._by_own_mon(seen, until)
+        details = f"{alive} of {mons} mons live; {seen.details}"
+        if 2 * alive <= mons:
+            return Reason(code=ReasonCode.NO_QUORUM, details=details)
+        believes = await self._own_mon.counts_itself_in(self._fsid)
+        code = ReasonCode.NO_QUORUM if believes is False else seen.code
+        return self._patient(Reason(code=code, details=details), ELECTION_SECONDS)
+
+    async def _by_own_mon(self, seen: Reason, until: float) -> Reason:
+        """Say what our own mon knows, when none can be reached or none is known; it may be elected before `until`."""
         loop = asyncio.get_running_loop()
         while True:
             believes = await self._own_mon.counts_itself_in(self._fsid)
@@ -223,14 +244,13 @@ class Ceph:
         if believes is False:
             details = f"the mon of this host is in no quorum; {seen.details}"
             return Reason(code=ReasonCode.NO_QUORUM, details=details)
-        if loop.time() - self._answered < self._patience(believes=bool(believes)):
+        return self._patient(seen, ELECTION_SECONDS if believes else self._host.settings.probe.interval)
+
+    def _patient(self, seen: Reason, seconds: float) -> Reason:
+        """Call silence a time-out, which blocks nothing, for so many seconds after the last answer."""
+        if asyncio.get_running_loop().time() - self._link.answered < seconds:
             return Reason(code=ReasonCode.PROBE_TIMEOUT, details=seen.details)
         return seen
-
-    def _patience(self, *, believes: bool) -> float:
-        """Return how long silence may be an election: longer when our own mon believes that there is a quorum."""
-        turn = self._host.settings.probe.interval + self._host.deadline
-        return ELECTION_SECONDS if believes else min(ELECTION_SECONDS, turn)
 
 
 def vendor() -> str:

@@ -71,6 +71,7 @@ class CephLink:
         self._host = host
         self._worker = host.workers.borrow(f"ceph {host.settings.ceph.conf}")
         self._turn = asyncio.Lock()
+        self.answered = float("-inf")  # when the mons answered the last time
         self.mgr_silent = False  # whether a question that the mgr has to answer was not answered the last time
         self._forming: _Batch | None = None
         self._sending: set[asyncio.Task[Answers]] = set()
@@ -140,7 +141,10 @@ class CephLink:
         answers = Answers({question: (code, text) for question, (code, text) in zip(questions, said, strict=True)})
         if answers.silent():
             self.renew()
-        elif (silent := answers.silent(mgr=True)) is not None:
+            return answers
+        if answers.silent() is False:
+            self.answered = asyncio.get_running_loop().time()
+        if (silent := answers.silent(mgr=True)) is not None:
             self.mgr_silent = silent
         return answers
 
