@@ -124,19 +124,25 @@ def daemon(settings: AgentSettings, load: Callable[[], AgentSettings]) -> Daemon
 
 
 async def take_up(agent: Agent) -> None:
-    """Take up what commands have changed in the state directory: the certificate, and whose tokens hold.
+    """Take up what commands have changed in the state directory: whose tokens hold, and the certificate.
+
+    Each for itself: a certificate that cannot be read must not keep a token valid that was taken away.
 
     Raises:
-        ConfigError: they cannot be read; the old ones stay.
+        ConfigError: one of them cannot be read; the old one stays.
     """
+    faults = []
     try:
-        agent.tls.reload(agent.kept.certificate, agent.kept.key)
         await agent.parts.enrollments.reread()
         await agent.parts.pushing.follow()
-    except CertificateError as error:
-        raise ConfigError([str(error)]) from error
     except StorageProblem as error:
-        raise ConfigError([error.details]) from error
+        faults.append(error.details)
+    try:
+        agent.tls.reload(agent.kept.certificate, agent.kept.key)
+    except CertificateError as error:
+        faults.append(str(error))
+    if faults:
+        raise ConfigError(faults)
 
 
 def apply(agent: Agent, wanted: AgentSettings) -> None:

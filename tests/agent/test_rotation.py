@@ -107,7 +107,10 @@ async def test_a_renewal_that_was_cut_short_is_brought_to_its_end(tmp_path: Path
     assert fingerprint(certificate) == new
 
 
-async def test_a_removed_token_is_refused_at_once_and_its_storages_stay(process: AgentProcess, directory: Path) -> None:
+@pytest.mark.parametrize("spoilt", [False, True], ids=["", "although the certificate is spoilt"])
+async def test_a_removed_token_is_refused_at_once_and_its_storages_stay(
+    process: AgentProcess, directory: Path, *, spoilt: bool
+) -> None:
     kept, removed = process.enroll("kept"), process.enroll("a node that is gone")
     async with client_of(process.address, removed) as going, client_of(process.address, kept) as staying:
         await connect(going, directory)
@@ -117,10 +120,13 @@ async def test_a_removed_token_is_refused_at_once_and_its_storages_stay(process:
             (kept.id, "1", "kept"),
             (removed.id, "1", "a node that is gone"),
         ]
+        if spoilt:
+            (process.state / "tls" / "certificate.pem").write_text("no certificate")
         done = process.run("enrollments", "remove", removed.id)
         assert (done.returncode, done.stdout) == (0, "removed: a node that is gone\n")
         assert "reconnect them with a new code" in done.stderr
-        await eventually(lambda: "reloaded" in process.log.read_text())
+        await eventually(lambda: "reload" in process.log.read_text())
+        assert ("reload refused" in process.log.read_text()) == spoilt
         assert (await going.ask("GET", "/v1/report")).status == 401
         assert [storage.uuid for storage in (await report(staying)).storages] == [UUID]
     assert [line.split()[0] for line in process.run("enrollments", "list").stdout.splitlines()] == [kept.id]
