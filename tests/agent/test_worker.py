@@ -203,6 +203,19 @@ async def test_an_interrupted_call_goes_again_within_its_own_deadline(misbehavin
     assert misbehaving.counters == WorkerCounters(starts=3, timeouts=1)
 
 
+async def test_a_child_that_does_not_stop_is_killed_although_nobody_waits_for_it_any_more(worker: Worker) -> None:
+    await _usage(worker, Path("/tmp"))
+    pid = worker.pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)  # it does not read that its input has ended
+    worker.renew()
+    error = await _failure(worker, "directory_usage", 0.3, path="/tmp", storage=None)
+    assert error.reason.code == ReasonCode.PROBE_TIMEOUT
+    await eventually(lambda: not _lives(pid))
+    await _usage(worker, Path("/tmp"))
+    assert worker.counters == WorkerCounters(starts=2, timeouts=1)
+
+
 async def test_what_a_child_says_is_logged_up_to_a_bound(misbehaving: Worker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     await misbehaving.call("complain", DEADLINE)

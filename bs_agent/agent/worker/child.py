@@ -95,12 +95,14 @@ class Child:
         return self.gone
 
     async def stop(self, deadline: float) -> bool:
-        """Let the process end, by force after half of the deadline; say whether it is gone."""
+        """Let the process end, by force after half of the deadline or when cancelled; say whether it is gone."""
         self._requests.close()
-        if not await self.wait(deadline / 2):
-            self.kill()
+        try:
             await self.wait(deadline / 2)
-        return self.gone
+        finally:
+            if not self.gone:
+                self.kill()
+        return self.gone or await self.wait(deadline / 2)
 
     def _ending(self) -> str:
         code = self._process.returncode
