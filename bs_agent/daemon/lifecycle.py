@@ -81,9 +81,12 @@ async def enter_guarded(stack: AsyncExitStack, context: AbstractAsyncContextMana
     return value
 
 
-def _report_end(task: asyncio.Future[None], name: str) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.critical("%s ended by itself", name, exc_info=error)
+def _report_end(task: asyncio.Task[None], name: str) -> None:
+    if not task.cancelled():
+        if error := task.exception():
+            log.critical("%s ended by itself", name, exc_info=error)
+    elif not task.cancelling():  # nobody asked for it: something that the task waited for was cancelled
+        log.critical("%s ended by itself: it was cancelled from within", name)
 
 
 class _Report:

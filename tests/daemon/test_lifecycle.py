@@ -1,5 +1,6 @@
-"""A real child process that is a daemon: what it tells the service manager, and how it stops."""
+"""A real child process that is a daemon: what it tells the service manager, and how it stops; tasks that end."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from bs_agent.daemon.lifecycle import background
 
 PROGRAM = """
 import asyncio, sys
@@ -90,3 +93,27 @@ def test_a_daemon_talks_to_systemd_and_stops_in_reverse_order(tmp_path: Path) ->
         "start first", "start second", "start third", "stop third", "stop second", "stop first",
     ]  # fmt: skip
     assert "RuntimeError: second" in stderr
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (None, []),
+        (RuntimeError(), ["watcher ended by itself"]),
+        (asyncio.CancelledError(), ["watcher ended by itself: it was cancelled from within"]),
+    ],
+    ids=["left", "failed", "cancelled"],
+)
+async def test_a_task_that_ends_by_itself_is_told_of(
+    caplog: pytest.LogCaptureFixture, end: BaseException | None, said: list[str]
+) -> None:
+    async def work() -> None:
+        if end:
+            raise end
+        await asyncio.Event().wait()
+
+    async with background(work(), "watcher") as task:
+        await asyncio.wait([task], timeout=None if end else 0)
+    await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records] == said
