@@ -105,9 +105,10 @@ class Ceph:
             details = f"this backup storage is in pool {self._remembered['poolName']}; delete it there first"
             raise StorageProblem.of(ReasonCode.POOL_FOREIGN, details)
         self._link.renew()
-        answers = await self._link.ask(STATUS, OSD_DUMP)
+        answers = await self._link.ask(STATUS, OSD_DUMP, QUORUM_STATUS)
         fsid = answers.read(STATUS).fsid
         self._check_fsid(fsid)
+        self._mons = mons_of(answers.read(QUORUM_STATUS), [])
         await self._check_mon_address(fsid)
         if any((other["fsid"], other["poolName"]) == (fsid, name) for other in others):
             raise StorageProblem.of(ReasonCode.POOL_FOREIGN, f"pool {name} is the one of another backup storage")
