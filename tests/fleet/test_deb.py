@@ -149,10 +149,25 @@ def test_the_management_node_waits_for_a_password(packaged: Packaged) -> None:
     assert set(host.output("stat -c %U /var/lib/bs-management /var/lib/bs-management/*").split()) == {"bs-management"}
     assert host.output("bs-cli --version").endswith(__version__)
     assert "the public API is at http://127.0.0.1:8080" in host.output("systemctl show bs-management -p StatusText")
-    packaged.install("bs-management", NEXT)
-    assert host.output("systemctl is-active bs-management") == "active"
     packaged.dpkg("--purge", "bs-management")
     assert without_dpkg(remains(host)) == without_dpkg(packaged.before)
+
+
+def test_an_upgrade_of_the_management_node_starts_only_what_ran(packaged: Packaged) -> None:
+    host = packaged.host
+    packaged.install("bs-management", __version__)
+    packaged.install("bs-management", NEXT)
+    assert host.output("systemctl is-active bs-management; systemctl is-enabled bs-management; true").split() == [
+        "inactive",
+        "disabled",
+    ]
+    host.run("systemctl enable --now bs-management")
+    packaged.install("bs-management", __version__)
+    assert host.output("systemctl is-active bs-management; systemctl is-enabled bs-management").split() == [
+        "active",
+        "enabled",
+    ]
+    assert host.output("readlink /opt/bs-management/current") == f"releases/{__version__}"
 
 
 def without_dpkg(lines: list[str]) -> list[str]:
