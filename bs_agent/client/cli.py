@@ -14,7 +14,7 @@ import click
 from bs_agent import __version__
 from bs_agent.client.commands import COMMANDS
 
-_USAGE, _INTERRUPTED, _BROKEN_PIPE = 1, 130, 141
+_USAGE, _FAILED, _INTERRUPTED, _BROKEN_PIPE = 1, 3, 130, 141
 
 _WIDEST = max(len(name) for commands in COMMANDS.values() for name in commands)
 
@@ -91,6 +91,7 @@ def _help_of(name: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and leave with its exit code."""
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -104,9 +105,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         code = _INTERRUPTED
     except BrokenPipeError:  # whoever read the output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         code = _BROKEN_PIPE
+    except OSError as error:  # nothing else lets one out: the output has nowhere to go
+        click.echo(f"the output cannot be written: {error.strerror}; what was asked for may be done", err=True)
+        _give_up_output()
+        code = _FAILED
     sys.exit(code)
+
+
+def _replace_closed_streams() -> None:
+    """Read nothing and write nowhere where a stream was closed by whoever has started the program."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _give_up_output() -> None:
+    """Let the interpreter, which writes what is left at its end, write it nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

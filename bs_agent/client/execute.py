@@ -81,7 +81,7 @@ def execute(words: Sequence[str], options: Options, ask: Ask) -> int:
         res = action.call(client)
     if res.error:
         if res.error.code == InvalidSession.code and kept and client.session_id == kept.uuid:
-            sessions.save(replace(kept, uuid=""))
+            _keep(replace(kept, uuid=""))
         show_error(res.error, as_json=options.as_json)
         return FAILED
     _remember(action, client, res.answer, kept)
@@ -132,12 +132,17 @@ def _remember(action: Action[Any], client: Client, answer: dict[str, Any], kept:
     if action.api.name == LOG_IN:
         uuid, account = answer["inventory"]["uuid"], str(vars(action)["accountName"])
         trust = str(client.ca_file.absolute()) if client.ca_file else ""
-        try:
-            sessions.save(Session(client.url, uuid, account, trust, client.allow_plain_http))
-        except SessionFileError as error:
-            click.echo(f"{error}", err=True)
+        _keep(Session(client.url, uuid, account, trust, client.allow_plain_http))
     elif action.api.name == LOG_OUT and kept and vars(action)["sessionUuid"] == kept.uuid:
         sessions.forget()
+
+
+def _keep(session: Session) -> None:
+    """Keep a log-in; where that is not possible, the command has done its work all the same."""
+    try:
+        sessions.save(session)
+    except SessionFileError as error:
+        click.echo(f"{error}", err=True)
 
 
 def _show(action: Action[Any], answer: dict[str, Any], options: Options) -> None:

@@ -28,8 +28,9 @@ def open_history(directory: Path) -> History:
 def may_be_kept(text: str) -> bool:
     """Tell whether a line holds no secret, and was not begun with a space to keep it out."""
     words = split(text + " ").words
-    api = APIS.get(words[0]) if words else None
-    return not text.startswith(" ") and not (api and any(shows_secret(api, word) for word in words[1:]))
+    # A command that was misspelt may be any.
+    apis = [APIS[words[0]]] if words and words[0] in APIS else list(APIS.values())
+    return not text.startswith(" ") and not any(shows_secret(api, word) for api in apis for word in words)
 
 
 class _Kept(FileHistory):

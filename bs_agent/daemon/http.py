@@ -47,6 +47,7 @@ async def serving(
     tls: ssl.SSLContext | ServedCertificate | None,
     *,
     max_connections: int = 4096,
+    max_per_peer: int | None = None,
 ) -> AsyncIterator[Address]:
     """Serve `app` while the context is open; yields the address it listens on (port 0 becomes the real one)."""
     listener = where if isinstance(where, socket.socket) else _listen(where)
@@ -73,7 +74,7 @@ async def serving(
         await runner.setup()
         if runner.server is None:
             raise RuntimeError("the runner has no server after its set-up")
-        acceptor = Acceptor(listener, runner.server, context, max_connections)
+        acceptor = Acceptor(listener, runner.server, context, max_connections, max_per_peer)
         if isinstance(tls, ServedCertificate):
             tls.renewed = acceptor.renew_connections
         host, port = listener.getsockname()[:2]
@@ -142,5 +143,7 @@ async def render_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except (asyncio.CancelledError, web.HTTPException):
         raise
     except Exception:  # edge: whatever else went wrong in a handler
-        log.exception("%s %s failed", request.method, request.path)
+        # Not the path: that of a session holds its secret.
+        resource = request.match_info.route.resource
+        log.exception("%s %s failed", request.method, resource.canonical if resource else "of no route")
         return error_response(InternalError("an unexpected fault; the log has the rest"))

@@ -61,12 +61,12 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     if secret := await any_secret(database):
         keyring.decrypt(secret)
     auth = await enter_guarded(stack, Auth.open(AccountStore(database), settings.session))
-    new_password = await auth.ensure_admin()
     keys = AccessKeys(AccessKeyStore(database), keyring)
     alone = database.is_sqlite
     hooks = await enter_guarded(stack, Hooks.open(HookStore(database), settings.hooks, only_node=alone))
-    jobs = await enter_guarded(stack, Jobs.open(JobStore(database), settings.jobs, hooks, only_node=alone))
     fleet = await enter_guarded(stack, open_fleet(database, keyring, settings))
+    # After the fleet, so that it stops before: a job that is cut short takes back what it has begun on the hosts.
+    jobs = await enter_guarded(stack, Jobs.open(JobStore(database), settings.jobs, hooks, only_node=alone))
     metrics = Metrics()
     metrics.gauge("bs_management_jobs_running", "Jobs that run in this node.", lambda: jobs.running)
     metrics.gauge("bs_management_agents_watched", "Agents that this node polls.", lambda: fleet.poller.watching)
@@ -81,13 +81,15 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         ready=lambda: _ask(database),
         metrics=metrics,
         public_url=settings.server.public_url,
+        trusted_proxies=settings.server.trusted_proxies,
     )
     await enter_guarded(stack, background(_forget_expired(auth), "sessions"))
     where = inherited_socket() or settings.server.listen
     web = application(services)
     web.add_routes(fleet.pushes.routes())
     address = await enter_guarded(stack, serving(web, where, tls))
-    return Started(address, tls, fleet, new_password)
+    # Last, because the password is shown only when all has started.
+    return Started(address, tls, fleet, await auth.ensure_admin())
 
 
 @asynccontextmanager
@@ -119,6 +121,8 @@ async def _forget_expired(auth: Auth) -> None:
             await auth.forget_expired()
         except DatabaseUnavailable as error:
             log.warning("sessions: %s", error.details)
+        except Exception:  # edge: sessions are forgotten as long as the node lives
+            log.exception("sessions: forgetting the expired ones failed")
         await asyncio.sleep(_HOUSEKEEPING)
 
 

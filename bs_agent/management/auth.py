@@ -6,6 +6,7 @@ is a random uuid; only its hash is stored. Guesses are slowed down per address, 
 
 import asyncio
 import hashlib
+import math
 import re
 import secrets
 import time
@@ -73,7 +74,7 @@ class RateLimit:
         spent = self._now_spent(address)
         if spent + 1 > _FAILURES_AT_ONCE:
             wait = (spent + 1 - _FAILURES_AT_ONCE) * _SECONDS_PER_FAILURE
-            raise TooManyRequests(f"too many failed log-ins from {address}; try again in {wait:.0f} s")
+            raise TooManyRequests(f"too many failed log-ins from {address}; try again in {math.ceil(wait)} s")
         self._keep(address, spent + 1)
 
     def give_back(self, address: str) -> None:
@@ -164,7 +165,7 @@ class Auth:
         if found is None:
             raise InvalidSession("Session expired")
         expires = now + self._settings.lifetime
-        if expires - found.expires >= _RENEWAL:
+        if expires - found.expires >= min(_RENEWAL, self._settings.lifetime / 10):
             await self._store.renew_session(digest, expires)
         return Caller(found.account_uuid, found.account_name, secret, address)
 

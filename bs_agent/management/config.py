@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
 
 from bs_agent.contract.push import URL_PATTERN, check_url, is_loopback
 from bs_agent.daemon.configuration import Address, ListenAddress, Settings
@@ -32,6 +32,12 @@ class ServerSettings(Settings):
         "",
         pattern=r"^(https?://[^/\s]+)?$",
         description="What clients put before `/zstack/v1`, when a proxy changes it; empty: what the request says.",
+    )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Proxies whose `X-Forwarded-For` says who calls, as addresses or networks; else all who come "
+        "through a proxy share its limit of failed log-ins. A variable separates them by commas.",
     )
     advertise_url: str = Field(
         "",

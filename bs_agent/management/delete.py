@@ -83,15 +83,12 @@ class Deleting:
         agents = await self._fleet.agents(host.agentUuid for host in hosts)
         if mode == "Permissive":
             await self._clean(storage, hosts, agents, system_tags)
-            await self._fleet.remove(uuid)
-        else:
-            expires = int(time.time() + self.settings.tombstone_days * _DAY)
-            owed = [Tombstone(uuid4().hex, uuid, agent, expires) for agent in agents]
-            await self._fleet.remove(uuid, owed)
+        # Owed after a clean-up, too: another node may have connected a host again before the record was gone.
+        expires = int(time.time() + self.settings.tombstone_days * _DAY)
+        await self._fleet.remove(uuid, [Tombstone(uuid4().hex, uuid, agent, expires) for agent in agents])
         self._intake.forget(uuid)
         log.info("backup storage %s [%s] is deleted (%s)", storage.name, uuid, mode)
-        pay = self._owing.retire if mode == "Permissive" else self._pay
-        await asyncio.gather(*(pay(agent) for agent in agents.values()))
+        await asyncio.gather(*(self._pay(agent) for agent in agents.values()))
         await self._refresh(agents)
 
     async def _pay(self, agent: AgentRecord) -> None:

@@ -109,6 +109,9 @@ class Hooks:
             except DatabaseUnavailable as error:
                 log.warning("web hooks: %s", error.details)
                 pause = _LOOK
+            except Exception:  # edge: web hooks are sent as long as the node lives
+                log.exception("web hooks: looking for those that are due failed")
+                pause = _LOOK
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()

@@ -3,9 +3,10 @@
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from aiohttp import web
@@ -24,6 +25,7 @@ from bs_agent.management.jobs import Jobs, Order, Payload
 from bs_agent.management.metrics import Metrics
 from bs_agent.management.resources import not_found
 from bs_agent.management.signature import Signatures, Signed, read_signed
+from bs_agent.management.store.database import DatabaseUnavailable
 from bs_agent.management.store.jobs import RUNNING
 from bs_agent.management.store.queries import Found
 
@@ -51,6 +53,7 @@ class Services:
     ready: Check
     metrics: Metrics
     public_url: str = ""
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
 
 
 def application(services: Services) -> web.Application:
@@ -90,7 +93,10 @@ class Routes:
     async def job(self, request: web.Request) -> web.Response:
         """Tell how a job is: it needs no session, its uuid is secret enough."""
         uuid = request.match_info["uuid"]
-        job = await self._services.jobs.find(uuid) if _JOB_UUID.fullmatch(uuid) else None
+        try:
+            job = await self._services.jobs.find(uuid) if _JOB_UUID.fullmatch(uuid) else None
+        except DatabaseUnavailable:
+            return answer({}, 202)  # it is not known now; 503 would say that the job has failed
         if job is None:
             raise NoSuchPath("the job has been expired")
         if job.state == RUNNING:
@@ -137,7 +143,7 @@ class Routes:
         except RequestError:
             raise
         except ApiError as error:
-            if not polls:
+            if not polls or (order.hook and not await self._is_known(who, request)):
                 raise
             return await self._accepted(request, await jobs.reject(order, api.name, error), order)
         use_case = self._services.use_cases[api.name]
@@ -162,11 +168,19 @@ class Routes:
 
     async def _caller(self, who: str | Signed | None, request: web.Request) -> Caller:
         """Return who calls: by a session, by an access key, or anybody."""
-        address = request.remote or ""
+        address = _address(request, self._services.trusted_proxies)
         if isinstance(who, Signed):
             uuid, name = await self._services.signatures.check(who)
             return Caller(uuid, name, address=address)
         return Caller(address=address) if who is None else await self._services.auth.check(who, address)
+
+    async def _is_known(self, who: str | Signed | None, request: web.Request) -> bool:
+        """Tell whether the caller may have something sent to an address of its choice."""
+        try:
+            await self._caller(who, request)
+        except ApiError:
+            return False
+        return True
 
     async def _accepted(self, request: web.Request, uuid: str, order: Order) -> web.Response:
         """Tell where the job is; its web hook goes after this answer, never before it."""
@@ -192,6 +206,15 @@ def _by_route() -> dict[tuple[str, str], dict[str, Api]]:
 
 def _by_uuid(uuid: str) -> Query:
     return Query(conditions=(Condition("uuid", Operator.EQUAL, uuid),))
+
+
+def _address(request: web.Request, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
+    """Return where a request comes from; a trusted proxy names its client last, behind what the client has written."""
+    remote = request.remote or ""
+    with suppress(ValueError):
+        if any(ip_address(remote) in proxy for proxy in proxies):
+            return str(ip_address(request.headers.getall("X-Forwarded-For", [""])[-1].rpartition(",")[2].strip()))
+    return remote
 
 
 def _credentials(request: web.Request) -> str | Signed:

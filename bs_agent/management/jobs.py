@@ -65,6 +65,7 @@ class Jobs:
         self._settings = settings
         self._node = uuid4().hex
         self._running: dict[str, Job] = {}
+        self._starting = 0
 
     @classmethod
     @asynccontextmanager
@@ -97,9 +98,14 @@ class Jobs:
             RequestError: the uuid was used before.
             Overloaded: as many jobs run, or as many hooks wait, as are allowed.
         """
-        if len(self._running) >= self._settings.concurrent:
-            raise Overloaded(f"{len(self._running)} jobs are running")
-        uuid = await self._add(order, StoredJob(order.uuid, api_name, RUNNING, None), account_uuid)
+        under_way = len(self._running) + self._starting
+        if under_way >= self._settings.concurrent:
+            raise Overloaded(f"{under_way} jobs are running")
+        self._starting += 1
+        try:
+            uuid = await self._add(order, StoredJob(order.uuid, api_name, RUNNING, None), account_uuid)
+        finally:
+            self._starting -= 1
         limit = min(order.seconds or self._settings.timeout, self._settings.timeout)
         job = Job(uuid, asyncio.create_task(self._run(uuid, api_name, work, limit), name=f"{api_name} {uuid}"))
         self._running[uuid] = job
@@ -187,6 +193,8 @@ class Jobs:
                 await self._store.prune(now - self._settings.keep, _MOST_REJECTED)
             except DatabaseUnavailable as error:
                 log.warning("jobs: %s", error.details)
+            except Exception:  # edge: the house is kept as long as the node lives
+                log.exception("jobs: the upkeep failed")
             await asyncio.sleep(_HEARTBEAT)
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import psutil
+
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 _DEADLINE = 60
 
@@ -39,6 +41,23 @@ class PostgreSQL:
         self._sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' {collation}")
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
+    def restart(self) -> None:
+        """Stop the server and start it again."""
+        _run([*_control(self.folder), "-m", "fast", "-l", f"{self.folder}/log", "restart"])
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have the server and its processes stand still while the context is open."""
+        main = psutil.Process(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]))
+        processes = [main, *main.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
     def _sql(self, statement: str) -> None:
         where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
         _run([str(_PROGRAMS[-1] / "psql"), *where, "-v", "ON_ERROR_STOP=1", "-c", statement])
@@ -54,7 +73,7 @@ def postgresql() -> Iterator[PostgreSQL]:
         port = _free_port()
         settings = ["-A", "trust", "-N", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
         _run([*_as_postgres(), str(_PROGRAMS[-1] / "initdb"), "-D", f"{folder}/data", *settings])
-        control = [*_as_postgres(), str(_PROGRAMS[-1] / "pg_ctl"), "-D", f"{folder}/data", "-w", "-t", str(_DEADLINE)]
+        control = _control(folder)
         options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
         _run([*control, "-l", f"{folder}/log", "-o", options, "start"])
         try:
@@ -63,6 +82,10 @@ def postgresql() -> Iterator[PostgreSQL]:
             _run([*control, "-m", "immediate", "stop"])
     finally:
         shutil.rmtree(folder)
+
+
+def _control(folder: Path) -> list[str]:
+    return [*_as_postgres(), str(_PROGRAMS[-1] / "pg_ctl"), "-D", f"{folder}/data", "-w", "-t", str(_DEADLINE)]
 
 
 def _as_postgres() -> list[str]:

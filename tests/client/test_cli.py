@@ -14,10 +14,12 @@ import pytest
 from bs_agent import __version__
 from bs_agent.client.arguments import parse_words
 from bs_agent.client.commands import COMMANDS
+from bs_agent.client.history import may_be_kept
 from bs_agent.client.manual import command_help
 from bs_agent.client.sdk import ACTIONS
 from bs_agent.contract.api import APIS
 from bs_agent.contract.declaration import Api
+from tests.beds import mounts
 from tests.client.fleet import STORE
 from tests.client.node import PASSWORD, SESSION, Node
 from tests.client.terminal import BS_CLI, bs_cli, environment
@@ -166,6 +168,51 @@ def test_an_expired_session_is_forgotten_but_not_its_place(node: Node, home: Pat
     assert again.returncode == 1
     assert f"not logged in to {node.url}" in again.stderr
     assert bs_cli(home, "LogInByAccount", "accountName=admin", stdin=f"{PASSWORD}\n").returncode == 0
+
+
+@pytest.mark.skipif(bool(mounts.missing()), reason=mounts.missing())
+def test_an_expired_session_that_cannot_be_forgotten_is_told_all_the_same(node: Node, home: Path) -> None:
+    kept = json.loads(session_file(home).read_text())
+    session_file(home).write_text(json.dumps({**kept, "uuid": "e" * 32}))
+    with mounts.bound(home, home):
+        mounts.mount("none", home, "-o", "remount,bind,ro")
+        done = bs_cli(home, "QueryBackupStorage")
+    assert done.returncode == 3
+    assert ("ID.1001" in done.stderr, "the log-in is not kept" in done.stderr) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        (">/dev/full", 3, "the output cannot be written: No space left on device; what was asked for may be done"),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("<&-", 0, ""),
+    ],
+)
+def test_closed_and_full_streams(node: Node, home: Path, redirection: str, code: int, said: str) -> None:
+    line = f"{shlex.join([*BS_CLI, 'QueryBackupStorage'])} {redirection}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], env=environment(home), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (code, said)
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("LogInByAccount accountName=admin password=hunter2", False),
+        ("LogInByAcount accountName=admin password=hunter2", False),
+        ("loginbyaccount password=hunter2", False),
+        ("--json LogInByAccount password=hunter2", False),
+        ("bs-cli LogInByAccount password=hunter2", False),
+        ("LogInByAccount accountName=admin password=@file", True),
+        ("QueryBackupStorage name=password", True),
+        (" QueryBackupStorage", False),
+    ],
+)
+def test_lines_with_secrets_are_not_kept(line: str, kept: bool) -> None:
+    assert may_be_kept(line) is kept
 
 
 def test_nothing_secret_shows_among_the_processes(node: Node, tmp_path: Path) -> None:

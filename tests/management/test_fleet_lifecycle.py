@@ -2,13 +2,18 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from bs_agent.contract.errors import CannotDelete, InvalidArgument, ResourceNotFound, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
+from bs_agent.management.agents import Agents
+from bs_agent.management.enroll import target_of
+from bs_agent.management.records import Tombstone
+from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.fleet import Fleet
 from tests.beds.agent import AgentProcess, client_of
 from tests.beds.fleet import fleet, image_store, until
 
@@ -91,6 +96,28 @@ async def test_a_vanished_disk_and_its_return(tmp_path: Path, agent: AgentProces
         move(images, tmp_path / "mount point")
         move(tmp_path / "away", images)
         await bed.reaches(uuid, ("Connected", ""))
+
+
+async def test_a_host_that_is_connected_again_behind_a_delete_is_cleaned_again(
+    tmp_path: Path, agent: AgentProcess, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another node does that has not heard of the delete yet."""
+    before, remove = tree(images), Fleet.remove
+    async with fleet(tmp_path) as bed:
+        uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
+
+        async def late(self: Fleet, storage_uuid: str, owed: Sequence[Tombstone] = ()) -> None:
+            (record,) = [*(await self.agents(host.agentUuid for host in await self.hosts(storage_uuid))).values()]
+            storage, (host,) = await self.storage(storage_uuid), await self.hosts(storage_uuid)
+            assert storage is not None
+            async with Agents.open(5.0, 5.0) as agents:
+                await agents.connect(target_of(record, Keyring.open(tmp_path)), storage_uuid, storage.parameters(host))
+            assert tree(images) != before
+            await remove(self, storage_uuid, owed)
+
+        monkeypatch.setattr(Fleet, "remove", late)
+        await bed.service.delete(uuid, "Permissive")
+        assert tree(images) == before
 
 
 async def test_permissive_delete_of_a_dead_host_changes_nothing(

@@ -90,8 +90,16 @@ async def test_failures_after_dispatch_go_to_the_hook(database: Database) -> Non
         told = (await receiver.until(1))[0]
         assert told.headers["X-Job-UUID"] == answer["location"].rpartition("/")[2]
         assert (told.headers["X-Job-Success"], told.body["error"]["code"]) == ("false", "SYS.1007")
-        await server.call("POST", "/zones", json={"params": {"name": "z"}}, headers=headers, oauth="wrong")
-        assert (await receiver.until(2))[1].body["error"]["code"] == "ID.1001"
+
+
+async def test_nothing_is_sent_for_callers_without_a_session(database: Database) -> None:
+    async with _both(database) as (server, receiver):
+        headers = {"X-Web-Hook": receiver.url}
+        bodies: tuple[dict[str, Any], ...] = ({"params": {"name": "z"}}, {"params": {}})
+        for body in bodies:
+            code, answer = await server.call("POST", "/zones", json=body, headers=headers, oauth="wrong")
+            assert (code, answer["error"]["code"]) in {(503, "ID.1001"), (503, "SYS.1007")}
+        assert await HookStore(database).count() == 0
 
 
 async def test_a_hook_never_comes_before_the_202(database: Database) -> None:

@@ -2,11 +2,17 @@
 
 import asyncio
 import re
+from ipaddress import ip_network
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 from sqlalchemy import insert
 
+from bs_agent.management import http
+from bs_agent.management.auth import Auth
 from bs_agent.management.store.tables import host
 from tests.management.server import PASSWORD, Server, ceph_row, mon_row, storage_row
 
@@ -99,6 +105,37 @@ async def test_delete_takes_its_mode_from_a_body_too(server: Server) -> None:
     status, body = await server.call("DELETE", f"/backup-storage/{UNKNOWN}", json={"deleteMode": "Sometimes"})
     assert status == 503
     assert "field[deleteMode]" in body["error"]["details"]
+
+
+async def test_a_fault_of_ours_does_not_write_a_session_into_the_log(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_self: Auth, _secret: str) -> bool:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Auth, "is_valid", fail)
+    status, _ = await server.call("GET", f"/accounts/sessions/{server.session}/valid")
+    assert status == 503
+    assert "/accounts/sessions/{sessionUuid}/valid failed" in caplog.text
+    assert server.session not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("10.1.2.3", ["192.0.2.7"], "192.0.2.7"),
+        ("10.1.2.3", ["203.0.113.9, 192.0.2.7"], "192.0.2.7"),
+        ("10.1.2.3", ["203.0.113.9", "2001:db8::1"], "2001:db8::1"),
+        ("10.1.2.3", ["nonsense"], "10.1.2.3"),
+        ("10.1.2.3", [], "10.1.2.3"),
+        ("10.2.2.3", ["192.0.2.7"], "10.2.2.3"),
+    ],
+)
+async def test_a_trusted_proxy_says_who_calls(peer: str, forwarded: list[str], address: str) -> None:
+    transport = Mock(get_extra_info=lambda name: (peer, 1) if name == "peername" else None)
+    headers = CIMultiDict([("X-Forwarded-For", one) for one in forwarded])
+    request = make_mocked_request("GET", "/", headers=headers, transport=transport)
+    assert http._address(request, [ip_network("10.1.0.0/16")]) == address
 
 
 async def test_two_slashes_before_the_context_path_are_one(server: Server) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from bs_agent.contract.errors import OperationFailed
 from bs_agent.management.config import JobSettings
-from bs_agent.management.store.database import Database
+from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.jobs import FAILED, RUNNING, JobStore, StoredJob
 from bs_agent.management.store.schema import migrate
 from bs_agent.management.store.tables import job
@@ -131,6 +131,29 @@ async def test_more_jobs_than_allowed_are_refused(database: Database) -> None:
         await _ended(server)
         assert (await _start(server, X_Job_UUID="6" * 32))[1] == 202
         await _ended(server, "6" * 32)
+
+
+async def test_calls_at_once_do_not_pass_the_bound(database: Database) -> None:
+    async with serving_node(database, jobs=JobSettings(concurrent=3)) as server:
+        calls = (_start(server, X_Job_UUID=f"{number:032}") for number in range(12))
+        statuses = [status for _, status, _ in await asyncio.gather(*calls)]
+        server.fleet.hold.set()
+        assert sorted(statuses) == [202] * 3 + [503] * 9
+
+
+async def test_a_database_that_is_away_does_not_end_a_job_for_its_caller(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _start(server)
+
+    async def find(_self: JobStore, _uuid: str) -> StoredJob | None:
+        raise DatabaseUnavailable("it is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobStore, "find", find)
+        assert (await _poll(server))[0] == 202
+    server.fleet.hold.set()
+    assert (await _ended(server))[0] == 200
 
 
 async def test_the_end_of_the_node_ends_its_jobs_with_an_error(database: Database) -> None:

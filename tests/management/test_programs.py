@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -106,6 +107,19 @@ async def test_the_first_start_shows_a_password_once_and_not_in_the_log(tmp_path
         assert (await second.log_in(password))[0] == 200
     assert second.child.stdout
     assert await second.child.stdout.read() == b""
+
+
+async def test_a_first_start_that_fails_keeps_no_password_that_nobody_has_seen(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = _write(tmp_path)
+        listen = f"server.listen=127.0.0.1:{taken.getsockname()[1]}"
+        code, shown, said = await _program("run", "--config", config, "--set", listen)
+    assert (code, shown) == (1, "")
+    assert "in use" in said
+    async with _running(config) as running:
+        assert running.child.stdout
+        shown = (await asyncio.wait_for(running.child.stdout.readline(), 10)).decode()
+        assert (await running.log_in(shown.split()[-1]))[0] == 200
 
 
 async def test_set_password_takes_a_line_from_a_pipe_and_ends_sessions(tmp_path: Path) -> None:

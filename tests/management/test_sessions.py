@@ -73,6 +73,14 @@ async def test_use_renews_a_session_at_most_once_a_minute(database: Database) ->
         assert await _expiry(database) >= opened.expires
 
 
+async def test_a_short_session_lives_on_by_its_use(database: Database) -> None:
+    async with Auth.open(AccountStore(database), SessionSettings(lifetime=60)) as auth:
+        opened = await auth.log_in("admin", await auth.ensure_admin() or "", HERE)
+        for _ in range(20):
+            await _age(database, 20)
+            await auth.check(opened.secret, HERE)
+
+
 async def test_an_unused_session_expires_and_is_forgotten(database: Database) -> None:
     async with Auth.open(AccountStore(database), FEW) as auth:
         opened = await auth.log_in("admin", await auth.ensure_admin() or "", HERE)

@@ -8,13 +8,17 @@ from typing import Any
 
 from sqlalchemy import event, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bs_agent.contract.errors import InternalError
 
 _BUSY_SECONDS = 10
+_LONGEST_COMMAND = 30
+"""Seconds in which a statement is answered, or the database is taken for away."""
+_AWAY = ("08", "53", "57", "58")
+"""Classes of SQLSTATE: connection, resources, an operator's intervention, system (PostgreSQL's appendix A)."""
 
 
 class DatabaseUnavailable(InternalError):
@@ -40,13 +44,21 @@ class Database:
             if parsed.database:
                 _make_private(Path(parsed.database))
             engine = create_async_engine(
-                parsed.set(drivername="sqlite+aiosqlite"), connect_args={"timeout": _BUSY_SECONDS}, pool_size=4
+                parsed.set(drivername="sqlite+aiosqlite"),
+                connect_args={"timeout": _BUSY_SECONDS},
+                pool_size=4,
+                hide_parameters=True,  # a statement that is logged must not show passwords
             )
             event.listen(engine.sync_engine, "connect", _set_up_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
         else:
             engine = create_async_engine(
-                parsed.set(drivername="postgresql+asyncpg"), pool_size=8, pool_timeout=_BUSY_SECONDS, pool_pre_ping=True
+                parsed.set(drivername="postgresql+asyncpg"),
+                connect_args={"timeout": _BUSY_SECONDS, "command_timeout": _LONGEST_COMMAND},
+                pool_size=8,
+                pool_timeout=_BUSY_SECONDS,
+                pool_pre_ping=True,
+                hide_parameters=True,
             )
         return cls(engine)
 
@@ -95,8 +107,18 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
-        raise DatabaseUnavailable(f"the database does not answer: {getattr(error, 'orig', None) or error}") from error
+    except DBAPIError as error:
+        if not _is_away(error):
+            raise
+        raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
+    except (PoolTimeout, OSError) as error:
+        raise DatabaseUnavailable(f"the database does not answer: {error or 'no answer in time'}") from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Tell an absent database from a wrong statement: a PostgreSQL that starts or stops gives a plain DBAPIError."""
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated or state[:2] in _AWAY
 
 
 def _make_private(file: Path) -> None:

@@ -23,7 +23,7 @@ async def reencrypt(database: Database, convert: Callable[[str], str]) -> int:
 
 async def _reencrypt(connection: AsyncConnection, column: Column[str], convert: Callable[[str], str]) -> int:
     (key,) = column.table.primary_key.columns
-    rows = (await connection.execute(select(key, column).where(column.is_not(None)))).all()
+    rows = (await connection.execute(select(key, column).where(column.is_not(None)).with_for_update())).all()
     for identity, secret in rows:
         await connection.execute(update(column.table).where(key == identity).values({column: convert(secret)}))
     return len(rows)
