@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # A TLS record is 16 KiB at most; asyncio's 256 KiB of buffer per connection would be most of the agent's memory.
 TLS_BUFFER = 16 * 1024
+# How many of the connections may come from one address: whoever has no token must not keep the management nodes out.
+PART_OF_ONE_PEER = 1 / 4
 APPLIED_AT_ONCE = {("probe", "interval"), ("probe", "deadline"), ("log", "level"), ("log", "format")}
 
 
@@ -93,8 +95,10 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
     app = http.build(parts, settings.server.max_requests)
     tls = ServedCertificate(kept.certificate, kept.key)
     where = inherited_socket() or settings.server.listen
+    most = settings.server.max_connections
+    server = serving(app, where, tls, max_connections=most, max_per_peer=max(1, int(most * PART_OF_ONE_PEER)))
     try:
-        address = await enter_guarded(stack, serving(app, where, tls, max_connections=settings.server.max_connections))
+        address = await enter_guarded(stack, server)
     except OSError as error:
         raise state.StateError(f"cannot listen on {settings.server.listen}: {error.strerror}") from error
     announce(address)

@@ -21,7 +21,10 @@ class Server(Settings):
         description="Address and port of the agent protocol; port 0 takes any free one.",
     )
     max_connections: int = Field(
-        256, ge=1, le=10_000, description="Connections open at once; one more is closed unanswered."
+        256,
+        ge=1,
+        le=10_000,
+        description="Connections open at once, a quarter of them from one address; one more is closed unanswered.",
     )
     max_requests: int = Field(64, ge=1, le=10_000, description="Requests under way at once; one more is answered 503.")
 

@@ -1,4 +1,4 @@
-"""Accepts connections up to a bound, and closes those that bring no request in time."""
+"""Accepts connections up to a bound, in all and from one peer, and closes those that bring no request in time."""
 
 import asyncio
 import errno
@@ -13,20 +13,35 @@ log = logging.getLogger(__name__)
 HANDSHAKE_DEADLINE = 5.0
 FIRST_REQUEST_DEADLINE = 10.0
 DRAIN_DEADLINE = 3.0
+WITHOUT_RESOURCES = 1.0
+REFUSALS_TOLD_EVERY = 60.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Acceptor:
-    """Hands the connections of one listening socket to an aiohttp server."""
+    """Hands the connections of one listening socket to an aiohttp server.
 
-    def __init__(self, listener: socket.socket, server: web.Server, tls: ssl.SSLContext | None, limit: int) -> None:
+    `per_peer` bounds those that come from one address, so that no single peer keeps all others out; None where a proxy
+    may bring everybody.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        server: web.Server,
+        tls: ssl.SSLContext | None,
+        limit: int,
+        per_peer: int | None = None,
+    ) -> None:
         self._listener = listener
         self._server = server
         self._tls = tls
         self._limit = limit
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._per_peer = per_peer
+        self._handshakes: dict[web.RequestHandler, asyncio.Task[None]] = {}
+        self._peers: dict[web.RequestHandler, str] = {}  # those of connections that have ended go when the next comes
         self._without_request: dict[object, asyncio.Future[None]] = {}
-        self._refusing = False
+        self._told_at: float | None = None
         self._to_end: set[object] = set()
 
     async def run(self) -> None:
@@ -42,12 +57,15 @@ class Acceptor:
                 await ready.wait()
                 ready.clear()
                 try:
-                    connection, _ = self._listener.accept()
-                except OSError as error:
-                    # The peer may be gone already; without descriptors there is nothing to do but to wait for some.
-                    await asyncio.sleep(1.0 if error.errno in _OUT_OF_RESOURCES else 0.0)
+                    connection, address = self._listener.accept()
+                except OSError as error:  # the peer may be gone already
+                    if error.errno in _OUT_OF_RESOURCES:
+                        # Nothing to do but to wait. What cannot be accepted would wake the event loop without a pause.
+                        loop.remove_reader(self._listener)
+                        await asyncio.sleep(WITHOUT_RESOURCES)
+                        loop.add_reader(self._listener, ready.set)
                     continue
-                self._take(connection)
+                self._take(connection, address[0])
         finally:
             loop.remove_reader(self._listener)
             await self._drain()
@@ -55,12 +73,12 @@ class Acceptor:
     async def _drain(self) -> None:
         """Let connections that were accepted bring their first request: nobody else would ever answer it."""
         if self._handshakes:
-            await asyncio.wait(self._handshakes, timeout=DRAIN_DEADLINE)
+            await asyncio.wait(self._handshakes.values(), timeout=DRAIN_DEADLINE)
         if self._without_request:
             await asyncio.wait(self._without_request.values(), timeout=DRAIN_DEADLINE)
-        for handshake in self._handshakes:
+        for handshake in self._handshakes.values():
             handshake.cancel()
-        await asyncio.gather(*self._handshakes, return_exceptions=True)
+        await asyncio.gather(*self._handshakes.values(), return_exceptions=True)
 
     def begun(self, protocol: object) -> None:
         """Note that a connection has brought a request."""
@@ -79,25 +97,40 @@ class Acceptor:
         self._to_end.intersection_update(self._server.connections)
         return True
 
-    def _take(self, connection: socket.socket) -> None:
-        if len(self._handshakes) + len(self._server.connections) >= self._limit:
-            if not self._refusing:
-                log.warning("more than %d connections: further ones are closed", self._limit)
-            self._refusing = True
+    def _take(self, connection: socket.socket, peer: str) -> None:
+        if refusal := self._refusal(peer):
+            self._tell(refusal)
             connection.close()
             return
-        self._refusing = False
-        handshake = asyncio.create_task(self._shake_hands(connection))
-        self._handshakes.add(handshake)
-        handshake.add_done_callback(self._handshakes.discard)
+        protocol = self._server()
+        self._peers[protocol] = peer
+        handshake = self._handshakes[protocol] = asyncio.create_task(self._shake_hands(connection, protocol))
+        handshake.add_done_callback(lambda _: self._handshakes.pop(protocol, None))
 
-    async def _shake_hands(self, connection: socket.socket) -> None:
+    def _refusal(self, peer: str) -> str:
+        """Say why no connection of this peer can be taken now; empty when one can."""
+        present = {*self._handshakes, *self._server.connections}
+        if len(present) >= self._limit:
+            return f"more than {self._limit} connections: further ones are closed"
+        self._peers = {protocol: other for protocol, other in self._peers.items() if protocol in present}
+        if self._per_peer and sum(other == peer for other in self._peers.values()) >= self._per_peer:
+            return f"more than {self._per_peer} connections from {peer}: further ones are closed"
+        return ""
+
+    def _tell(self, refusal: str) -> None:
+        """Log that connections are refused; seldom, since a flood of them must not become one of the log."""
+        now = asyncio.get_running_loop().time()
+        if self._told_at is None or now - self._told_at >= REFUSALS_TOLD_EVERY:
+            self._told_at = now
+            log.warning("%s", refusal)
+
+    async def _shake_hands(self, connection: socket.socket, protocol: web.RequestHandler) -> None:
         loop = asyncio.get_running_loop()
         connection.setblocking(False)
         deadline = HANDSHAKE_DEADLINE if self._tls else None
         try:
-            transport, protocol = await loop.connect_accepted_socket(
-                self._server, connection, ssl=self._tls, ssl_handshake_timeout=deadline
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=deadline
             )
         except OSError as error:  # no TLS, or not in time: ssl.SSLError and TimeoutError are among these
             log.debug("a connection was dropped: %s", error)

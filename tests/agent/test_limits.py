@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,9 +28,10 @@ def _tls() -> ssl.SSLContext:
 
 @asynccontextmanager
 async def _connected(
-    agent: app.Agent, *, tls: bool = True
+    agent: app.Agent, *, tls: bool = True, come_from: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(*agent.address, ssl=_tls() if tls else None)
+    context = _tls() if tls else None
+    reader, writer = await asyncio.open_connection(*agent.address, ssl=context, local_addr=(come_from, 0))
     try:
         yield reader, writer
     finally:
@@ -108,17 +109,43 @@ async def test_a_request_that_works_is_not_taken_for_a_silent_peer(
 
 async def test_connections_are_bounded(settings: AgentSettings) -> None:
     few = settings.model_copy(update={"server": settings.server.model_copy(update={"max_connections": 5})})
-    async with running_agent(few) as agent, enrolled(agent) as client:
-        held = [await asyncio.open_connection(*agent.address) for _ in range(5)]
+    async with running_agent(few) as agent, AsyncExitStack() as held:
+        last = AsyncExitStack()
+        for number in range(2, 7):
+            await (last if number == 6 else held).enter_async_context(_connected(agent, come_from=f"127.0.0.{number}"))
         for _ in range(20):
             async with _connected(agent, tls=False) as (reader, _):
                 await _is_closed(reader)
-        _, writer = held.pop()
-        writer.transport.abort()
-        await asyncio.sleep(0.2)
+        await last.aclose()
+        await _answers(agent, come_from="127.0.0.1")
+
+
+async def test_one_peer_alone_keeps_nobody_out(
+    agent: app.Agent, client: AgentClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    share = agent.host.settings.server.max_connections // 4
+    async with AsyncExitStack() as held:
+        for number in range(share):
+            await held.enter_async_context(_connected(agent, tls=number == 0, come_from="127.0.0.2"))
+        for _ in range(20):
+            async with _connected(agent, tls=False, come_from="127.0.0.2") as (reader, _):
+                await _is_closed(reader)
         assert (await client.ask("GET", "/v1/report")).status == 200
-        for _, writer in held:
-            writer.transport.abort()
+        said = [record.getMessage() for record in caplog.records if "further ones" in record.getMessage()]
+        assert said == [f"more than {share} connections from 127.0.0.2: further ones are closed"]
+    await _answers(agent, come_from="127.0.0.2")
+
+
+async def _answers(agent: app.Agent, come_from: str) -> None:
+    """Ask until there is an answer: that earlier connections have ended is seen a little later."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(OSError):
+                async with _connected(agent, come_from=come_from) as (reader, writer):
+                    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                    if (await reader.readline()).startswith(b"HTTP/1.1 200 "):
+                        return
+            await asyncio.sleep(0.01)
 
 
 async def test_descriptors_come_back(agent: app.Agent, client: AgentClient) -> None:
