@@ -16,7 +16,7 @@ async def librados(settings: AgentSettings) -> list[Finding]:
     if not settings.ceph.conf.exists():
         return []
     program = "import rados; print(rados.Rados(rados_id='doctor').version())"
-    status, printed = await output(settings.probe.python, "-c", program)
+    status, printed = await output(settings.probe.python, "-I", "-c", program)
     if status:
         cure = "Install the package python3-rados of your distribution."
         return [Finding("FAIL", "librados", printed.splitlines()[-1] if printed else "no answer", cure)]

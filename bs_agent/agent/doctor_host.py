@@ -13,7 +13,7 @@ async def python(settings: AgentSettings) -> list[Finding]:
     """Look at the Python of the agent and at that of the probe worker."""
     own = Finding("ok", "python", f"{platform.python_version()}, {sys.executable}")
     worker = settings.probe.python
-    status, printed = await output(worker, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])")
+    status, printed = await output(worker, "-I", "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])")
     if status:
         cure = "Install it, or name another one in probe.python."
         return [own, Finding("FAIL", "worker python", printed, cure)]

@@ -40,6 +40,7 @@ async def renew_certificate(directory: Path, name: str) -> None:
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-I",  # nothing from the folder that the caller stands in
         "-m",
         __name__,
         str(directory),

@@ -4,6 +4,7 @@ A pool that we made carries our mark, so every agent knows it as ours, whatever 
 """
 
 import errno
+from contextlib import suppress
 
 from bs_agent.agent.storages.ceph_answers import OSD_DUMP, OsdDump, OsdPool
 from bs_agent.agent.storages.ceph_link import CephLink, CommandError
@@ -36,7 +37,7 @@ class CephPool:
         """Make the pool, for RBD and with the autoscaler; what an interrupted make left is taken up.
 
         Raises:
-            StorageProblem: the cluster refuses; then there is no new pool.
+            StorageProblem: the cluster refuses; then there is no new pool, unless it does not let go of one either.
         """
         try:
             await self._link.command(prefix="osd pool create", pool=self._name)
@@ -51,7 +52,8 @@ class CephPool:
                 prefix="osd pool application set", pool=self._name, app=APPLICATION, key=MARK, value=self._storage
             )
         except StorageProblem:
-            await self._delete()
+            with suppress(StorageProblem):  # what the cluster said first tells more
+                await self._delete()
             raise
 
     def is_unfinished(self, pool: OsdPool) -> bool:
