@@ -88,11 +88,11 @@ class Monitor:
         return self._host.settings.probe.interval * self.probe.every
 
     async def _read(self) -> None:
-        began = time.monotonic()
+        began, probe = time.monotonic(), self.probe
         reading: Reading | None = None
         try:
             async with asyncio.timeout(self._host.deadline + GRACE):
-                reading = await self.probe.read()
+                reading = await probe.read()
                 reason = reading.reason
         except StorageProblem as error:
             reason = error.reason
@@ -102,6 +102,9 @@ class Monitor:
             log.exception("probe %s failed", self._name)
             reason = Reason(code=ReasonCode.AGENT_FAULT, details="a fault in the probe; see the log")
         self._last_end = time.monotonic()
+        if probe is not self.probe:  # the storage was connected anew meanwhile
+            self._wanted.set()
+            return
         self._duration = round(self._last_end - began, 4)
         self._keep(reading, reason)
 

@@ -90,7 +90,14 @@ class CephLink:
             self._forming = _Batch(gathered, sending)
         batch = self._forming
         batch.questions.update(questions)
-        return await asyncio.shield(batch.sending)
+        try:
+            return await asyncio.shield(batch.sending)
+        except asyncio.CancelledError:
+            asking = asyncio.current_task()
+            if asking is None or asking.cancelling():
+                raise
+            # It is the questions that were cancelled, by `close`, and not who asks them.
+            raise StorageProblem.of(ReasonCode.PROBE_TIMEOUT, "the storage was connected anew meanwhile") from None
 
     async def call(self, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 RUF100  what the worker's JSON holds
         """Return what an operation of the worker returns.
