@@ -26,6 +26,8 @@ from tests.beds.ceph_conf import CONF, UNUSED_MODULES
 PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool", "setpriv")
 MISSING = [program for program in PROGRAMS if not shutil.which(program)]
 WITHOUT_CONF = frozenset({"ceph-authtool", "monmaptool"})
+# A mon that is not in a quorum yet keeps the command line for this long before it tries another, else 3 seconds.
+PATIENCE = ("--connect-timeout=20", "--mon-client-hunt-interval=0.3")
 START_SECONDS = 90.0
 COMMAND_SECONDS = 30.0
 # Below the range that the kernel gives to outgoing connections, so that a port is still free when its mon is restarted.
@@ -185,7 +187,7 @@ class CephCluster:
 
     def ceph(self, *arguments: str, stdin: str = "") -> Any:
         """Run the command line with JSON output, for set-up and for looking from outside."""
-        answer = self._run("ceph", "--format=json", "--connect-timeout=20", *arguments, stdin=stdin)
+        answer = self._run("ceph", "--format=json", *PATIENCE, *arguments, stdin=stdin)
         return json.loads(answer) if answer.strip() else None
 
     def rados(self, *arguments: str, stdin: str = "") -> str:
