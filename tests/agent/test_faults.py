@@ -106,6 +106,23 @@ async def test_a_disk_that_grew(client: AgentClient, disk: Path) -> None:
     assert usage.value.totalCapacity == 4 * SIZE
 
 
+async def test_what_is_ours_on_an_unmounted_disk_is_not_taken_for_clean(
+    client: AgentClient, disk: Path, mounted: AsyncExitStack, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with mounts.bound(disk, kept):
+        await mounted.aclose()
+        for asked in ({"dryRun": True}, {}):
+            body = {"commandUuid": "c" * 32, **asked}
+            assert refusal(await client.ask("POST", f"/v1/storages/{UUID}/cleanup", body)) == "BS.MarkerMissing"
+        assert [storage.uuid for storage in (await report(client)).storages] == [UUID]
+        with mounts.bound(kept, disk):
+            assert (await clean(client)).error is None
+        assert tree(kept) == {}
+    assert (await report(client)).storages == []
+
+
 async def test_an_unmounted_disk_keeps_its_last_numbers_and_says_how_old_they_are(
     client: AgentClient, disk: Path, mounted: AsyncExitStack
 ) -> None:

@@ -65,12 +65,13 @@ class ImageStore:
 
     async def plan_cleanup(self) -> list[Step]:
         """Return one step for each name of ours in the directory."""
-        names = await self._ask("directory_leftovers")
+        names = await self._ask("directory_leftovers", remembered=self._remembered)
         return [Step(action=_REMOVE, target=f"{self._path.rstrip('/')}/{name}") for name in names]
 
     async def clean(self, step: Step) -> None:
         """Remove the name that the step says, if it is ours."""
-        await self._ask("directory_remove", name=step.target.rpartition("/")[2])
+        name = step.target.rpartition("/")[2]
+        await self._ask("directory_remove", name=name, remembered=self._remembered)
 
     def repeatable(self, step: Step) -> bool:
         """Tell that removing a name of ours may be done twice."""

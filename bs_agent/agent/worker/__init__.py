@@ -1,1 +1,1 @@
-"""The probe worker: `process.py` supervises it, `probe.py` is the stand-alone child."""
+"""The probe worker: `process.py` supervises it, `probe.py` is the stand-alone child, `directory.py` a part of it."""

@@ -41,7 +41,15 @@ class Child:
         pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
-                python, "-I", PROGRAM, stdin=pipe, stdout=pipe, stderr=pipe, env=_ENVIRONMENT, cwd="/", limit=MAX_LINE
+                python,
+                "-IB",  # isolated; and nothing is written beside the program
+                PROGRAM,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                env=_ENVIRONMENT,
+                cwd="/",
+                limit=MAX_LINE,
             )
         except OSError as error:
             raise ChildGoneError(f"{python} cannot be started: {error.strerror}") from error
