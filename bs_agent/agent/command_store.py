@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from bs_agent.contract.errors import CommandConflict, StorageProblem, TooManyRequests
 from bs_agent.contract.reasons import ReasonCode
@@ -13,15 +13,17 @@ MAX_OPEN = 32
 MAX_KEPT = 10_000
 
 
-def accept(connection: sqlite3.Connection, uuid: str, storage: str, steps: list[Step]) -> Command:
+def accept(
+    connection: sqlite3.Connection, uuid: str, storage: str, steps: list[Step], *, host_only: bool = False
+) -> Command:
     """Keep a new command, or return the one that is stored under its uuid.
 
     Raises:
-        CommandConflict: the uuid was used for another storage.
+        CommandConflict: the uuid was used for another storage, or to clean more or less of it.
         StorageProblem: another command of this storage is open.
         TooManyRequests: there are as many commands as are allowed.
     """
-    if stored := find(connection, uuid, storage):
+    if stored := find(connection, uuid, storage, host_only=host_only):
         return stored
     if connection.execute("SELECT 1 FROM commands WHERE storage = ? AND finished_at IS NULL", (storage,)).fetchone():
         raise StorageProblem.of(ReasonCode.STORAGE_BUSY, f"a cleanup of backup storage {storage} is under way")
@@ -29,7 +31,12 @@ def accept(connection: sqlite3.Connection, uuid: str, storage: str, steps: list[
     if open_count >= MAX_OPEN or count >= MAX_KEPT:
         raise TooManyRequests(f"{open_count} commands are open and {count} are kept; the oldest are forgotten in time")
     command = Command(
-        uuid=uuid, storageUuid=storage, state=CommandState.ACCEPTED, steps=steps, createdAt=round(time.time(), 3)
+        uuid=uuid,
+        storageUuid=storage,
+        hostOnly=host_only,
+        state=CommandState.ACCEPTED,
+        steps=steps,
+        createdAt=round(time.time(), 3),
     )
     connection.execute(
         "INSERT INTO commands (uuid, storage, content) VALUES (?, ?, ?)", (uuid, storage, command.model_dump_json())
@@ -37,17 +44,19 @@ def accept(connection: sqlite3.Connection, uuid: str, storage: str, steps: list[
     return command
 
 
-def find(connection: sqlite3.Connection, uuid: str, storage: str | None = None) -> Command | None:
+def find(
+    connection: sqlite3.Connection, uuid: str, storage: str | None = None, *, host_only: bool | None = None
+) -> Command | None:
     """Return the command, or None.
 
     Raises:
-        CommandConflict: it is about another storage than this one.
+        CommandConflict: it is not what was asked: about another storage, or to clean more or less of it.
     """
     row = connection.execute("SELECT content FROM commands WHERE uuid = ?", (uuid,)).fetchone()
     if row is None:
         return None
     command = Command.model_validate_json(row[0])
-    if storage not in (None, command.storageUuid):
+    if storage not in (None, command.storageUuid) or host_only not in (None, command.hostOnly):
         raise CommandConflict(uuid)
     return command
 
@@ -71,9 +80,10 @@ def unfinished(connection: sqlite3.Connection) -> list[Command]:
     return [Command.model_validate_json(content) for (content,) in rows]
 
 
-def purge(connection: sqlite3.Connection, now: float) -> None:
-    """Forget the commands that finished longer ago than their retention."""
-    connection.execute("DELETE FROM commands WHERE finished_at < ?", (now - RETENTION,))
+def purge(connection: sqlite3.Connection, now: float, recent: Collection[str] = ()) -> None:
+    """Forget the commands that finished longer ago than their retention, but for those known to be `recent`."""
+    old = connection.execute("SELECT uuid FROM commands WHERE finished_at < ?", (now - RETENTION,)).fetchall()
+    connection.executemany("DELETE FROM commands WHERE uuid = ?", [row for row in old if row[0] not in recent])
 
 
 def count_by_state(connection: sqlite3.Connection) -> dict[str, int]:

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 FORGET = "forget"
 KEEPING_INTERVAL = 60.0
+# Seconds, by a clock that does not jump, that a result is kept at least; a process that starts counts from then.
+LEAST_KEPT = 86400.0
 _FIRST_RETRY = 0.2
 _LONGEST_RETRY = 10.0
 
@@ -36,6 +38,8 @@ class Commands:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Refused because the disk did not say that they are kept. Should they be there all the same, they go again.
         self._refused: set[str] = set()
+        self._began = time.monotonic()
+        self._finished: dict[str, float] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -64,15 +68,14 @@ class Commands:
         Raises:
             StorageProblem: it cannot be accepted; then nothing happens.
         """
-        uuid = request.commandUuid
-        if known := await self._accepted(uuid, storage):
+        if known := await self._accepted(storage, request):
             return known
         async with self._served.turn(storage):
             # While this one waited for its turn, the same command may have come, and be done, and the storage gone.
-            if known := await self._accepted(uuid, storage):
+            if known := await self._accepted(storage, request):
                 return known
             steps = await self._steps(self._served.find(storage, enrollment), request)
-            command = await self._accept(uuid, storage, steps)
+            command = await self._accept(storage, request, steps)
             if command.finishedAt is None:
                 self._start(command)
         return command
@@ -81,20 +84,25 @@ class Commands:
         """Return the command as it is on disk, or None."""
         return await self._journal.read(lambda connection: command_store.find(connection, uuid))
 
-    async def _accepted(self, uuid: str, storage: str) -> Command | None:
-        stored = await self._journal.read(lambda connection: command_store.find(connection, uuid, storage))
-        return stored if uuid not in self._refused else None
+    async def _accepted(self, storage: str, request: CleanupRequest) -> Command | None:
+        def find(connection: sqlite3.Connection) -> Command | None:
+            return command_store.find(connection, request.commandUuid, storage, host_only=request.hostOnly)
+
+        stored = await self._journal.read(find)
+        return stored if request.commandUuid not in self._refused else None
 
     async def _steps(self, storage: Storage, request: CleanupRequest) -> list[Step]:
         removals = [] if request.hostOnly else await storage.plan_cleanup()
         return [*removals, Step(action=FORGET, target=f"backup storage {storage.uuid}")]
 
-    async def _accept(self, uuid: str, storage: str, steps: list[Step]) -> Command:
+    async def _accept(self, storage: str, request: CleanupRequest, steps: list[Step]) -> Command:
+        uuid = request.commandUuid
+
         def accept(connection: sqlite3.Connection) -> Command:
             # Here, in the thread of the journal: what is accepted again is no longer cleared by a job that follows.
             self._refused.discard(uuid)
             command_store.withdraw(connection, self._refused)
-            return command_store.accept(connection, uuid, storage, steps)
+            return command_store.accept(connection, uuid, storage, steps, host_only=request.hostOnly)
 
         try:
             return await self._journal.write(accept)
@@ -112,12 +120,18 @@ class Commands:
             await asyncio.sleep(KEEPING_INTERVAL)
 
     async def _clear(self) -> None:
-        """Remove from the journal what is too old, and what was refused."""
+        """Remove from the journal what is too old, and what was refused.
+
+        A result that is seconds old stays although the clock has just jumped by weeks: somebody waits for it.
+        """
+        day_ago = time.monotonic() - LEAST_KEPT
+        self._finished = {uuid: at for uuid, at in self._finished.items() if at > day_ago}
 
         def clear(connection: sqlite3.Connection) -> set[str]:
             refused = set(self._refused)
             command_store.withdraw(connection, refused)
-            command_store.purge(connection, time.time())
+            if self._began <= day_ago:
+                command_store.purge(connection, time.time(), set(self._finished))
             return refused
 
         self._refused -= await self._journal.write(clear)
@@ -181,6 +195,8 @@ class Commands:
 
     async def _save(self, command: Command) -> Command:
         """Keep how far the command is, however long the disk takes: the next step must not come before."""
+        if command.finishedAt is not None:
+            self._finished[command.uuid] = time.monotonic()
 
         def keep(connection: sqlite3.Connection) -> None:
             command_store.save(connection, command)

@@ -252,6 +252,7 @@ class Command(Wire):
     uuid: Uuid
     storageUuid: Uuid
     kind: Literal["cleanup"] = "cleanup"
+    hostOnly: bool = False
     state: CommandState
     steps: list[Step]
     createdAt: float

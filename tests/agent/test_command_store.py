@@ -20,6 +20,8 @@ MAX_OPEN = 3
 
 uuids = st.integers(0, 5).map(lambda number: f"{number:032x}")
 storages = st.integers(0, 4).map(lambda number: f"{number + 100:032x}")
+extents = st.sampled_from([False, False, False, True])
+recents = st.sets(uuids)
 final_states = st.sampled_from(sorted(FINAL_STATES))
 
 
@@ -39,24 +41,24 @@ class CommandStore(RuleBasedStateMachine):
         self.connection.close()
         self.folder.cleanup()
 
-    @rule(uuid=uuids, storage=storages)
-    def accept(self, uuid: str, storage: str) -> None:
+    @rule(uuid=uuids, storage=storages, host_only=extents)
+    def accept(self, uuid: str, storage: str, host_only: bool) -> None:
         open_commands = [command for command in self.model.values() if command.finishedAt is None]
         stored = self.model.get(uuid)
-        if stored and stored.storageUuid != storage:
+        if stored and (stored.storageUuid, stored.hostOnly) != (storage, host_only):
             with pytest.raises(CommandConflict):
-                self._accept(uuid, storage)
+                self._accept(uuid, storage, host_only=host_only)
         elif stored:
-            assert self._accept(uuid, storage) == stored
+            assert self._accept(uuid, storage, host_only=host_only) == stored
         elif any(command.storageUuid == storage for command in open_commands):
             with pytest.raises(StorageProblem) as caught:
-                self._accept(uuid, storage)
+                self._accept(uuid, storage, host_only=host_only)
             assert caught.value.reason.code == ReasonCode.STORAGE_BUSY
         elif len(open_commands) >= MAX_OPEN:
             with pytest.raises(TooManyRequests):
-                self._accept(uuid, storage)
+                self._accept(uuid, storage, host_only=host_only)
         else:
-            command = self._accept(uuid, storage)
+            command = self._accept(uuid, storage, host_only=host_only)
             assert (command.uuid, command.storageUuid, command.state) == (uuid, storage, CommandState.ACCEPTED)
             self.model[uuid] = command
 
@@ -79,14 +81,16 @@ class CommandStore(RuleBasedStateMachine):
         if uuid in self.model and self.model[uuid].finishedAt is None:
             del self.model[uuid]
 
-    @rule(days=st.floats(0.5, 5))
-    def purge(self, days: float) -> None:
+    @rule(days=st.floats(0.5, 5), recent=recents)
+    def purge(self, days: float, recent: set[str]) -> None:
         self.now += days * 86400
         with database.transaction(self.connection):
-            command_store.purge(self.connection, self.now)
+            command_store.purge(self.connection, self.now, recent)
         limit = self.now - command_store.RETENTION
         self.model = {
-            uuid: command for uuid, command in self.model.items() if (command.finishedAt or self.now) >= limit
+            uuid: command
+            for uuid, command in self.model.items()
+            if (command.finishedAt or self.now) >= limit or uuid in recent
         }
 
     @rule()
@@ -112,9 +116,9 @@ class CommandStore(RuleBasedStateMachine):
         states = [command.state for command in self.model.values()]
         assert counts == {state: states.count(state) for state in set(states)}
 
-    def _accept(self, uuid: str, storage: str) -> Command:
+    def _accept(self, uuid: str, storage: str, *, host_only: bool) -> Command:
         with database.transaction(self.connection):
-            return command_store.accept(self.connection, uuid, storage, STEPS)
+            return command_store.accept(self.connection, uuid, storage, STEPS, host_only=host_only)
 
     def _save(self, command: Command) -> None:
         with database.transaction(self.connection):
@@ -144,6 +148,15 @@ def test_the_number_of_kept_commands_is_bounded(tmp_path: Path, monkeypatch: pyt
             _accept(connection, 2)
         command_store.purge(connection, command_store.RETENTION + 2.0)
         assert _accept(connection, 2).state == CommandState.ACCEPTED
+
+
+def test_a_command_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    database.create(tmp_path / "agent.db")
+    with closing(database.connect(tmp_path / "agent.db")) as connection:
+        command = _accept(connection, 1)
+        old = command.model_dump_json(exclude={"hostOnly"})
+        connection.execute("UPDATE commands SET content = ?", (old,))
+        assert _accept(connection, 1) == command
 
 
 def _accept(connection: sqlite3.Connection, number: int) -> Command:

@@ -19,7 +19,7 @@ from bs_agent.agent.served import Served
 from bs_agent.agent.state import prepare
 from bs_agent.agent.storages import kinds
 from bs_agent.agent.storages.base import Host, Probe
-from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.errors import CommandConflict, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import (
     IMAGESTORE,
@@ -279,10 +279,42 @@ async def test_what_was_refused_is_cleared_in_time(
         assert await bench.commands.find(COMMAND) is None
 
 
-async def test_old_commands_are_forgotten(settings: AgentSettings, shelf: Shelf) -> None:
+async def test_old_commands_are_forgotten(
+    settings: AgentSettings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = _left(CommandState.DONE, 3).model_copy(update={"finishedAt": 1.0})
     async with _bench(settings, shelf, old) as bench:
-        await bench.until(lambda found: found is None)
+        await bench.commands._clear()
+        assert await bench.commands.find(COMMAND), "this process has only begun, and its clock may be wrong"
+        monkeypatch.setattr(commands, "LEAST_KEPT", 0.0)
+        await bench.commands._clear()
+        assert await bench.commands.find(COMMAND) is None
+
+
+async def test_a_clock_that_jumps_forgets_nothing(
+    settings: AgentSettings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _bench(settings, shelf) as bench:
+        bench.commands._began -= 2 * commands.LEAST_KEPT
+        await bench.cleanup()
+        await bench.finished()
+        monkeypatch.setattr(command_store, "RETENTION", -1.0)  # as if it were weeks later by the clock
+        await bench.commands._clear()
+        assert await bench.commands.find(COMMAND)
+        bench.commands._finished[COMMAND] -= 2 * commands.LEAST_KEPT
+        await bench.commands._clear()
+        assert await bench.commands.find(COMMAND) is None
+
+
+async def test_the_same_uuid_with_another_body_is_a_conflict(settings: AgentSettings, shelf: Shelf) -> None:
+    async with _bench(settings, shelf) as bench:
+        done = CleanupRequest(commandUuid=COMMAND, hostOnly=True)
+        await bench.commands.cleanup(UUID, done, bench.enrollment)
+        command = await bench.finished()
+        assert (command.hostOnly, shelf.cleaned) == (True, ["closed"])
+        assert await bench.commands.cleanup(UUID, done, bench.enrollment) == command
+        with pytest.raises(CommandConflict):
+            await bench.cleanup()
 
 
 async def test_a_command_goes_on_after_a_stop(settings: AgentSettings, shelf: Shelf) -> None:
