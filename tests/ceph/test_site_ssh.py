@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -81,7 +82,8 @@ async def test_three_mon_hosts_are_added_by_their_log_ins(
         assert (mon["sshUsername"], mon["sshPassword"], mon["sshPort"]) == ("root", "*****", server.port)
         port = cluster.mon_ports[cluster.mon_hosts.index(mon["hostname"])][1]
         assert (mon["monAddr"], mon["monPort"], mon["status"]) == (mon["hostname"], port, "Connected")
-    found = await client.call("GET", f"/backup-storage?q=__systemTag__=sshHostKey::127.0.0.2::{server.fingerprint}")
+    fingerprint = quote(server.fingerprint)  # a plus in a query string is a space
+    found = await client.call("GET", f"/backup-storage?q=__systemTag__=sshHostKey::127.0.0.2::{fingerprint}")
     assert [storage["uuid"] for storage in found["inventories"]] == [added["uuid"]]
 
     mon = shown["mons"][0]
