@@ -236,18 +236,30 @@ async def test_a_python_that_is_not_there_is_a_reason(tmp_path: Path) -> None:
 
 async def test_few_processes_are_stuck_in_the_kernel(worker: Worker, tmp_path: Path, mountable: None) -> None:
     with mounts.hung(tmp_path / "hung", taken=True) as hung:
-        for _ in range(3):
+        await _leave_hanging(worker, hung)
+        for _ in range(2):
             error = await _failure(worker, "directory_usage", 0.5, path=str(hung), storage=None)
             assert error.reason.code == ReasonCode.PROBE_TIMEOUT
         assert worker.stuck
         assert worker.counters.starts == 1
-        for _ in range(process.MAX_LEFT_BEHIND + 2):
+        for _ in range(process.MAX_LEFT_BEHIND):
+            worker.renew(at_once=True)
+            await _leave_hanging(worker, hung)
+        for _ in range(2):
             worker.renew(at_once=True)
             await _failure(worker, "directory_usage", 0.5, path=str(hung), storage=None)
         assert worker.counters.starts == 1 + process.MAX_LEFT_BEHIND
         assert not await worker.stop()
     await _usage(worker, tmp_path)
     assert worker.counters.starts == 2 + process.MAX_LEFT_BEHIND
+
+
+async def _leave_hanging(worker: Worker, hung: Path) -> None:
+    """Make a call that is given up once the kernel holds its process."""
+    call = asyncio.create_task(worker.call("directory_usage", 3600, path=str(hung), storage=None))
+    await eventually(lambda: worker.pid is not None and "fuse" in Path(f"/proc/{worker.pid}/stack").read_text())
+    call.cancel()
+    await asyncio.wait([call])
 
 
 async def test_a_stuck_worker_stays_known_to_the_pool(tmp_path: Path, mountable: None) -> None:
