@@ -183,8 +183,8 @@ REASONS: dict[ReasonCode, ReasonText] = {
     ),
     ReasonCode.MARKER_FOREIGN: ReasonText(
         "The directory belongs to another backup storage.",
-        "Mount the right disk, or delete the other backup storage first; if there is none of the uuid that is named (its add "
-        "was cut short), add it with that uuid as `resourceUuid`.",
+        "Mount the right disk, or delete the other backup storage first; if there is none of the uuid that is named "
+        "(its add was cut short), add it with that uuid as `resourceUuid`.",
     ),
     ReasonCode.SERVICE_DOWN: ReasonText(
         "The service that serves the images does not answer on its port.",
