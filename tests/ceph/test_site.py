@@ -182,6 +182,10 @@ async def test_a_mon_is_updated_and_what_does_not_work_is_not_written(
     (changed,) = (await client.ok("PUT", path, change(monPort=v2)))["mons"]
     assert (changed["monUuid"], changed["monAddr"], changed["monPort"]) == (mon["monUuid"], "127.0.0.1", v2)
     # Another machine in the place of this one: the code says whom to trust, and the old one lets go.
+    wrong = change(site.tags("127.0.0.2")[0], hostname="127.0.0.2", monPort=1)
+    assert (await client.refused("PUT", path, wrong))["code"] == "BS.MonAddrChanged"
+    assert [await plan(site, host) for host in site.agents] == [[uuid], [], []], "the machine that was tried let go"
+    assert await client.picture(uuid) == {"storage": "Connected", "127.0.0.1": "Connected"}
     tag = site.tags("127.0.0.2")[0]
     (moved,) = (await client.ok("PUT", path, change(tag, hostname="127.0.0.2")))["mons"]
     assert (moved["monUuid"], moved["hostname"]) == (mon["monUuid"], "127.0.0.2")
