@@ -55,6 +55,7 @@ statuses:
 """
 
 NOT_FOUND, TIMED_OUT = 127, 124
+SYSTEM_PROGRAMS = "/usr/sbin:/sbin"  # not every login has them on its path
 URL_SECONDS = 5.0
 
 
@@ -68,7 +69,7 @@ def run(words: list[str], seconds: float) -> dict[str, object]:
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{SYSTEM_PROGRAMS}"},
             encoding="utf-8",
             errors="replace",
             timeout=seconds,

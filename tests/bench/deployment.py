@@ -71,9 +71,11 @@ def pinged(fleet: Fleet) -> Timing:
     return Timing(time.monotonic() - began, count=1)
 
 
-def median(measure_once: Callable[[], Timing]) -> Timing:
-    """Repeat what changes nothing and return the run in the middle."""
-    return sorted((measure_once() for _ in range(REPEATS)), key=lambda timing: timing.seconds)[REPEATS // 2]
+def medians(**measurements: Callable[[], Timing]) -> dict[str, Timing]:
+    """Repeat what changes nothing, in turns, and return the run in the middle of each."""
+    rounds = [{name: measure_once() for name, measure_once in measurements.items()} for _ in range(REPEATS)]
+    ordered = {name: sorted([turn[name] for turn in rounds], key=lambda timing: timing.seconds) for name in rounds[0]}
+    return {name: timings[REPEATS // 2] for name, timings in ordered.items()}
 
 
 def executions(fleet: Fleet) -> Counter[str]:
@@ -97,11 +99,8 @@ def measure(number: int, wheelhouse: Wheelhouse, folder: Path) -> Measured:
             site.hosts[name].run("mkdir /images")
             fleet.agent(name, bs_agent_imagestores=[{"name": name, "directory": "/images"}])
         timed(fleet, folder, "site.yml", "--limit", "m")
-        runs = {
-            "fresh": timed(fleet, folder, "site.yml"),
-            "unchanged": median(lambda: timed(fleet, folder, "site.yml")),
-            "ping": median(lambda: pinged(fleet)),
-        }
+        runs = {"fresh": timed(fleet, folder, "site.yml")}
+        runs |= medians(unchanged=lambda: timed(fleet, folder, "site.yml"), ping=lambda: pinged(fleet))
         counted = executions(fleet)
         runs["upgrade"] = timed(fleet, folder, "upgrade.yml", bs_agent_version=UPGRADE)
         return Measured(runs, counted)
