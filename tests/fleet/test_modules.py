@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.beds.node import NodeProcess
 from tests.fleet.releases import ROOT
 
 LIBRARY = ROOT / "ansible/library"
@@ -31,7 +32,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-bs_files, bs_ask = load("bs_files"), load("bs_ask")
+bs_files, bs_ask, bs_storages = load("bs_files"), load("bs_ask"), load("bs_storages")
 
 
 def wish(path: Path, **given: Any) -> dict[str, Any]:
@@ -195,3 +196,22 @@ def test_a_url_is_asked_for_its_status() -> None:
         assert bs_ask.status_of(f"{url}/other") == 503
         server.shutdown()
     assert bs_ask.status_of(url) == 0
+
+
+def test_a_management_node_tells_its_storages_to_the_administrator_only(tmp_path: Path) -> None:
+    with NodeProcess(tmp_path / "node") as node:
+        api = bs_storages.Api(node.url, 10)
+        assert bs_storages.ask(api, node.password) == {"accepted": True, "refusal": "", "storages": []}
+        refused = bs_storages.ask(bs_storages.Api(node.url, 10), "another password")
+        # What it was asked last was to log out.
+        with pytest.raises(bs_storages.ApiError):
+            api.call("GET", "/backup-storage")
+    assert not refused["accepted"]
+    assert "ID.1000" in refused["refusal"], refused
+
+
+def test_of_a_storage_only_what_a_deployment_compares_is_told() -> None:
+    storage = {"name": "a", "uuid": "1", "status": "Connected", "availableCapacity": 5}
+    assert bs_storages.short(storage) == {"name": "a", "uuid": "1", "status": "Connected", "mons": []}
+    with_mons = storage | {"mons": [{"hostname": "10.0.0.1", "status": "Connected"}]}
+    assert bs_storages.short(with_mons)["mons"] == [{"hostname": "10.0.0.1"}]
