@@ -22,9 +22,9 @@ async def report(client: AgentClient) -> HostReport:
     return HostReport.model_validate(answer.body)
 
 
-async def clean(client: AgentClient, number: int = 1, uuid: str = UUID) -> Command:
+async def clean(client: AgentClient, number: int = 1, uuid: str = UUID, **more: object) -> Command:
     """Clean up and wait for the end."""
-    answer = await client.ask("POST", f"/v1/storages/{uuid}/cleanup", {"commandUuid": f"{number:032x}"})
+    answer = await client.ask("POST", f"/v1/storages/{uuid}/cleanup", {"commandUuid": f"{number:032x}", **more})
     assert answer.status == 202, answer.body
     for _ in range(1000):
         command = Command.model_validate((await client.ask("GET", f"/v1/commands/{number:032x}")).body)

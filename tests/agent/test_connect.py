@@ -127,8 +127,9 @@ async def test_a_host_that_only_lets_go_removes_nothing(client: AgentClient, dir
     asked = {"commandUuid": "1" * 32, "hostOnly": True}
     plan = await client.ask("POST", f"/v1/storages/{UUID}/cleanup", {**asked, "dryRun": True})
     assert [step["action"] for step in plan.body["steps"]] == ["forget"]
-    assert (await client.ask("POST", f"/v1/storages/{UUID}/cleanup", asked)).status == 202
-    assert (await clean(client, int("1" * 32, 16))).state == CommandState.DONE
+    assert (await clean(client, int("1" * 32, 16), hostOnly=True)).state == CommandState.DONE
+    again = await client.ask("POST", f"/v1/storages/{UUID}/cleanup", {**asked, "hostOnly": False})
+    assert (again.status, refusal(again)) == (409, "BS.CommandConflict")
     assert (directory / MARKER).exists()
     assert (await report(client)).storages == []
 
