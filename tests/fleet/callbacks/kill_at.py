@@ -23,6 +23,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible has no type
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "kill_at"
+    CALLBACK_NEEDS_ENABLED = True
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         if host.get_name() == os.environ["KILL_ON"] and task.get_name() in json.loads(os.environ["KILL_AT"]):
