@@ -29,7 +29,7 @@ run: setup  ## management node and an agent over a local directory, until Ctrl-C
 test: $(VENV)/.installed-dev lint  ## everything that must hold
 	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --durations=15
 
-test-long: $(VENV)/.installed-dev  ## what takes too long for every change: deployments killed at each task, and behind each firewall
+test-long: $(VENV)/.installed-dev  ## what takes too long for every change: deployments behind each firewall
 	$(PYTHON) -m pytest -m long
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy
