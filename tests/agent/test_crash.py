@@ -135,7 +135,9 @@ async def test_kills_at_any_time(process: AgentProcess, directory: Path) -> None
             if accepted:
                 await _check_one_effect(client, number, accepted, directory)
             else:
-                assert (await connect(client, directory)).status == 200
+                # Accepted all the same, perhaps: then only the answer was lost, and the agent goes on by itself.
+                if not await _known(client, number):
+                    assert (await connect(client, directory)).status == 200
                 await _check_one_effect(client, number, None, directory)
             assert tree(directory) == before
 

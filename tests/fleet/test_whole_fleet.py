@@ -161,6 +161,7 @@ def test_deleted_storages_leave_their_hosts_clean(fleet: Fleet, cluster: HostsCl
         assert "error" not in answer, answer
     assert api.storages() == {}
     assert fleet.site.hosts["a"].output("ls -A /images") == ""
+    cluster.settle()
     assert cluster.hosts[0].output("rados -p images ls --all | awk '{print $NF}'") == "an-image"
 
 
