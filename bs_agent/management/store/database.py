@@ -112,7 +112,7 @@ def _translated() -> Iterator[None]:
             raise
         raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
     except (PoolTimeout, OSError) as error:
-        raise DatabaseUnavailable(f"the database does not answer: {error or 'no answer in time'}") from error
+        raise DatabaseUnavailable(f"the database does not answer: {str(error) or 'no answer in time'}") from error
 
 
 def _is_away(error: DBAPIError) -> bool:

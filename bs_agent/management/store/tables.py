@@ -159,13 +159,7 @@ host = Table(
     Column("sshHostKey", _text(), comment="the pinned key, as in a known_hosts line"),
     Column("status", _text(16), nullable=False),
     Column("statusReason", JSON(none_as_null=True)),
-    Column(
-        "capacityFresh",
-        Boolean,
-        nullable=False,
-        default=False,
-        comment="whether its last numbers are",
-    ),
+    Column("capacityFresh", Boolean, nullable=False, default=False, comment="whether its last numbers are"),
     *_dates(),
     comment="the host of an ImageStore, or a mon host of a Ceph storage",
 )
