@@ -2,9 +2,9 @@
 
 import asyncio
 import sqlite3
-import time
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from bs_agent.agent.state import StateError, prepare
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from tests.agent.asking import MARKER, clean, connect, refusal, report
-from tests.agent.conftest import UUID, enrolled, running_agent, tree
+from tests.agent.conftest import UUID, enrolled, eventually, running_agent, tree
 from tests.beds import mounts
 from tests.beds.agent import AgentClient
 
@@ -78,28 +78,44 @@ async def test_a_locked_journal_is_unavailable_and_recovers(impatient: None, kep
     assert await kept.read(_count) == 1
 
 
+@asynccontextmanager
+async def _busy(kept: Journal) -> AsyncIterator[asyncio.Task[bool]]:
+    """Keep the journal at a read until the end of the context."""
+    begun, end = threading.Event(), threading.Event()
+
+    def read(_: sqlite3.Connection) -> bool:
+        begun.set()
+        return end.wait(30)
+
+    task = asyncio.create_task(kept.read(read))
+    await eventually(begun.is_set)
+    try:
+        yield task
+    finally:
+        end.set()
+        await asyncio.wait([task])
+
+
 async def test_work_whose_caller_gave_up_is_not_done(kept: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "DEADLINE", 0.1)
-    slow = asyncio.create_task(kept.read(lambda _: time.sleep(0.5)))
-    await asyncio.sleep(0.05)
-    with pytest.raises(StorageProblem, match="did not answer"):
-        await kept.write(_insert)
-    with pytest.raises(StorageProblem, match="did not answer"):
-        await slow
+    async with _busy(kept) as slow:
+        with pytest.raises(StorageProblem, match="did not answer"):
+            await kept.write(_insert)
+        with pytest.raises(StorageProblem, match="did not answer"):
+            await slow
     monkeypatch.setattr(journal, "DEADLINE", 10.0)
     assert await kept.read(_count) == 0
 
 
 async def test_what_waits_is_bounded(kept: Journal) -> None:
-    slow = asyncio.create_task(kept.read(lambda _: time.sleep(0.3)))
-    await asyncio.sleep(0.05)
-    answers = await asyncio.gather(
-        *(kept.read(_count) for _ in range(journal.MAX_WAITING + 10)), return_exceptions=True
-    )
+    async with _busy(kept):
+        waiting = [asyncio.create_task(kept.read(_count)) for _ in range(journal.MAX_WAITING + 10)]
+        while sum(task.done() for task in waiting) < 10:
+            await asyncio.sleep(0)
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, StorageProblem)]
     assert len(refused) == 10
     assert {answer.reason.code for answer in refused} == {ReasonCode.JOURNAL_UNAVAILABLE}
-    await slow
 
 
 def _truncate(path: Path) -> None:

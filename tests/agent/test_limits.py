@@ -96,11 +96,11 @@ async def test_a_body_that_does_not_come_is_answered_408(
 async def test_a_request_that_works_is_not_taken_for_a_silent_peer(
     agent: app.Agent, client: AgentClient, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acceptor, "FIRST_REQUEST_DEADLINE", 0.1)
+    monkeypatch.setattr(acceptor, "FIRST_REQUEST_DEADLINE", 1.0)
     original = ImageStore.connect
 
     async def slowly(self: ImageStore, others: list[dict[str, object]]) -> dict[str, object]:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2.0)
         return await original(self, others)
 
     monkeypatch.setattr(ImageStore, "connect", slowly)

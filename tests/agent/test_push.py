@@ -1,6 +1,7 @@
 """Pushed reports as a management node receives them, or fails to: real servers in this process, right and wrong."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -134,6 +135,7 @@ async def test_changes_that_come_quickly_travel_together(
 ) -> None:
     await connect_to(client, directory, receiver)
     monkeypatch.setattr(channel, "SPACING", 3.0)
+    began = time.monotonic()
     for _ in range(10):
         (directory / MARKER).rename(directory / "away")
         await client.ask("GET", "/v1/report?fresh=true")
@@ -141,7 +143,7 @@ async def test_changes_that_come_quickly_travel_together(
         await client.ask("GET", "/v1/report?fresh=true")
     (directory / MARKER).rename(directory / "away")
     await eventually(lambda: receiver.codes[-1:] == [ReasonCode.MARKER_MISSING])
-    assert len(receiver.reports) <= 4, "21 changes"
+    assert len(receiver.reports) <= 2 + (time.monotonic() - began) / channel.SPACING, "21 changes"
 
 
 @pytest.mark.usefixtures("impatient")

@@ -60,7 +60,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 @pytest_asyncio.fixture
 async def agents() -> AsyncIterator[Agents]:
-    async with Agents.open(2.0, 2.0) as client:
+    async with Agents.open(60, 60) as client:
         yield client
 
 
@@ -221,12 +221,13 @@ async def test_what_is_no_agent_at_all(agents: Agents) -> None:
         await reader.read()
         writer.close()
 
-    agents.timeout = 0.3
     for behaviour, code in ((shout, ReasonCode.AGENT_UNREACHABLE), (hang, ReasonCode.AGENT_TIMEOUT)):
+        agents.timeout = 0.3 if behaviour is hang else 60
         listener = await asyncio.start_server(behaviour, "127.0.0.1", 0)
         async with listener:
             port: int = listener.sockets[0].getsockname()[1]
             assert await reason(agents.report(target("127.0.0.1", port, "0" * 64, "token"))) == code
+    agents.timeout = 60
     assert await reason(agents.report(target("127.0.0.1", port, "0" * 64, "t"))) == ReasonCode.AGENT_UNREACHABLE
     nowhere = target("no-such-host.invalid", 1, "0" * 64, "t")
     assert await reason(agents.report(nowhere)) == ReasonCode.AGENT_UNREACHABLE
@@ -251,20 +252,20 @@ async def test_a_cleanup_is_followed_to_its_end(server: Server, agents: Agents) 
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"),
+    ("answer", "deadline", "code"),
     [
-        ({"state": "failed", "error": {"code": "DirectoryHung", "details": "x"}}, ReasonCode.DIRECTORY_HUNG),
-        ({"state": "interrupted"}, ReasonCode.COMMAND_INTERRUPTED),
-        ({"state": "running"}, ReasonCode.AGENT_TIMEOUT),
+        ({"state": "failed", "error": {"code": "DirectoryHung", "details": "x"}}, 60, ReasonCode.DIRECTORY_HUNG),
+        ({"state": "interrupted"}, 60, ReasonCode.COMMAND_INTERRUPTED),
+        ({"state": "running"}, 0.3, ReasonCode.AGENT_TIMEOUT),
     ],
 )
 async def test_a_cleanup_that_does_not_end_well(
-    server: Server, agents: Agents, answer: dict[str, object], code: ReasonCode
+    server: Server, agents: Agents, answer: dict[str, object], deadline: float, code: ReasonCode
 ) -> None:
     command = {"uuid": UUID, "storageUuid": UUID, "steps": [], "createdAt": 0, **answer}
     server.handler = answers(lambda: web.json_response(command))
     async with server.running() as address:
-        assert await reason(agents.cleanup(at(address, server), UUID, UUID, 0.3)) == code
+        assert await reason(agents.cleanup(at(address, server), UUID, UUID, deadline)) == code
 
 
 async def test_an_enrolment_that_is_not_known_is_forgotten(server: Server, agents: Agents) -> None:

@@ -14,13 +14,14 @@ from bs_agent.management.ssh import Login, session
 
 pytestmark = pytest.mark.asyncio
 
+PATIENT = SshSettings()
 QUICK = SshSettings(connect_timeout=0.5, command_timeout=0.5)
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def reason(login: Login) -> ReasonCode:
+async def reason(login: Login, settings: SshSettings = PATIENT) -> ReasonCode:
     with pytest.raises(StorageProblem) as problem:
-        async with session(login, QUICK):
+        async with session(login, settings):
             pass
     assert login.password not in problem.value.details
     return problem.value.reason.code
@@ -50,20 +51,22 @@ async def speaks_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "codes"),
+    ("behaviour", "settings", "codes"),
     [
-        (silent, {ReasonCode.NO_ROUTE, ReasonCode.SSH_FAILED}),
-        (stalls_after_its_name, {ReasonCode.NO_ROUTE, ReasonCode.SSH_FAILED}),
-        (breaks_off, {ReasonCode.SSH_FAILED}),
-        (speaks_http, {ReasonCode.SSH_FAILED}),
+        (silent, QUICK, {ReasonCode.NO_ROUTE, ReasonCode.SSH_FAILED}),
+        (stalls_after_its_name, QUICK, {ReasonCode.NO_ROUTE, ReasonCode.SSH_FAILED}),
+        (breaks_off, PATIENT, {ReasonCode.SSH_FAILED}),
+        (speaks_http, PATIENT, {ReasonCode.SSH_FAILED}),
     ],
 )
-async def test_what_is_no_ssh_server(behaviour: Behaviour, codes: set[ReasonCode]) -> None:
+async def test_what_is_no_ssh_server(
+    behaviour: Behaviour, settings: SshSettings, codes: set[ReasonCode]
+) -> None:
     server = await asyncio.start_server(behaviour, "127.0.0.1", 0)
     async with server:
         port: int = server.sockets[0].getsockname()[1]
         async with asyncio.timeout(20):
-            assert await reason(Login("127.0.0.1", port, "root", "secret")) in codes
+            assert await reason(Login("127.0.0.1", port, "root", "secret"), settings) in codes
 
 
 class Conversing(asyncssh.SSHServer):
@@ -113,7 +116,7 @@ async def listening(server: type[asyncssh.SSHServer]) -> AsyncIterator[tuple[int
 
 async def test_a_password_that_is_asked_for_in_a_dialogue() -> None:
     async with listening(Conversing) as (port, key):
-        async with session(Login("127.0.0.1", port, "root", "secret"), QUICK) as opened:
+        async with session(Login("127.0.0.1", port, "root", "secret"), PATIENT) as opened:
             assert opened.fingerprint == key.get_fingerprint()
         Conversing.asked = 0
         assert await reason(Login("127.0.0.1", port, "root", "wrong")) == ReasonCode.SSH_AUTH_FAILED
