@@ -110,8 +110,7 @@ async def test_work_whose_caller_gave_up_is_not_done(kept: Journal, monkeypatch:
 async def test_what_waits_is_bounded(kept: Journal) -> None:
     async with _busy(kept):
         waiting = [asyncio.create_task(kept.read(_count)) for _ in range(journal.MAX_WAITING + 10)]
-        while sum(task.done() for task in waiting) < 10:
-            await asyncio.sleep(0)
+        await eventually(lambda: sum(task.done() for task in waiting) == 10)
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, StorageProblem)]
     assert len(refused) == 10

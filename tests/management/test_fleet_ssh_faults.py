@@ -59,9 +59,7 @@ async def speaks_http(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         (speaks_http, PATIENT, {ReasonCode.SSH_FAILED}),
     ],
 )
-async def test_what_is_no_ssh_server(
-    behaviour: Behaviour, settings: SshSettings, codes: set[ReasonCode]
-) -> None:
+async def test_what_is_no_ssh_server(behaviour: Behaviour, settings: SshSettings, codes: set[ReasonCode]) -> None:
     server = await asyncio.start_server(behaviour, "127.0.0.1", 0)
     async with server:
         port: int = server.sockets[0].getsockname()[1]
