@@ -58,11 +58,11 @@ def bound(source: Path, target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def hung(target: Path, *, taken: bool = False) -> Iterator[Path]:
+def hung(target: Path, *, taken: bool = False, held: set[int] | None = None) -> Iterator[Path]:
     """Have a mount on `target` that never answers.
 
     With `taken` the requests are taken and never answered: whoever asked can not even be killed until the end,
-    also when the test unmounts it.
+    also when the test unmounts it. The ids of these processes are put into `held`.
     """
     target.mkdir(exist_ok=True)
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
@@ -72,7 +72,7 @@ def hung(target: Path, *, taken: bool = False) -> Iterator[Path]:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(target))
         try:
             number = _devices_at(target)[-1]
-            server = threading.Thread(target=_take_all, args=(device,), daemon=True)
+            server = threading.Thread(target=_take_all, args=(device, set() if held is None else held), daemon=True)
             if taken:
                 server.start()
             yield target
@@ -104,13 +104,15 @@ def _abort(device: str) -> None:
             unmount(Path(control))
 
 
-def _take_all(device: int) -> None:
+def _take_all(device: int, held: set[int]) -> None:
     while True:
         try:
             request = os.read(device, 1 << 20)
         except OSError:  # the connection was cut
             return
-        _, opcode, unique, *_ = _IN_HEADER.unpack_from(request)
+        _, opcode, unique, _, _, _, process, *_ = _IN_HEADER.unpack_from(request)
         if opcode == _FUSE_INIT:
             content = _INIT_OUT.pack(7, 26, 65536, 0, 12, 9, 65536, 0)
             os.write(device, _OUT_HEADER.pack(_OUT_HEADER.size + len(content), 0, unique) + content)
+        else:
+            held.add(process)

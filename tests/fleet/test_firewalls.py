@@ -95,9 +95,9 @@ def added(before: str, after: str) -> list[str]:
     return [line.strip() for line in new if line not in old]
 
 
-def let_in(host: Host, source: Host | None) -> bool:
+def let_in(host: Host, source: Host | None, port: int = 7765) -> bool:
     """Tell whether the agent can be reached from a host, or from outside of all."""
-    words = ["curl", "--silent", "--insecure", "--max-time", "5", f"https://{host.address}:7765/livez"]
+    words = ["curl", "--silent", "--insecure", "--max-time", "5", f"https://{host.address}:{port}/livez"]
     if source:
         return source.run(*words, check=False).stdout.strip() == "ok"
     return host.site.output(*words).strip() == "ok"
@@ -144,6 +144,19 @@ def test_another_management_node_takes_the_place_of_the_one_before(fleet: Fleet)
         assert let_in(host, None), name
         assert not let_in(host, fleet.site.hosts["m"]), name
         assert not re.search(rf"{re.escape(fleet.site.hosts['m'].address)}.*7765", rules(host))
+
+
+def test_another_port_takes_the_place_of_the_one_before(fleet: Fleet) -> None:
+    run = fleet.site_yml(
+        bs_agent_management_addresses=[STRANGER], bs_agent_register=False, bs_agent_listen="0.0.0.0:7766"
+    )
+    assert all(run.count(name, "changed") for name in FIREWALLS)
+    for name in FIREWALLS:
+        host = fleet.site.hosts[name]
+        assert let_in(host, None, 7766), name
+        # The priority of our rules in firewalld is the same number.
+        assert not re.search(r"port[ =\"]+7765|7765/tcp", rules(host)), name
+        assert f"{STRANGER}" in rules(host)
 
 
 def test_remove_yml_leaves_nothing(fleet: Fleet, before: dict[str, list[str]], rules_before: dict[str, str]) -> None:
