@@ -64,7 +64,7 @@ class Adding:
             servicePort=parameters.servicePort,
         )
         tags = stored_tags(parameters.systemTags), stored_tags(parameters.userTags)
-        async with self._arriving.arriving(uuid, [access]) as arrivals:
+        async with self._arriving.arriving([access]) as arrivals:
             await self._settle(storage, arrivals[0], *tags)
         log.info("backup storage %s [%s] is added: %s on %s", storage.name, uuid, storage.url, access.hostname)
         await self._refresh([arrivals[0].agent.uuid])

@@ -56,7 +56,7 @@ class AddingCeph:
             poolCreated=parameters.poolName is None,
             capacityPolicy=parameters.capacityPolicy,
         )
-        async with self._arriving.arriving(uuid, accesses_to(urls, named)) as arrivals:
+        async with self._arriving.arriving(accesses_to(urls, named)) as arrivals:
             refuse_one_host_twice(arrivals, {})
             mons = [ArrivingMon(*pair) for pair in zip(urls, arrivals, strict=True)]
             await self._settle(storage, mons, tags)

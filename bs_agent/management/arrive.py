@@ -7,23 +7,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
-from bs_agent.contract.errors import ApiError, StorageProblem
-from bs_agent.contract.report import CephParameters, StorageParameters, StorageReport
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.report import StorageParameters, StorageReport
 from bs_agent.management.agents import Agents, Target
+from bs_agent.management.cleanup import Owing
 from bs_agent.management.enroll import Access, Enrolling, Trust, target_of, to_record
 from bs_agent.management.operations import Turns
-from bs_agent.management.records import AgentRecord
+from bs_agent.management.records import AgentRecord, Tombstone
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.fleet import Fleet
 
 log = logging.getLogger(__name__)
 
-_UNDO_DEADLINE = 30.0
-
 
 @dataclass(slots=True)
 class Arrival:
-    """One host: what was won, the agent as it will be stored, and with what the storage was first put on it.
+    """One host: what was won, the agent as it will be stored, and the cleanup that it is owed if this goes wrong.
 
     `host_only` says that the storage lives on other hosts too, so that an undo leaves the storage itself alone.
     """
@@ -32,7 +31,7 @@ class Arrival:
     trust: Trust
     agent: AgentRecord
     at: Target
-    commanded: StorageParameters | None = None
+    owed: Tombstone | None = None
     host_only: bool = False
 
     @property
@@ -42,17 +41,20 @@ class Arrival:
 
 
 class Arriving:
-    """Lets hosts arrive; whatever goes wrong before `settled`, nothing of ours stays on them."""
+    """Lets hosts arrive; whatever goes wrong before they are in the database, nothing of ours stays on them."""
 
-    def __init__(self, fleet: Fleet, agents: Agents, enrolling: Enrolling, keyring: Keyring, turns: Turns) -> None:
+    def __init__(
+        self, fleet: Fleet, agents: Agents, enrolling: Enrolling, keyring: Keyring, *, turns: Turns, owing: Owing
+    ) -> None:
         self._fleet = fleet
         self._agents = agents
         self._enrolling = enrolling
         self._keyring = keyring
         self._turns = turns
+        self._owing = owing
 
     @asynccontextmanager
-    async def arriving(self, storage_uuid: str, accesses: Iterable[Access]) -> AsyncIterator[list[Arrival]]:
+    async def arriving(self, accesses: Iterable[Access]) -> AsyncIterator[list[Arrival]]:
         """Win the trust of hosts, side by side. An exception inside undoes everything; else it is for good.
 
         Raises:
@@ -70,7 +72,7 @@ class Arriving:
                 # The storage itself at last: until then another host might still write to it.
                 for host_only in (True, False):
                     undone = [arrival for arrival in arrivals if arrival.host_only is host_only]
-                    await asyncio.gather(*(self._undo(storage_uuid, arrival) for arrival in undone))
+                    await asyncio.gather(*(self._undo(arrival) for arrival in undone))
                 raise
             for arrival in arrivals:
                 if arrival.is_known:
@@ -78,7 +80,9 @@ class Arriving:
 
     async def command(self, arrival: Arrival, storage_uuid: str, parameters: StorageParameters) -> StorageReport:
         """Put the storage on the host."""
-        arrival.commanded = arrival.commanded or parameters
+        if not arrival.owed:
+            expect = self._owing.expect(arrival.agent, storage_uuid, parameters, host_only=arrival.host_only)
+            arrival.owed = await expect
         return await self._agents.connect(arrival.at, storage_uuid, parameters)
 
     async def _enter(self, access: Access) -> Arrival:
@@ -96,22 +100,11 @@ class Arriving:
             return False
         return True
 
-    async def _undo(self, storage_uuid: str, arrival: Arrival) -> None:
-        if arrival.commanded:
-            try:
-                await self._undo_pool(storage_uuid, arrival, arrival.commanded)
-                await self._agents.cleanup(
-                    arrival.at, storage_uuid, uuid4().hex, _UNDO_DEADLINE, host_only=arrival.host_only
-                )
-            except ApiError as problem:
-                log.info("nothing to undo on %s, or not possible: %s", arrival.at.name, problem.details)
-        await self._agents.forget_quietly(arrival.trust.target(), arrival.trust.enrollment_id)
-
-    async def _undo_pool(self, storage_uuid: str, arrival: Arrival, commanded: StorageParameters) -> None:
-        """Let the cleanup that follows remove the pool that was made, if one was."""
-        if isinstance(commanded, CephParameters) and commanded.createPool:
-            removing = commanded.model_copy(update={"createPool": False, "removePool": True})
-            await self._agents.connect(arrival.at, storage_uuid, removing)
+    async def _undo(self, arrival: Arrival) -> None:
+        if arrival.owed:
+            await self._owing.undo(arrival.agent, arrival.owed)
+        if arrival.is_known or not arrival.owed:
+            await self._agents.forget_quietly(arrival.trust.target(), arrival.trust.enrollment_id)
 
 
 def raise_first(outcomes: Iterable[object]) -> None:

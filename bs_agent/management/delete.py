@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple
 from uuid import uuid4
@@ -13,19 +12,16 @@ from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CEPH, CleanupPlan
 from bs_agent.management.agents import Agents, Target
 from bs_agent.management.cleanup import DEADLINE, Owing
-from bs_agent.management.config import CleanupSettings
 from bs_agent.management.enroll import target_of
 from bs_agent.management.intake import Intake
 from bs_agent.management.operations import Operations
 from bs_agent.management.reconnect import Refresh
-from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.tags import REMOVE_POOL
 
 log = logging.getLogger(__name__)
-
-_DAY = 86400
 
 
 class _Place(NamedTuple):
@@ -54,7 +50,6 @@ class Deleting:
         intake: Intake,
         operations: Operations,
         refresh: Refresh,
-        settings: CleanupSettings,
     ) -> None:
         self._fleet = fleet
         self._agents = agents
@@ -63,7 +58,6 @@ class Deleting:
         self._intake = intake
         self._operations = operations
         self._refresh = refresh
-        self.settings = settings
 
     async def delete(self, uuid: str, mode: DeleteMode, system_tags: Sequence[str] = ()) -> None:
         """Delete a storage; one that does not exist is deleted already. A second delete of the same mode joins.
@@ -84,8 +78,7 @@ class Deleting:
         if mode == "Permissive":
             await self._clean(storage, hosts, agents, system_tags)
         # Owed after a clean-up, too: another node may have connected a host again before the record was gone.
-        expires = int(time.time() + self.settings.tombstone_days * _DAY)
-        await self._fleet.remove(uuid, [Tombstone(uuid4().hex, uuid, agent, expires) for agent in agents])
+        await self._fleet.remove(uuid, [self._owing.owed(uuid, agent) for agent in agents])
         self._intake.forget(uuid)
         log.info("backup storage %s [%s] is deleted (%s)", storage.name, uuid, mode)
         await asyncio.gather(*(self._pay(agent) for agent in agents.values()))

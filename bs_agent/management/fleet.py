@@ -37,6 +37,7 @@ class FleetService:
     pushes: Pushes
     _agents: Agents
     _enrolling: Enrolling
+    _owing: Owing
     _adding: Adding
     _reconnecting: Reconnecting
     _deleting: Deleting
@@ -78,8 +79,7 @@ class FleetService:
         self._agents.timeout, self._agents.command_timeout = settings.poll.timeout, settings.poll.command_timeout
         self._agents.report_to = advertised(settings.server)
         self._enrolling.settings = settings.ssh
-        for use_case in (self._deleting, self._mons, self._updating_mon):
-            use_case.settings = settings.cleanup
+        self._owing.settings = settings.cleanup
 
 
 @asynccontextmanager
@@ -92,32 +92,30 @@ async def open_fleet(database: Database, keyring: Keyring, settings: ManagementS
         operations = Operations()
         enrolling = Enrolling(settings.ssh, agents)
         connecting = Connecting(fleet, agents, enrolling, keyring)
-        owing = Owing(fleet, agents, keyring, turns)
+        owing = Owing(fleet, agents, keyring, turns, settings.cleanup)
         watches = Watches(database, keyring, settings.poll)
         reconnecting = Reconnecting(fleet, connecting, intake, operations, watches.refresh)
         deleting = Deleting(
-            fleet, agents, keyring, owing=owing, intake=intake, operations=operations, refresh=watches.refresh,
-            settings=settings.cleanup,
+            fleet, agents, keyring, owing=owing, intake=intake, operations=operations, refresh=watches.refresh
         )  # fmt: skip
         poller = Poller(
             watches, agents, intake=intake, operations=operations, owing=owing, restore=reconnecting.restore,
             settings=settings.poll,
         )  # fmt: skip
-        arriving = Arriving(fleet, agents, enrolling, keyring, turns)
+        arriving = Arriving(fleet, agents, enrolling, keyring, turns=turns, owing=owing)
         adding = Adding(fleet, arriving, keyring, watches.refresh)
         adding_ceph = AddingCeph(fleet, arriving, keyring, watches.refresh)
         mons = ChangingMons(
-            fleet, arriving, keyring, owing=owing, intake=intake, operations=operations, refresh=watches.refresh,
-            settings=settings.cleanup,
+            fleet, arriving, keyring, owing=owing, intake=intake, operations=operations, refresh=watches.refresh
         )  # fmt: skip
         updating_mon = UpdatingMon(
             fleet, agents, enrolling, keyring, owing=owing, intake=intake, operations=operations, turns=turns,
-            refresh=watches.refresh, settings=settings.cleanup,
+            refresh=watches.refresh,
         )  # fmt: skip
         await enter_guarded(stack, background(intake.run(), "intake"))
         stack.push_async_callback(operations.close)
         await enter_guarded(stack, background(poller.run(), "poller"))
         pushes = Pushes(fleet, keyring, poller.receive)
         yield FleetService(
-            poller, pushes, agents, enrolling, adding, reconnecting, deleting, adding_ceph, mons, updating_mon
+            poller, pushes, agents, enrolling, owing, adding, reconnecting, deleting, adding_ceph, mons, updating_mon
         )

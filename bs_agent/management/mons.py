@@ -1,10 +1,8 @@
 """Adds mon hosts to a Ceph storage that is there already, and takes them from it; the storage lives on meanwhile."""
 
 import logging
-import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
-from uuid import uuid4
 
 from bs_agent.contract.calls_ceph import MAX_MONS, AddMonParameters, RemoveMonParameters
 from bs_agent.contract.errors import ApiError, InvalidArgument
@@ -14,11 +12,10 @@ from bs_agent.management.add import pinned_key_tags
 from bs_agent.management.arrive import Arriving
 from bs_agent.management.arrive_mons import ArrivingMon, ArrivingMons, accesses_to, refuse_one_host_twice
 from bs_agent.management.cleanup import Owing
-from bs_agent.management.config import CleanupSettings
 from bs_agent.management.intake import Intake
 from bs_agent.management.operations import Operations
 from bs_agent.management.reconnect import Refresh, unknown
-from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.store.mons import Mons, refuse_taken
@@ -26,7 +23,6 @@ from bs_agent.management.tags import asks_for_write_probe, parse_host_tags
 
 log = logging.getLogger(__name__)
 
-_DAY = 86400
 _LETTING_GO = 60.0
 """Seconds that a host may take to let go of a storage while the caller waits."""
 
@@ -44,7 +40,6 @@ class ChangingMons:
         intake: Intake,
         operations: Operations,
         refresh: Refresh,
-        settings: CleanupSettings,
     ) -> None:
         self._fleet = fleet
         self._mons = Mons(fleet.database)
@@ -54,7 +49,6 @@ class ChangingMons:
         self._intake = intake
         self._operations = operations
         self._refresh = refresh
-        self.settings = settings
 
     async def add(self, parameters: AddMonParameters) -> None:
         """Add mon hosts.
@@ -90,7 +84,7 @@ class ChangingMons:
         write_probe = asks_for_write_probe(await self._fleet.system_tags(storage.uuid))
         # A host that was taken away must let go before it is taken back, not while.
         await self._let_go(await self._mons.owed(storage.uuid, [url.hostname for url in urls]))
-        async with self._arriving.arriving(storage.uuid, accesses_to(urls, named)) as arrivals:
+        async with self._arriving.arriving(accesses_to(urls, named)) as arrivals:
             refuse_one_host_twice(arrivals, await self._fingerprints(present))
             for arrival in arrivals:
                 arrival.host_only = True
@@ -116,7 +110,7 @@ class ChangingMons:
         if not kept:
             raise InvalidArgument("monHostnames: one mon host at least must stay")
         agents = await self._fleet.agents(host.agentUuid for host in removed)
-        await self._mons.remove(removed, [letting_go(storage.uuid, agent, self.settings) for agent in agents])
+        await self._mons.remove(removed, [self._owing.owed(storage.uuid, agent, host_only=True) for agent in agents])
         log.info("backup storage %s [%s] has fewer mon hosts: %s", storage.name, storage.uuid, _names(removed))
         await self._look_again(kept)
         await self._let_go(agents.values())
@@ -149,12 +143,6 @@ async def ceph_storage(fleet: Fleet, uuid: str) -> StorageRecord:
     if storage.type != CEPH:
         raise InvalidArgument(f"backup storage[uuid:{uuid}] is of type {storage.type} and has no mons")
     return storage
-
-
-def letting_go(storage_uuid: str, agent_uuid: str, settings: CleanupSettings) -> Tombstone:
-    """Return what is owed to the agent of a host that is taken from its storage."""
-    expires = int(time.time() + settings.tombstone_days * _DAY)
-    return Tombstone(uuid4().hex, storage_uuid, agent_uuid, expires, hostOnly=True)
 
 
 def _names(hosts: Iterable[HostRecord]) -> str:

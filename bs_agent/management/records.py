@@ -1,6 +1,7 @@
 """What the store hands to the use cases: the rows of the fleet as values. Fields carry the names of their columns."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bs_agent.contract.inventory import Status
 from bs_agent.contract.reasons import Reason
@@ -99,9 +100,10 @@ def write_address(host: str, port: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A cleanup that is owed to a host whose storage was deleted by force, or that was taken from its storage.
+    """A cleanup that is owed to a host: its storage was deleted by force, was taken from it, or may never arrive.
 
-    `hostOnly` says that the storage lives on through other hosts.
+    `hostOnly` says that the storage lives on through other hosts. Before `dueDate`, in seconds since the epoch, it may
+    still be arriving. `removePool` is the connect command after which the cleanup removes the pool, too.
     """
 
     commandUuid: str
@@ -110,3 +112,5 @@ class Tombstone:
     expiredDate: int
     lastError: str | None = None
     hostOnly: bool = False
+    dueDate: int = 0
+    removePool: dict[str, Any] | None = None

@@ -1,36 +1,34 @@
 """UpdateCephBackupStorageMon: how a mon host is reached from now on; what does not work is not written."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 from uuid import uuid4
 
 from bs_agent.contract.calls_ceph import UpdateMonParameters
-from bs_agent.contract.errors import ApiError, ResourceNotFound, StorageProblem
+from bs_agent.contract.errors import ApiError, InvalidArgument, ResourceNotFound, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CEPH, CephReport
 from bs_agent.management.add import accepted
 from bs_agent.management.agents import Agents
 from bs_agent.management.arrive_mons import named_problem
 from bs_agent.management.cleanup import Owing
-from bs_agent.management.config import CleanupSettings
 from bs_agent.management.enroll import Access, Enrolling, Trust, reveal, target_of, to_record
 from bs_agent.management.health import Health
 from bs_agent.management.intake import Intake
 from bs_agent.management.mon_address import learn_place
-from bs_agent.management.mons import ceph_storage, letting_go
+from bs_agent.management.mons import ceph_storage
 from bs_agent.management.operations import Operations, Turns
 from bs_agent.management.reconnect import Refresh
-from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord
+from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.store.mons import Mons, refuse_taken
 from bs_agent.management.tags import HostTags, asks_for_write_probe, parse_host_tags
 
 log = logging.getLogger(__name__)
-
-_UNDO_DEADLINE = 30.0
 
 
 class Reached(NamedTuple):
@@ -57,7 +55,6 @@ class UpdatingMon:
         operations: Operations,
         turns: Turns,
         refresh: Refresh,
-        settings: CleanupSettings,
     ) -> None:
         self._fleet = fleet
         self._mons = Mons(fleet.database)
@@ -69,7 +66,6 @@ class UpdatingMon:
         self._operations = operations
         self._turns = turns
         self._refresh = refresh
-        self.settings = settings
 
     async def update(self, parameters: UpdateMonParameters) -> str:
         """Change a mon host; return the uuid of its storage.
@@ -94,24 +90,37 @@ class UpdatingMon:
         before = await self._host(parameters.monUuid)
         storage = await ceph_storage(self._fleet, before.backupStorageUuid)
         host = self._wanted(before, parameters)
-        if host.hostname != before.hostname:
-            refuse_taken([other.hostname for other in await self._fleet.hosts(storage.uuid)], [host.hostname])
+        others = [other for other in await self._fleet.hosts(storage.uuid) if other.monUuid != before.monUuid]
+        refuse_taken([other.hostname for other in others], [host.hostname])
         tags = parse_host_tags(parameters.systemTags, [host.hostname])
         known = (await self._fleet.agents([before.agentUuid])).get(before.agentUuid or "")
         async with self._turns.of(before.hostname, host.hostname):
             reached = await self._reach(host, known, tags, logs_in=_logs_in(parameters))
-            moved = known is not None and known.uuid != reached.agent.uuid
+            moved = known is None or known.uuid != reached.agent.uuid
             host = replace(host, agentUuid=reached.agent.uuid, sshHostKey=reached.host_key or host.sshHostKey)
+            expected: Tombstone | None = None
             try:
+                await self._refuse_host_of_another(host, reached.agent, others)
+                if moved:
+                    told = storage.parameters(host)
+                    expected = await self._owing.expect(reached.agent, storage.uuid, told, host_only=True)
                 if moved or parameters.hostname or parameters.monPort:
                     host = await self._settle(storage, host, reached.agent, parameters.monPort)
-                owed = [letting_go(storage.uuid, known.uuid, self.settings)] if known and moved else []
+                owed = [self._owing.owed(storage.uuid, known.uuid, host_only=True)] if known and moved else []
                 await self._mons.change(host, before, reached.agent, reached.host_key_fingerprint, owed)
             except BaseException:
-                await self._undo(storage, before, reached, moved=moved)
+                await self._undo(storage, before, reached, expected)
                 raise
         log.info("mon host %s of backup storage %s is now %s", before.hostname, storage.uuid, host.hostname)
         await self._conclude(host, known, reached)
+
+    async def _refuse_host_of_another(self, host: HostRecord, agent: AgentRecord, others: Sequence[HostRecord]) -> None:
+        agents = await self._fleet.agents(other.agentUuid for other in others)
+        for other in others:
+            if other.agentUuid in agents and agents[other.agentUuid].fingerprint == agent.fingerprint:
+                raise InvalidArgument(
+                    f"hostname: {other.hostname} and {host.hostname} are one host: the same agent answers"
+                )
 
     def _wanted(self, host: HostRecord, parameters: UpdateMonParameters) -> HostRecord:
         password = parameters.sshPassword.get_secret_value() if parameters.sshPassword else ""
@@ -183,14 +192,18 @@ class UpdatingMon:
             raise StorageProblem.of(ReasonCode.AGENT_FAULT, f"the agent answered for {report.type}")
         return report, health
 
-    async def _undo(self, storage: StorageRecord, before: HostRecord, reached: Reached, *, moved: bool) -> None:
-        """Let the agent that was tried go on as before: with the known address, or without the storage."""
-        at = target_of(reached.agent, self._keyring)
-        with suppress(ApiError):
-            if moved:
-                await self._agents.cleanup(at, storage.uuid, uuid4().hex, _UNDO_DEADLINE, host_only=True)
-            else:
-                await self._agents.connect(at, storage.uuid, storage.parameters(before))
+    async def _undo(
+        self, storage: StorageRecord, before: HostRecord, reached: Reached, expected: Tombstone | None
+    ) -> None:
+        """Let the agent that was tried go on as before: without the storage, or with the known address."""
+        if expected:
+            await self._owing.undo(reached.agent, expected)
+            return
+        if reached.agent.uuid == before.agentUuid:
+            with suppress(ApiError):
+                await self._agents.connect(
+                    target_of(reached.agent, self._keyring), storage.uuid, storage.parameters(before)
+                )
         if reached.trust:
             await self._agents.forget_quietly(reached.trust.target(), reached.trust.enrollment_id)
 

@@ -38,7 +38,7 @@ def settings(tmp_path: Path, tls: Path) -> AgentSettings:
         {
             "server": {"listen": "127.0.0.1:0"},
             "state": {"directory": tmp_path / "state"},
-            "probe": {"interval": 1.0, "deadline": 1.0},
+            "probe": {"interval": 2.0, "deadline": 2.0},
         }
     )
 

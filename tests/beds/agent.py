@@ -43,7 +43,7 @@ class AgentProcess:
         self._settings: dict[str, dict[str, Any]] = {
             "server": {"listen": "127.0.0.1:0"},
             "state": {"directory": str(self.state)},
-            "probe": {"interval": 1.0, "deadline": 1.0},
+            "probe": {"interval": 2.0, "deadline": 2.0},
         }
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)

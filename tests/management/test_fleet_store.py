@@ -203,12 +203,12 @@ async def test_what_is_watched(database: Database) -> None:
     assert [one.mon_uuid for one in seen[at.uuid].hosts] == [hosts[0].monUuid]
     assert (seen[at.uuid].owed, seen[other.uuid].owed) == (False, True)
 
-    assert await fleet.owed_to(other.uuid) == [owed]
+    assert await fleet.owed_to(other.uuid, 0) == [owed]
     assert await fleet.expired(5) == []
     assert await fleet.expired(6) == [owed]
     again = uuid4().hex
     await fleet.try_again(owed, again, "hung")
-    assert await fleet.owed_to(other.uuid) == [replace(owed, commandUuid=again, lastError="hung")]
+    assert await fleet.owed_to(other.uuid, 0) == [replace(owed, commandUuid=again, lastError="hung")]
     assert await fleet.unused_agents() == [], "it is owed something"
     await fleet.settle(again)
     assert await fleet.unused_agents() == [other]

@@ -84,7 +84,7 @@ class Fleet:
         capacity: Mapping[str, Any],
         tags: Mapping[str, Iterable[str]],
     ) -> None:
-        """Add a storage with its hosts, their agents and its tags (by kind: system, user).
+        """Add a storage with its hosts, their agents and its tags (by kind: system, user); no cleanup is owed any more.
 
         Raises:
             InvalidArgument: another storage has become the same directory or pool meanwhile.
@@ -96,6 +96,7 @@ class Fleet:
                 await connection.execute(text("LOCK TABLE backup_storage IN SHARE ROW EXCLUSIVE MODE"))
             await _refuse_twice(connection, storage, hosts)
             await put_agents(connection, agents, now)
+            await settle_all(connection, storage.uuid, [record.agentUuid for record in hosts])
             stale = not any(record.capacityFresh for record in hosts)
             values = {**to_values(storage), **capacity, "capacityStale": stale, **dates}
             await connection.execute(insert(backup_storage).values(values))
@@ -134,9 +135,22 @@ class Fleet:
                 rows = [to_values(record) | {"createDate": now} for record in owed]
                 await connection.execute(insert(tombstone), rows)
 
-    async def owed_to(self, agent_uuid: str) -> list[Tombstone]:
-        """Return the cleanups that are owed to an agent."""
-        query = select(*columns_of(Tombstone)).where(tombstone.c.agentUuid == agent_uuid)
+    async def expect(self, record: AgentRecord, owed: Tombstone) -> None:
+        """Write an agent, and what is owed to it unless its storage arrives; of that storage nothing else is owed."""
+        now = int(time.time())
+        async with self.database.writing() as connection:
+            await put_agents(connection, [record], now)
+            await settle_all(connection, owed.backupStorageUuid, [record.uuid])
+            await connection.execute(insert(tombstone).values(**to_values(owed), createDate=now))
+
+    async def fall_due(self, command_uuid: str) -> None:
+        """Let a cleanup be owed from now on."""
+        async with self.database.writing() as connection:
+            await connection.execute(update(tombstone).where(tombstone.c.commandUuid == command_uuid).values(dueDate=0))
+
+    async def owed_to(self, agent_uuid: str, now: int) -> list[Tombstone]:
+        """Return the cleanups that are owed to an agent by now."""
+        query = select(*columns_of(Tombstone)).where(tombstone.c.agentUuid == agent_uuid, tombstone.c.dueDate <= now)
         async with self.database.reading() as connection:
             rows = (await connection.execute(query.order_by(tombstone.c.createDate))).all()
         return [to_record(Tombstone, row) for row in rows]
@@ -158,7 +172,7 @@ class Fleet:
             await connection.execute(
                 update(tombstone)
                 .where(tombstone.c.commandUuid == owed.commandUuid)
-                .values(commandUuid=command_uuid, lastError=error)
+                .values(commandUuid=command_uuid, lastError=error, dueDate=0)
             )
 
     async def unused_agents(self) -> list[AgentRecord]:
@@ -194,6 +208,12 @@ async def put_agents(connection: AsyncConnection, records: Iterable[AgentRecord]
         changed = await connection.execute(update(agent).where(agent.c.uuid == record.uuid).values(**values))
         if not changed.rowcount:
             await connection.execute(insert(agent).values(**values, dueDate=0, leaseDate=0, createDate=now))
+
+
+async def settle_all(connection: AsyncConnection, storage_uuid: str, agents: Iterable[str | None]) -> None:
+    """Remove what is owed to agents of one storage."""
+    of_agents = tombstone.c.agentUuid.in_([uuid for uuid in agents if uuid])
+    await connection.execute(delete(tombstone).where(tombstone.c.backupStorageUuid == storage_uuid, of_agents))
 
 
 async def _refuse_twice(connection: AsyncConnection, storage: StorageRecord, hosts: Sequence[HostRecord]) -> None:

@@ -1,9 +1,11 @@
 """Who polls which agent, and what there is to know about it.
 
 On SQLite one process has all agents. On PostgreSQL every node holds leases: it renews its own, takes those that have
-run out (of a node that died), and takes some of the richest node's when it has too few. Times are the database's own.
+run out (of a node that died), and takes some of the richest node's when it has too few. The times of leases are
+the database's own.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -61,7 +63,8 @@ async def watched(database: Database, uuids: Iterable[str]) -> AsyncIterator[Wat
             query = query.where(host.c.agentUuid.in_(some)).order_by(host.c.monUuid)
             for agent_uuid, mon_uuid, storage_uuid, *columns in await connection.execute(query):
                 behind[agent_uuid].append(WatchedHost(mon_uuid, storage_uuid, to_health(*columns)))
-            owing = select(tombstone.c.agentUuid).where(tombstone.c.agentUuid.in_(some)).distinct()
+            due = tombstone.c.dueDate <= int(time.time())
+            owing = select(tombstone.c.agentUuid).where(tombstone.c.agentUuid.in_(some), due).distinct()
             owed = set((await connection.execute(owing)).scalars())
         for row in records:
             record = to_record(AgentRecord, row)

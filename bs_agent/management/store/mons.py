@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
 from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.fleet import put_agents, tag_rows
+from bs_agent.management.store.fleet import put_agents, settle_all, tag_rows
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import agent, backup_storage, host, tag, tombstone
 from bs_agent.management.tags import host_key_tag
@@ -62,12 +62,7 @@ class Mons:
             )
             if rows := tag_rows(storage_uuid, tags, now):
                 await connection.execute(insert(tag), rows)
-            await connection.execute(
-                delete(tombstone).where(
-                    tombstone.c.backupStorageUuid == storage_uuid,
-                    tombstone.c.agentUuid.in_([record.uuid for record in agents]),
-                )
-            )
+            await settle_all(connection, storage_uuid, [record.uuid for record in agents])
 
     async def remove(self, hosts: Sequence[HostRecord], owed: Sequence[Tombstone]) -> None:
         """Remove hosts of one storage and the tags that show their keys; what is owed to them is written with that."""
@@ -97,6 +92,7 @@ class Mons:
             if not changed.rowcount:
                 raise ResourceNotFound(f"mon[uuid:{record.monUuid}] has been removed")
             await _show_key(connection, record, before, shown_key, now)
+            await settle_all(connection, record.backupStorageUuid, [its_agent.uuid])
             if owed:
                 await connection.execute(insert(tombstone), [to_values(one) | {"createDate": now} for one in owed])
 

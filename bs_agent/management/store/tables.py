@@ -173,8 +173,10 @@ tombstone = Table(
     Column("hostOnly", Boolean, nullable=False, comment="whether the storage lives on through other hosts"),
     Column("expiredDate", BigInteger, nullable=False),
     Column("lastError", _text()),
+    Column("dueDate", BigInteger, nullable=False, comment="until then the storage may still be arriving"),
+    Column("removePool", JSON(none_as_null=True), comment="the connect command after which the pool goes too"),
     Column("createDate", BigInteger, nullable=False),
-    comment="a cleanup that is owed to a host which could not be reached when its storage was deleted by force",
+    comment="a cleanup that is owed to a host which has, or may have, a storage that is not here",
 )
 
 tag = Table(

@@ -199,6 +199,8 @@ def make_hosts() -> None:
         sa.Column("hostOnly", sa.Boolean(), nullable=False),
         sa.Column("expiredDate", sa.BigInteger(), nullable=False),
         sa.Column("lastError", text(), nullable=True),
+        sa.Column("dueDate", sa.BigInteger(), nullable=False),
+        sa.Column("removePool", sa.JSON(), nullable=True),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         refers("tombstone", "agentUuid", "agent", cascade=False),
         sa.PrimaryKeyConstraint("commandUuid", name="pk_tombstone"),
