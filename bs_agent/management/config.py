@@ -148,7 +148,7 @@ class HookSettings(Settings):
 
 
 class CleanupSettings(Settings):
-    """What is owed to hosts that could not be reached when their storage was deleted by force."""
+    """What is owed to hosts that have, or may have, a storage that is not here any more or never was."""
 
     tombstone_days: float = Field(30, gt=0, le=3650, description="Days until an owed clean-up is given up.")
 
@@ -172,6 +172,6 @@ class ManagementSettings(Settings):
     jobs: JobSettings = Field(JobSettings(), description="Calls that take long.")
     hooks: HookSettings = Field(HookSettings(), description="Addresses that are told how a job ended.")
     cleanup: CleanupSettings = Field(
-        CleanupSettings(), description="What is owed to hosts that were away when their storage was deleted."
+        CleanupSettings(), description="What is owed to hosts that were away when their storage was deleted, or that never got it whole."
     )
     log: LogSettings = Field(LogSettings(), description="What is logged to standard error.")

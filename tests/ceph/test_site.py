@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.beds.arrivals import kill_during_add, let_fall_due, owed
 from tests.beds.ceph import CephCluster
 from tests.beds.ceph_site import CephSite, SiteClient, client_of
+from tests.beds.fleet import until
 
 pytestmark = pytest.mark.asyncio
 CEPH = "/backup-storage/ceph"
@@ -118,6 +120,29 @@ async def test_an_add_that_fails_at_the_last_host_leaves_nothing(
     assert (await client.call("GET", "/backup-storage"))["inventories"] == []
 
 
+async def test_a_node_that_is_killed_during_an_add_takes_the_pool_back_after_its_next_start(
+    site: CephSite, client: SiteClient, cluster: CephCluster
+) -> None:
+    before = pools(cluster)
+
+    async def is_there() -> bool:
+        return await plan(site, "127.0.0.1") != []
+
+    async def is_gone() -> bool:
+        return not owed(site.node.folder) and [await plan(site, host) for host in site.agents] == [[], [], []]
+
+    try:
+        await kill_during_add(site.node, client, CEPH, site.added(), is_there)
+        (made,) = {*pools(cluster)} - {*before}
+        assert made.startswith("bak-t-")
+    finally:
+        site.node.start()
+    assert min(owed(site.node.folder)) > 60
+    let_fall_due(site.node.folder)
+    await until(is_gone, seconds=90)
+    assert pools(cluster) == before
+
+
 async def test_one_pool_is_one_storage(site: CephSite, client: SiteClient, cluster: CephCluster) -> None:
     cluster.pool("once")
     uuid = (await client.ok("POST", CEPH, site.added("127.0.0.1", poolName="once")))["uuid"]
@@ -192,3 +217,11 @@ async def test_a_mon_is_updated_and_what_does_not_work_is_not_written(
     assert f"{moved['monAddr']}:{moved['monPort']}" == cluster.mon_address("b")
     assert [await plan(site, host) for host in site.agents] == [[], [uuid], []]
     assert (await client.reconnect(uuid))["inventory"]["status"] == "Connected"
+    # A mon host of this storage cannot become another one of it, whatever it is called.
+    more = {"params": {"monUrls": ["127.0.0.1"]}, "systemTags": site.tags("127.0.0.1")}
+    mons = (await client.ok("POST", f"{CEPH}/{uuid}/mons", more))["mons"]
+    tag = f"agentEnrollment::{site.agents['127.0.0.1'].enroll().code}"
+    error = await client.refused("PUT", path, change(tag, hostname="localhost"))
+    assert (error["code"], "127.0.0.1 and localhost are one host" in error["details"]) == ("SYS.1007", True)
+    assert (await client.storage(uuid))["mons"] == mons
+    assert [await plan(site, host) for host in site.agents] == [[uuid], [uuid], []]

@@ -2,13 +2,16 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bs_agent.contract.errors import CannotDelete, InvalidArgument, ResourceNotFound, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import StorageReport
 from bs_agent.management.agents import Agents
 from bs_agent.management.enroll import target_of
 from bs_agent.management.records import Tombstone
@@ -207,6 +210,48 @@ async def test_two_storages_of_one_agent(tmp_path: Path, agent: AgentProcess, im
         await bed.service.delete(uuid, "Permissive")
         assert bed.service.poller.watching == 0
     assert list(other.iterdir()) == []
+
+
+async def test_an_add_that_fails_with_its_agent_is_undone_when_the_agent_is_back(
+    tmp_path: Path, agent: AgentProcess, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, enrollment, address = tree(images), agent.enroll(), agent.address
+    connect = Agents.connect
+
+    async def connect_and_die(self: Agents, *words: Any, **more: Any) -> StorageReport:
+        report = await connect(self, *words, **more)
+        agent.kill()
+        raise StorageProblem.of(ReasonCode.AGENT_TIMEOUT, f"the answer is lost: {report.uuid}")
+
+    async with fleet(tmp_path) as bed:
+        monkeypatch.setattr(Agents, "connect", connect_and_die)
+        with pytest.raises(StorageProblem, match="the answer is lost"):
+            await bed.service.add_image_store(image_store(images, enrollment))
+        monkeypatch.undo()
+        assert tree(images) != before
+        agent.start()
+
+        async def is_clean() -> bool:
+            return tree(images) == before and bed.service.poller.watching == 0
+
+        await until(is_clean)
+    async with client_of(address, enrollment) as client:
+        assert (await client.ask("GET", "/v1/report")).status == 401, "the enrolment is forgotten too"
+
+
+async def test_a_storage_that_comes_back_under_its_uuid_is_not_cleaned_for_its_deletion(
+    tmp_path: Path, agent: AgentProcess, images: Path
+) -> None:
+    async with fleet(tmp_path, poll={"interval": 3600.0, "timeout": 5.0}) as bed:
+        uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
+        known = Fleet(bed.database)
+        (host,) = await known.hosts(uuid)
+        agent.kill()
+        await bed.service.delete(uuid, "Enforcing")
+        assert len(await known.owed_to(host.agentUuid or "", int(time.time()))) == 1
+        agent.start()
+        assert uuid == await bed.service.add_image_store(image_store(images, agent.enroll(), resourceUuid=uuid))
+        assert await known.owed_to(host.agentUuid or "", int(time.time()) + 3600) == []
 
 
 async def test_a_failed_add_leaves_nothing(tmp_path: Path, agent: AgentProcess, images: Path) -> None:
