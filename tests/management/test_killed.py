@@ -101,6 +101,8 @@ async def test_a_node_that_is_killed_during_an_add_cleans_the_host_after_its_nex
             await client.log_in(node.password)
             assert (await client.call("GET", "/backup-storage"))["inventories"] == []
             assert await is_there()
+            with pytest.raises(RuntimeError, match="MarkerForeign"):
+                await client.add(images, agent.enroll().code)
             let_fall_due(node.folder)
             await until(is_gone, seconds=120)
             assert owed(node.folder) == []
