@@ -172,6 +172,6 @@ class ManagementSettings(Settings):
     jobs: JobSettings = Field(JobSettings(), description="Calls that take long.")
     hooks: HookSettings = Field(HookSettings(), description="Addresses that are told how a job ended.")
     cleanup: CleanupSettings = Field(
-        CleanupSettings(), description="What is owed to hosts whose storage was deleted while they were away, or never arrived."
+        CleanupSettings(), description="What is owed to hosts whose storage was deleted meanwhile, or never arrived."
     )
     log: LogSettings = Field(LogSettings(), description="What is logged to standard error.")
