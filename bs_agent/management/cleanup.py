@@ -15,8 +15,7 @@ from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephParameters, StorageParameters
 from bs_agent.management.agents import Agents, Target
 from bs_agent.management.config import CleanupSettings
-from bs_agent.management.connect import SSH_HELPS
-from bs_agent.management.enroll import target_of
+from bs_agent.management.enroll import SSH_HELPS, target_of
 from bs_agent.management.operations import Turns
 from bs_agent.management.records import AgentRecord, Tombstone
 from bs_agent.management.secrets import Keyring
@@ -61,6 +60,12 @@ class Owing:
         await self._fleet.expect(agent, owed)
         return owed
 
+    async def owe(self, agent: AgentRecord, storage_uuid: str) -> None:
+        """Owe an agent the cleanup of a storage that it has no part in any more, and pay it if that is possible now."""
+        lives_on = await self._fleet.storage(storage_uuid) is not None
+        await self._fleet.expect(agent, self.owed(storage_uuid, agent.uuid, host_only=lives_on))
+        await self.try_to_pay(agent, self._agents.timeout)
+
     async def undo(self, agent: AgentRecord, owed: Tombstone) -> None:
         """Clean an agent on which a storage was expected, or else when it answers; the turn of its host is ours."""
         try:
@@ -86,6 +91,13 @@ class Owing:
         if problem:
             raise problem
         await self.retire(agent)
+
+    async def try_to_pay(self, agent: AgentRecord, deadline: float) -> None:
+        """Carry out the cleanups that are owed to an agent now, or else when it is back."""
+        try:
+            await self.pay(agent, deadline)
+        except ApiError as problem:
+            log.warning("%s will be cleaned when it is back: %s", agent.hostname, problem.details)
 
     async def expire(self) -> None:
         """Give up what has been owed for too long."""

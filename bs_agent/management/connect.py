@@ -3,35 +3,27 @@
 from dataclasses import replace
 from uuid import uuid4
 
-from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.errors import ResourceNotFound, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CEPH, StorageReport
 from bs_agent.management.agents import Agents, Target
-from bs_agent.management.enroll import Access, Enrolling, Trust, reveal, target_of, to_record
+from bs_agent.management.cleanup import Owing
+from bs_agent.management.enroll import SSH_HELPS, Access, Enrolling, Trust, reveal, target_of, to_record
 from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.tags import HostTags, asks_for_write_probe
 
-SSH_HELPS = frozenset(
-    {
-        ReasonCode.AGENT_UNREACHABLE,
-        ReasonCode.AGENT_TIMEOUT,
-        ReasonCode.AGENT_FAULT,
-        ReasonCode.AGENT_UNAUTHORIZED,
-        ReasonCode.CERTIFICATE_CHANGED,
-    }
-)
-
 
 class Connecting:
     """Connects hosts; what is newly trusted on the way is in the database before it is used."""
 
-    def __init__(self, fleet: Fleet, agents: Agents, enrolling: Enrolling, keyring: Keyring) -> None:
+    def __init__(self, fleet: Fleet, agents: Agents, enrolling: Enrolling, keyring: Keyring, owing: Owing) -> None:
         self._fleet = fleet
         self._agents = agents
         self._enrolling = enrolling
         self._keyring = keyring
+        self._owing = owing
 
     async def by_agent(self, storage: StorageRecord, host: HostRecord) -> StorageReport:
         """Run the connect command on the host's agent; SSH is not tried."""
@@ -61,7 +53,11 @@ class Connecting:
     async def _command(self, agent: AgentRecord, storage: StorageRecord, host: HostRecord) -> StorageReport:
         write_probe = storage.type == CEPH and asks_for_write_probe(await self._fleet.system_tags(storage.uuid))
         parameters = storage.parameters(host, write_probe=write_probe)
-        return await self._agents.connect(self._target(agent), storage.uuid, parameters)
+        report = await self._agents.connect(self._target(agent), storage.uuid, parameters)
+        if await self._fleet.host(host.monUuid) is None:  # another node has taken it away, and cleaned it, meanwhile
+            await self._owing.owe(agent, storage.uuid)
+            raise ResourceNotFound(f"host {host.hostname} of backup storage[uuid:{storage.uuid}] has been removed")
+        return report
 
     async def _enter(
         self, host: HostRecord, access: Access, known: AgentRecord | None, why: StorageProblem
@@ -104,3 +100,8 @@ class Connecting:
             host.sshHostKey or "",
             tags.fingerprint(host.hostname),
         )
+
+
+def unknown(uuid: str) -> ResourceNotFound:
+    """Return the error for a storage that is not there."""
+    return ResourceNotFound(f"invalid field[uuid], resource[uuid:{uuid}, type:BackupStorageVO] not found")

@@ -77,18 +77,13 @@ class Deleting:
         agents = await self._fleet.agents(host.agentUuid for host in hosts)
         if mode == "Permissive":
             await self._clean(storage, hosts, agents, system_tags)
-        # Owed after a clean-up, too: another node may have connected a host again before the record was gone.
-        await self._fleet.remove(uuid, [self._owing.owed(uuid, agent) for agent in agents])
+        # Owed after a clean-up, too: another node may have connected or added a host before the record was gone.
+        owed = await self._fleet.remove(uuid, lambda agent: self._owing.owed(uuid, agent))
+        agents = await self._fleet.agents(owed)
         self._intake.forget(uuid)
         log.info("backup storage %s [%s] is deleted (%s)", storage.name, uuid, mode)
-        await asyncio.gather(*(self._pay(agent) for agent in agents.values()))
+        await asyncio.gather(*(self._owing.try_to_pay(agent, self._agents.timeout) for agent in agents.values()))
         await self._refresh(agents)
-
-    async def _pay(self, agent: AgentRecord) -> None:
-        try:
-            await self._owing.pay(agent, self._agents.timeout)
-        except ApiError as problem:
-            log.warning("%s will be cleaned when it is back: %s", agent.hostname, problem.details)
 
     async def _clean(
         self,

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIRST_LOOK, _LAST_LOOK = 0.1, 1.0
+SSH_HELPS = frozenset(
+    {
+        ReasonCode.AGENT_UNREACHABLE,
+        ReasonCode.AGENT_TIMEOUT,
+        ReasonCode.AGENT_FAULT,
+        ReasonCode.AGENT_UNAUTHORIZED,
+        ReasonCode.CERTIFICATE_CHANGED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,8 +91,8 @@ async def open_fleet(database: Database, keyring: Keyring, settings: ManagementS
         fleet, intake, turns = store.Fleet(database), Intake(database), Turns()
         operations = Operations()
         enrolling = Enrolling(settings.ssh, agents)
-        connecting = Connecting(fleet, agents, enrolling, keyring)
         owing = Owing(fleet, agents, keyring, turns, settings.cleanup)
+        connecting = Connecting(fleet, agents, enrolling, keyring, owing)
         watches = Watches(database, keyring, settings.poll)
         reconnecting = Reconnecting(fleet, connecting, intake, operations, watches.refresh)
         deleting = Deleting(

@@ -5,17 +5,18 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from bs_agent.contract.calls_ceph import MAX_MONS, AddMonParameters, RemoveMonParameters
-from bs_agent.contract.errors import ApiError, InvalidArgument
+from bs_agent.contract.errors import InvalidArgument
 from bs_agent.contract.monurl import parse_mon_url
 from bs_agent.contract.report import CEPH
 from bs_agent.management.add import pinned_key_tags
 from bs_agent.management.arrive import Arriving
 from bs_agent.management.arrive_mons import ArrivingMon, ArrivingMons, accesses_to, refuse_one_host_twice
 from bs_agent.management.cleanup import Owing
+from bs_agent.management.connect import unknown
 from bs_agent.management.intake import Intake
 from bs_agent.management.operations import Operations
-from bs_agent.management.reconnect import Refresh, unknown
-from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord
+from bs_agent.management.reconnect import Refresh
+from bs_agent.management.records import HostRecord, StorageRecord
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.store.mons import Mons, refuse_taken
@@ -83,7 +84,8 @@ class ChangingMons:
             raise InvalidArgument(f"monUrls: a backup storage may have {MAX_MONS} mon hosts at most")
         write_probe = asks_for_write_probe(await self._fleet.system_tags(storage.uuid))
         # A host that was taken away must let go before it is taken back, not while.
-        await self._let_go(await self._mons.owed(storage.uuid, [url.hostname for url in urls]))
+        for agent in await self._mons.owed(storage.uuid, [url.hostname for url in urls]):
+            await self._owing.try_to_pay(agent, _LETTING_GO)
         async with self._arriving.arriving(accesses_to(urls, named)) as arrivals:
             refuse_one_host_twice(arrivals, await self._fingerprints(present))
             for arrival in arrivals:
@@ -113,15 +115,9 @@ class ChangingMons:
         await self._mons.remove(removed, [self._owing.owed(storage.uuid, agent, host_only=True) for agent in agents])
         log.info("backup storage %s [%s] has fewer mon hosts: %s", storage.name, storage.uuid, _names(removed))
         await self._look_again(kept)
-        await self._let_go(agents.values())
+        for agent in agents.values():
+            await self._owing.try_to_pay(agent, _LETTING_GO)
         await self._refresh(agents)
-
-    async def _let_go(self, agents: Iterable[AgentRecord]) -> None:
-        for agent in agents:
-            try:
-                await self._owing.pay(agent, _LETTING_GO)
-            except ApiError as problem:
-                log.warning("%s will let go of the storage when it is back: %s", agent.hostname, problem.details)
 
     async def _look_again(self, hosts: Iterable[HostRecord]) -> None:
         """Let the storage's status follow from the hosts that it has now."""

@@ -4,10 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from bs_agent.contract.errors import ApiError, InvalidArgument, ResourceNotFound, StorageProblem
+from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import Reason
 from bs_agent.contract.report import StorageReport
-from bs_agent.management.connect import Connecting
+from bs_agent.management.connect import Connecting, unknown
 from bs_agent.management.health import Health
 from bs_agent.management.identity import IDENTITY, verify
 from bs_agent.management.intake import Intake
@@ -108,7 +108,9 @@ class Reconnecting:
 
     async def _conclude(self, uuid: str, problems: Sequence[ApiError]) -> None:
         storage = await self._fleet.storage(uuid)
-        if storage is None or not problems:
+        if storage is None:
+            raise unknown(uuid)
+        if not problems:
             return
         # First the one that the storage shows: it says the most.
         problems = sorted(problems, key=lambda problem: _reason_of(problem) != storage.statusReason)
@@ -123,8 +125,3 @@ class Reconnecting:
 
 def _reason_of(problem: ApiError) -> Reason | None:
     return problem.reason if isinstance(problem, StorageProblem) else None
-
-
-def unknown(uuid: str) -> ResourceNotFound:
-    """Return the error for a storage that is not there."""
-    return ResourceNotFound(f"invalid field[uuid], resource[uuid:{uuid}, type:BackupStorageVO] not found")

@@ -200,10 +200,12 @@ class UpdatingMon:
             await self._owing.undo(reached.agent, expected)
             return
         if reached.agent.uuid == before.agentUuid:
+            at = target_of(reached.agent, self._keyring)
             with suppress(ApiError):
-                await self._agents.connect(
-                    target_of(reached.agent, self._keyring), storage.uuid, storage.parameters(before)
-                )
+                if await self._fleet.host(before.monUuid):
+                    await self._agents.connect(at, storage.uuid, storage.parameters(before))
+                else:
+                    await self._owing.owe(reached.agent, storage.uuid)
         if reached.trust:
             await self._agents.forget_quietly(reached.trust.target(), reached.trust.enrollment_id)
 
@@ -211,10 +213,7 @@ class UpdatingMon:
         self._intake.health(host.backupStorageUuid, host.monUuid, host.health)
         await self._intake.flush()
         if known and known.uuid != reached.agent.uuid:
-            try:
-                await self._owing.pay(known, self._agents.timeout)
-            except ApiError as problem:
-                log.warning("%s will let go of the storage when it is back: %s", known.hostname, problem.details)
+            await self._owing.try_to_pay(known, self._agents.timeout)
         elif known and known.enrollmentId != reached.agent.enrollmentId:
             here = replace(known, hostname=reached.agent.hostname)
             await self._agents.forget_quietly(target_of(here, self._keyring), known.enrollmentId)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,17 +109,42 @@ async def test_a_host_that_is_connected_again_behind_a_delete_is_cleaned_again(
     async with fleet(tmp_path) as bed:
         uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
 
-        async def late(self: Fleet, storage_uuid: str, owed: Sequence[Tombstone] = ()) -> None:
+        async def late(self: Fleet, storage_uuid: str, owe: Callable[[str], Tombstone]) -> list[str]:
             (record,) = [*(await self.agents(host.agentUuid for host in await self.hosts(storage_uuid))).values()]
             storage, (host,) = await self.storage(storage_uuid), await self.hosts(storage_uuid)
             assert storage is not None
             async with Agents.open(5.0, 5.0) as agents:
                 await agents.connect(target_of(record, Keyring.open(tmp_path)), storage_uuid, storage.parameters(host))
             assert tree(images) != before
-            await remove(self, storage_uuid, owed)
+            return await remove(self, storage_uuid, owe)
 
         monkeypatch.setattr(Fleet, "remove", late)
         await bed.service.delete(uuid, "Permissive")
+        assert tree(images) == before
+
+
+async def test_a_reconnect_that_ends_behind_a_delete_leaves_nothing(
+    tmp_path: Path, agent: AgentProcess, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it may be when the delete is on another node."""
+    before, connect = tree(images), Agents.connect
+    async with fleet(tmp_path) as bed, fleet(tmp_path) as other:
+        uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
+
+        async def delete_and_connect(self: Agents, *words: Any, **more: Any) -> StorageReport:
+            monkeypatch.undo()
+            await other.service.delete(uuid, "Permissive")
+            assert tree(images) == before
+            report = await connect(self, *words, **more)
+            assert tree(images) != before
+            return report
+
+        second = tmp_path / "second"  # so that the delete does not end the enrolment
+        second.mkdir()
+        await bed.service.add_image_store(image_store(second, agent.enroll()))
+        monkeypatch.setattr(Agents, "connect", delete_and_connect)
+        with pytest.raises(ResourceNotFound, match=uuid):
+            await bed.service.reconnect(uuid)
         assert tree(images) == before
 
 

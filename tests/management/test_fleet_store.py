@@ -1,14 +1,15 @@
 """What the fleet's side reads and writes, on both databases: leases of several nodes, changes, what is owed."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import select, update
 
-from bs_agent.contract.errors import InvalidArgument
+from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
 from bs_agent.contract.inventory import CephBackupStorageInventory, ImageStoreBackupStorageInventory
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import CEPH, IMAGESTORE
@@ -44,6 +45,11 @@ def host(of: StorageRecord, on: AgentRecord) -> HostRecord:
     )  # fmt: skip
 
 
+def owe(of: StorageRecord) -> Callable[[str], Tombstone]:
+    """Return what makes the cleanups that are owed for a storage."""
+    return lambda agent_uuid: Tombstone(uuid4().hex, of.uuid, agent_uuid, 5)
+
+
 async def put(database: Database, of: StorageRecord, on: Sequence[AgentRecord]) -> list[HostRecord]:
     hosts = [host(of, one) for one in on]
     await Fleet(database).add(of, hosts, on, CAPACITY, {"system": ["a"], "user": ["b"]})
@@ -60,10 +66,12 @@ async def test_what_was_added_is_read_again(database: Database) -> None:
     assert await fleet.find_agent("host", 7765, "f" * 64) == at
     assert await fleet.find_agent("host", 7765, "e" * 64) is None
     assert await fleet.system_tags(new.uuid) == ["a"]
-    await fleet.remove(new.uuid)
+    assert await fleet.remove(new.uuid, owe(new)) == [at.uuid]
     assert await fleet.storage(new.uuid) is None
     assert await fleet.hosts(new.uuid) == []
     assert await fleet.system_tags(new.uuid) == []
+    (owed,) = await fleet.owed_to(at.uuid, 0)
+    await fleet.settle(owed.commandUuid)
     assert await fleet.unused_agents() == [at]
     assert await fleet.remove_unused_agent(at.uuid)
     assert not await fleet.remove_unused_agent(at.uuid)
@@ -127,8 +135,43 @@ async def test_an_older_measurement_does_not_replace_a_newer_one(database: Datab
 async def test_changes_of_what_was_deleted_are_void(database: Database) -> None:
     new = storage()
     hosts = await put(database, new, [agent()])
-    await Fleet(database).remove(new.uuid)
+    await Fleet(database).remove(new.uuid, owe(new))
     assert await apply(database, [HostChange(hosts[0].monUuid, new.uuid, GONE)], {new.uuid: CAPACITY}) == []
+
+
+async def test_a_host_that_comes_while_its_storage_goes_is_refused_or_cleaned(database: Database) -> None:
+    for _ in range(20):
+        new, at, late = storage(CEPH), agent(), agent()
+        await put(database, new, [at])
+        added, agents = await asyncio.gather(
+            Mons(database).add(new.uuid, [replace(host(new, late), hostname="late")], [late], {}),
+            Fleet(database).remove(new.uuid, owe(new)),
+            return_exceptions=True,
+        )
+        assert added is None or isinstance(added, ResourceNotFound)
+        assert agents == sorted([at.uuid, late.uuid] if added is None else [at.uuid])
+
+
+async def test_what_is_expected_takes_the_place_of_what_was_owed(database: Database) -> None:
+    fleet, at, other, new = Fleet(database), agent(), agent(), storage()
+    await put(database, new, [at])
+    await fleet.remove(new.uuid, owe(new))
+    expected = replace(owe(new)(at.uuid), dueDate=100, removePool={"poolName": "images"})
+    elsewhere = replace(expected, commandUuid=uuid4().hex, agentUuid=other.uuid)
+    for record, owed in ((at, expected), (other, elsewhere)):
+        await fleet.expect(record, owed)
+        assert await fleet.owed_to(record.uuid, 99) == []
+        assert await fleet.owed_to(record.uuid, 100) == [owed]
+    await fleet.fall_due(elsewhere.commandUuid)
+    assert await fleet.owed_to(other.uuid, 0) == [replace(elsewhere, dueDate=0)]
+    seen = {one.record.uuid: one.owed async for one in watched(database, [at.uuid, other.uuid])}
+    assert seen == {at.uuid: True, other.uuid: True}
+    far = replace(expected, commandUuid=uuid4().hex, dueDate=int(time.time()) + 100)
+    await fleet.expect(at, far)
+    assert [one.owed async for one in watched(database, [at.uuid])] == [False]
+    await put(database, new, [at])
+    assert await fleet.owed_to(at.uuid, far.dueDate) == [], "it has arrived"
+    assert len(await fleet.owed_to(other.uuid, 0)) == 1
 
 
 async def test_changes_of_many_storages_at_once(database: Database) -> None:
@@ -193,17 +236,16 @@ async def test_nodes_that_claim_at_once_share(database: Database) -> None:
 async def test_what_is_watched(database: Database) -> None:
     at, other, new = agent(), agent(), storage()
     hosts = await put(database, new, [at])
-    owed = Tombstone(uuid4().hex, uuid4().hex, other.uuid, 5)
     gone = storage(url="/gone")
     await put(database, gone, [other])
     fleet = Fleet(database)
-    await fleet.remove(gone.uuid, [owed])
+    await fleet.remove(gone.uuid, owe(gone))
+    (owed,) = await fleet.owed_to(other.uuid, 0)
     seen = {one.record.uuid: one async for one in watched(database, [at.uuid, other.uuid, "unknown"])}
     assert seen.keys() == {at.uuid, other.uuid}
     assert [one.mon_uuid for one in seen[at.uuid].hosts] == [hosts[0].monUuid]
     assert (seen[at.uuid].owed, seen[other.uuid].owed) == (False, True)
 
-    assert await fleet.owed_to(other.uuid, 0) == [owed]
     assert await fleet.expired(5) == []
     assert await fleet.expired(6) == [owed]
     again = uuid4().hex

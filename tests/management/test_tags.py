@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bs_agent.management.records import Tombstone
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.store.tags import Tagged, TagStore
@@ -145,7 +146,7 @@ async def test_the_tags_of_a_storage_go_with_it(server: Server) -> None:
     for uuid in (STORAGE, "2" * 32):
         await _give(server, "system", "s", uuid)
         await _give(server, "user", "u", uuid)
-    await Fleet(server.database).remove(STORAGE)
+    await Fleet(server.database).remove(STORAGE, lambda agent: Tombstone("7" * 32, STORAGE, agent, 5))
     assert await _tags(server, "system", q=f"resourceUuid={STORAGE}") == []
     assert (await _tags(server, "system"), await _tags(server, "user")) == (["s"], ["u"])
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, exists, insert, select, text, update
@@ -125,15 +125,23 @@ class Fleet:
         async with self.database.reading() as connection:
             return list((await connection.execute(query)).scalars())
 
-    async def remove(self, storage_uuid: str, owed: Sequence[Tombstone] = ()) -> None:
-        """Remove a storage with its hosts and tags; what is owed to its hosts is written in the same transaction."""
+    async def remove(self, storage_uuid: str, owe: Callable[[str], Tombstone]) -> list[str]:
+        """Remove a storage with its hosts and tags; return the uuids of its agents.
+
+        What `owe` tells for each of them is written in the same transaction.
+        """
         now = int(time.time())
+        locked = select(backup_storage.c.uuid).where(backup_storage.c.uuid == storage_uuid).with_for_update()
+        behind = select(host.c.agentUuid).where(host.c.backupStorageUuid == storage_uuid, host.c.agentUuid.is_not(None))
         async with self.database.writing() as connection:
+            await connection.execute(locked)  # another node may just be adding a host
+            agents = sorted(set((await connection.execute(behind)).scalars()))
             await connection.execute(delete(tag).where(tag.c.resourceUuid == storage_uuid))
             await connection.execute(delete(backup_storage).where(backup_storage.c.uuid == storage_uuid))
-            if owed:
-                rows = [to_values(record) | {"createDate": now} for record in owed]
+            if agents:
+                rows = [to_values(owe(uuid)) | {"createDate": now} for uuid in agents]
                 await connection.execute(insert(tombstone), rows)
+        return agents
 
     async def expect(self, record: AgentRecord, owed: Tombstone) -> None:
         """Write an agent, and what is owed to it unless its storage arrives; of that storage nothing else is owed."""
