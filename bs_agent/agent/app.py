@@ -138,6 +138,7 @@ async def take_up(agent: Agent) -> None:
     faults = []
     try:
         await agent.parts.enrollments.reread()
+        agent.parts.served.retain_owners(agent.parts.enrollments.ids)
         await agent.parts.pushing.follow()
     except StorageProblem as error:
         faults.append(error.details)

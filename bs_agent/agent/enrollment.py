@@ -37,6 +37,11 @@ class Enrollments:
         self._reading = asyncio.Lock()
         self._read_at = 0.0
 
+    @property
+    def ids(self) -> set[str]:
+        """The ids of all enrolments."""
+        return {known.id for known in self._known.values()}
+
     async def identify(self, token: str) -> str | None:
         """Return the id of the enrolment that the token belongs to, or None.
 

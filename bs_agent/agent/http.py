@@ -145,6 +145,7 @@ class _Api:
         if not hmac.compare_digest(uuid, request[_enrollment]):
             raise NoSuchPath("an enrolment can be forgotten with its own token only")
         await self._parts.enrollments.forget(uuid)
+        self._parts.served.retain_owners(self._parts.enrollments.ids)
         await self._parts.pushing.follow()
         return web.json_response({})
 

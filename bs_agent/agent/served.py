@@ -74,15 +74,20 @@ class Served:
         return [uuid for uuid, entry in self._entries.items() if enrollment in entry.owners]
 
     def find(self, uuid: str, enrollment: str) -> Storage:
-        """Return a storage that this enrolment connected.
+        """Return a storage that this enrolment connected, or that is left without an owner.
 
         Raises:
             StorageUnknown: there is none.
         """
         entry = self._entries.get(uuid)
-        if entry is None or enrollment not in entry.owners:
+        if entry is None or (entry.owners and enrollment not in entry.owners):
             raise StorageUnknown(uuid)
         return entry.storage
+
+    def retain_owners(self, enrollments: Collection[str]) -> None:
+        """Let storages be without the owners that are not enrolled any more."""
+        for entry in self._entries.values():
+            entry.owners.intersection_update(enrollments)
 
     async def connect(self, uuid: str, parameters: Parameters, enrollment: str) -> ImageStoreReport | CephReport:
         """Verify the storage, serve it from now on, and return its fresh report.

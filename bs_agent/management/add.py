@@ -10,7 +10,7 @@ from bs_agent.contract.api import AddImageStoreParameters
 from bs_agent.contract.errors import InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import IMAGESTORE, StorageReport
-from bs_agent.management.arrive import Arrival, Arriving
+from bs_agent.management.arrive import Arrival, Arriving, debts_of
 from bs_agent.management.capacity import measured
 from bs_agent.management.enroll import Access
 from bs_agent.management.health import Health
@@ -80,7 +80,8 @@ class Adding:
         health, capacity = accepted(report, storage)
         tags = {"system": [*system_tags, *pinned_key_tags([arrival], one_host=True)], "user": user_tags}
         storage = replace(storage, statusReason=health.reason)
-        await self._fleet.add(storage, [host.being(health)], [arrival.agent], capacity, tags)
+        hosts, expected = [host.being(health)], debts_of([arrival])
+        await self._fleet.add(storage, hosts, [arrival.agent], capacity, tags, expected=expected)
 
 
 def accepted(report: StorageReport, storage: StorageRecord) -> tuple[Health, dict[str, Any]]:

@@ -8,7 +8,7 @@ from bs_agent.contract.calls_ceph import AddCephParameters
 from bs_agent.contract.monurl import parse_mon_url
 from bs_agent.contract.report import CEPH, CephReport
 from bs_agent.management.add import new_uuid, pinned_key_tags
-from bs_agent.management.arrive import Arriving
+from bs_agent.management.arrive import Arriving, debts_of
 from bs_agent.management.arrive_mons import ArrivingMon, ArrivingMons, accesses_to, refuse_one_host_twice
 from bs_agent.management.reconnect import Refresh
 from bs_agent.management.records import StorageRecord
@@ -79,7 +79,9 @@ class AddingCeph:
         tags = tags | {"system": [*tags["system"], *pinned_key_tags([mon.arrival for mon in mons], one_host=False)]}
         agents = [mon.arrival.agent for mon in mons]
         reason = next((host.statusReason for host in settled.hosts if host.statusReason), None)
-        await self._fleet.add(replace(storage, statusReason=reason), settled.hosts, agents, settled.capacity, tags)
+        expected = debts_of([mon.arrival for mon in mons])
+        storage = replace(storage, statusReason=reason)
+        await self._fleet.add(storage, settled.hosts, agents, settled.capacity, tags, expected=expected)
 
     async def _refuse_known_pool(self, storage: StorageRecord, mons: Sequence[ArrivingMon]) -> None:
         """Refuse a pool that one of these hosts serves already, before anything is put on it."""

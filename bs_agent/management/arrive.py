@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from bs_agent.contract.errors import StorageProblem
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Arrival:
-    """One host: what was won, the agent as it will be stored, and the cleanup that it is owed if this goes wrong.
+    """One host: what was won, the agent as it will be stored and the one it replaces, what is owed if this goes wrong.
 
     `host_only` says that the storage lives on other hosts too, so that an undo leaves the storage itself alone.
     """
@@ -31,13 +31,14 @@ class Arrival:
     trust: Trust
     agent: AgentRecord
     at: Target
-    owed: Tombstone | None = None
+    replaced: AgentRecord | None = None
+    debt: Tombstone | None = None
     host_only: bool = False
 
     @property
-    def is_known(self) -> bool:
-        """Whether the agent was known before, so that the enrolment just won is not needed."""
-        return self.agent.enrollmentId != self.trust.enrollment_id
+    def needs_trust(self) -> bool:
+        """Whether the enrolment just won is the one by which the agent will be known."""
+        return self.agent.enrollmentId == self.trust.enrollment_id
 
 
 class Arriving:
@@ -75,14 +76,17 @@ class Arriving:
                     await asyncio.gather(*(self._undo(arrival) for arrival in undone))
                 raise
             for arrival in arrivals:
-                if arrival.is_known:
-                    await self._agents.forget_quietly(arrival.trust.target(), arrival.trust.enrollment_id)
+                if not arrival.needs_trust:
+                    await self._owing.forget(arrival.trust.target(), arrival.trust.enrollment_id)
+                elif arrival.replaced:
+                    at = target_of(replace(arrival.agent, tokenSecret=arrival.replaced.tokenSecret), self._keyring)
+                    await self._owing.forget(at, arrival.replaced.enrollmentId)
 
     async def command(self, arrival: Arrival, storage_uuid: str, parameters: StorageParameters) -> StorageReport:
         """Put the storage on the host."""
-        if not arrival.owed:
-            expect = self._owing.expect(arrival.agent, storage_uuid, parameters, host_only=arrival.host_only)
-            arrival.owed = await expect
+        if not arrival.debt:
+            host_only = arrival.host_only
+            arrival.debt = await self._owing.expect(arrival.agent, storage_uuid, parameters, host_only=host_only)
         return await self._agents.connect(arrival.at, storage_uuid, parameters)
 
     async def _enter(self, access: Access) -> Arrival:
@@ -91,7 +95,7 @@ class Arriving:
         if known and await self._fits(known):
             return Arrival(access, trust, known, target_of(known, self._keyring))
         agent = to_record(trust, self._keyring, known.uuid if known else uuid4().hex)
-        return Arrival(access, trust, agent, trust.target())
+        return Arrival(access, trust, agent, trust.target(), known)
 
     async def _fits(self, known: AgentRecord) -> bool:
         try:
@@ -101,10 +105,15 @@ class Arriving:
         return True
 
     async def _undo(self, arrival: Arrival) -> None:
-        if arrival.owed:
-            await self._owing.undo(arrival.agent, arrival.owed)
-        if arrival.is_known or not arrival.owed:
-            await self._agents.forget_quietly(arrival.trust.target(), arrival.trust.enrollment_id)
+        if arrival.debt:
+            await self._owing.undo(arrival.agent, arrival.debt)
+        if not (arrival.debt and arrival.needs_trust):
+            await self._owing.forget(arrival.trust.target(), arrival.trust.enrollment_id)
+
+
+def debts_of(arrivals: Iterable[Arrival]) -> list[Tombstone]:
+    """Return what is not owed any more once these hosts have arrived."""
+    return [arrival.debt for arrival in arrivals if arrival.debt]
 
 
 def raise_first(outcomes: Iterable[object]) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
-from bs_agent.contract.errors import ApiError, StorageProblem
+from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephParameters, StorageParameters
 from bs_agent.management.agents import Agents, Target
@@ -19,16 +19,15 @@ from bs_agent.management.enroll import SSH_HELPS, target_of
 from bs_agent.management.operations import Turns
 from bs_agent.management.records import AgentRecord, Tombstone
 from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.debts import Debts
 from bs_agent.management.store.fleet import Fleet
 
 log = logging.getLogger(__name__)
 
 DEADLINE = 600.0
 """Seconds that a cleanup may run; a cleanup removes a few names, so this is for storages that hang."""
-
-
-_DAY = 86400
 _UNDO_DEADLINE = 30.0
+_DAY = 86400
 _COMMANDS = 5
 """More than an arrival needs one after the other: each may take the deadline of a command."""
 
@@ -38,75 +37,76 @@ class Owing:
 
     def __init__(self, fleet: Fleet, agents: Agents, keyring: Keyring, turns: Turns, settings: CleanupSettings) -> None:
         self._fleet = fleet
+        self._debts = Debts(fleet.database)
         self._agents = agents
         self._keyring = keyring
         self._turns = turns
         self.settings = settings
 
-    def owed(self, storage_uuid: str, agent_uuid: str, *, host_only: bool = False) -> Tombstone:
-        """Return a cleanup that an agent is owed from now on, to be written with what makes it owed."""
-        expires = int(time.time() + self.settings.tombstone_days * _DAY)
-        return Tombstone(uuid4().hex, storage_uuid, agent_uuid, expires, hostOnly=host_only)
+    def debt(self, storage_uuid: str, agent_uuid: str, *, host_only: bool = False, due: int = 0) -> Tombstone:
+        """Return a cleanup that is owed to an agent, to be written together with what makes it owed."""
+        expires = int(max(due, time.time()) + self.settings.tombstone_days * _DAY)
+        return Tombstone(uuid4().hex, storage_uuid, agent_uuid, expires, hostOnly=host_only, dueDate=due)
 
     async def expect(
         self, agent: AgentRecord, storage_uuid: str, parameters: StorageParameters, *, host_only: bool
     ) -> Tombstone:
-        """Write, before an agent is told `parameters`, that it is cleaned unless the storage arrives in time."""
-        due = int(time.time() + _COMMANDS * self._agents.command_timeout)
-        owed = replace(self.owed(storage_uuid, agent.uuid, host_only=host_only), dueDate=due)
+        """Write, before an agent is told `parameters`, that it is cleaned unless the storage arrives in time.
+
+        The host through which the storage itself is cleaned comes last: nobody else writes to it then.
+        """
+        commands = _COMMANDS if host_only else _COMMANDS + 1
+        due = int(time.time() + commands * self._agents.command_timeout)
+        debt = self.debt(storage_uuid, agent.uuid, host_only=host_only, due=due)
         if isinstance(parameters, CephParameters) and parameters.createPool:
             removing = parameters.model_copy(update={"createPool": False, "removePool": True})
-            owed = replace(owed, removePool=removing.model_dump(mode="json"))
-        await self._fleet.expect(agent, owed)
-        return owed
+            debt = replace(debt, removePool=removing.model_dump(mode="json"))
+        await self._debts.expect(agent, debt)
+        return debt
 
     async def owe(self, agent: AgentRecord, storage_uuid: str) -> None:
-        """Owe an agent the cleanup of a storage that it has no part in any more, and pay it if that is possible now."""
-        lives_on = await self._fleet.storage(storage_uuid) is not None
-        await self._fleet.expect(agent, self.owed(storage_uuid, agent.uuid, host_only=lives_on))
-        await self.try_to_pay(agent, self._agents.timeout)
+        """Clean an agent of a storage in which it has no part any more, now or when it is back."""
+        debt = self.debt(storage_uuid, agent.uuid)
+        await self._debts.expect(agent, debt)
+        await self._pay_or_let_fall_due(agent, debt)
 
-    async def undo(self, agent: AgentRecord, owed: Tombstone) -> None:
-        """Clean an agent on which a storage was expected, or else when it answers; the turn of its host is ours."""
-        try:
-            await self._pay(agent, owed, _UNDO_DEADLINE)
+    async def undo(self, agent: AgentRecord, debt: Tombstone) -> None:
+        """Clean an agent on which a storage was expected, now or when it is back; the turn of its host is ours."""
+        await self._pay_or_let_fall_due(agent, debt)
+        with suppress(ApiError):
             await self._retire(agent)
-        except ApiError as problem:
-            log.warning("%s will be cleaned when it is back: %s", agent.hostname, problem.details)
-            with suppress(ApiError):  # without the database it falls due by its date
-                await self._fleet.fall_due(owed.commandUuid)
 
     async def pay(self, agent: AgentRecord, deadline: float = DEADLINE) -> None:
         """Carry out the cleanups that are owed to an agent that answers.
 
         Raises:
-            StorageProblem: one of them could not be carried out now.
+            ApiError: one of them could not be carried out now.
         """
-        problem: StorageProblem | None = None
-        for owed in await self._fleet.owed_to(agent.uuid, int(time.time())):
+        problem: ApiError | None = None
+        for debt in await self._debts.due(agent.uuid, int(time.time())):
             try:
-                await self._pay(agent, owed, deadline)
-            except StorageProblem as error:
+                await self._pay(agent, debt, deadline)
+            except (StorageProblem, InvalidArgument) as error:
                 problem = error
         if problem:
             raise problem
         await self.retire(agent)
 
     async def try_to_pay(self, agent: AgentRecord, deadline: float) -> None:
-        """Carry out the cleanups that are owed to an agent now, or else when it is back."""
+        """Carry out the cleanups that are owed to an agent, now or when it is back."""
         try:
             await self.pay(agent, deadline)
         except ApiError as problem:
-            log.warning("%s will be cleaned when it is back: %s", agent.hostname, problem.details)
+            _put_off(agent, problem)
 
     async def expire(self) -> None:
         """Give up what has been owed for too long."""
-        for owed in await self._fleet.expired(int(time.time())):
-            await self._fleet.settle(owed.commandUuid)
+        for debt in await self._debts.expired(int(time.time())):
+            await self._debts.settle(debt.commandUuid)
             log.warning(
                 "the cleanup of backup storage %s is given up: %s",
-                owed.backupStorageUuid,
-                owed.lastError or "its host did not come back",
+                debt.backupStorageUuid,
+                debt.lastError or "its host did not come back",
             )
         for agent in await self._fleet.unused_agents():
             await self.retire(agent)
@@ -116,34 +116,61 @@ class Owing:
         async with self._turns.of(agent.hostname):  # an add may just be about to use it
             await self._retire(agent)
 
+    async def forget(self, at: Target, enrollment_id: str) -> None:
+        """Let an agent forget an enrolment, unless an agent is known by it; without the database it stays."""
+        try:
+            needed = await self._fleet.enrolled(enrollment_id)
+        except ApiError as problem:
+            log.warning("enrolment %s stays with agent %s: %s", enrollment_id, at.name, problem.details)
+        else:
+            if not needed:
+                await self._agents.forget_quietly(at, enrollment_id)
+
     async def _retire(self, agent: AgentRecord) -> None:
         if agent in await self._fleet.unused_agents():
-            await self._agents.forget_quietly(target_of(agent, self._keyring), agent.enrollmentId)
+            # One host may be known under several names by the same enrolment.
+            if await self._fleet.enrolled(agent.enrollmentId) == [agent]:
+                await self._agents.forget_quietly(target_of(agent, self._keyring), agent.enrollmentId)
             await self._fleet.remove_unused_agent(agent.uuid)
 
-    async def _pay(self, agent: AgentRecord, owed: Tombstone, deadline: float) -> None:
-        await self._clean(agent, owed, deadline)
-        await self._fleet.settle(owed.commandUuid)
-        log.info("backup storage %s is cleaned on %s", owed.backupStorageUuid, agent.hostname)
-
-    async def _clean(self, agent: AgentRecord, owed: Tombstone, deadline: float) -> None:
-        at = target_of(agent, self._keyring)
-        if owed.removePool:
-            await self._let_remove_pool(at, owed.backupStorageUuid, CephParameters.model_validate(owed.removePool))
+    async def _pay_or_let_fall_due(self, agent: AgentRecord, debt: Tombstone) -> None:
         try:
-            await self._agents.cleanup(at, owed.backupStorageUuid, owed.commandUuid, deadline, host_only=owed.hostOnly)
+            await self._pay(agent, debt, _UNDO_DEADLINE)
+        except ApiError as problem:
+            _put_off(agent, problem)
+            with suppress(ApiError):  # without the database it falls due by its date
+                await self._debts.fall_due(debt.commandUuid)
+
+    async def _pay(self, agent: AgentRecord, debt: Tombstone, deadline: float) -> None:
+        if left := await self._debts.left(debt, agent, int(time.time())):
+            await self._clean(agent, left, deadline)
+            await self._debts.settle(left.commandUuid)
+            log.info("backup storage %s is cleaned on %s", left.backupStorageUuid, agent.hostname)
+
+    async def _clean(self, agent: AgentRecord, debt: Tombstone, deadline: float) -> None:
+        at, storage, command = target_of(agent, self._keyring), debt.backupStorageUuid, debt.commandUuid
+        try:
+            if debt.removePool:
+                command = uuid4().hex  # the same one would not be done again
+                await self._agents.plan_cleanup(at, storage, command)
+                await self._let_remove_pool(at, storage, CephParameters.model_validate(debt.removePool))
+            await self._agents.cleanup(at, storage, command, deadline, host_only=debt.hostOnly)
         except StorageProblem as problem:
             if problem.reason.code == ReasonCode.STORAGE_UNKNOWN:
-                return  # it is clean already
+                return  # it is clean already, or the agent has taken back itself what it could not finish
             if problem.reason.code not in SSH_HELPS:
                 # The agent has answered, and would only repeat its answer under the same uuid.
-                await self._fleet.try_again(owed, uuid4().hex, problem.details)
+                await self._debts.try_again(debt, uuid4().hex, problem.details)
             raise
 
     async def _let_remove_pool(self, at: Target, storage_uuid: str, parameters: CephParameters) -> None:
-        """Let the cleanup that follows remove the pool that was made, if one was."""
+        """Let the cleanup that follows remove the pool that was made, if it is there."""
         try:
             await self._agents.connect(at, storage_uuid, parameters)
         except StorageProblem as problem:
             if problem.reason.code != ReasonCode.POOL_MISSING:
                 raise
+
+
+def _put_off(agent: AgentRecord, problem: ApiError) -> None:
+    log.warning("%s will be cleaned when that is possible: %s", agent.hostname, problem.details)

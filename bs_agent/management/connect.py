@@ -54,8 +54,8 @@ class Connecting:
         write_probe = storage.type == CEPH and asks_for_write_probe(await self._fleet.system_tags(storage.uuid))
         parameters = storage.parameters(host, write_probe=write_probe)
         report = await self._agents.connect(self._target(agent), storage.uuid, parameters)
-        if await self._fleet.host(host.monUuid) is None:  # another node has taken it away, and cleaned it, meanwhile
-            await self._owing.owe(agent, storage.uuid)
+        if not await self._fleet.serves(agent, storage.uuid):
+            await self._owing.owe(agent, storage.uuid)  # another node has taken it away, and cleaned it, meanwhile
             raise ResourceNotFound(f"host {host.hostname} of backup storage[uuid:{storage.uuid}] has been removed")
         return report
 
@@ -84,7 +84,7 @@ class Connecting:
         if replaced and replaced.enrollmentId != trust.enrollment_id:
             # Asked of the agent as it shows itself now: its certificate may have been rotated.
             at = self._target(replace(agent, tokenSecret=replaced.tokenSecret))
-            await self._agents.forget_quietly(at, replaced.enrollmentId)
+            await self._owing.forget(at, replaced.enrollmentId)
         return agent
 
     def _target(self, agent: AgentRecord) -> Target:

@@ -78,7 +78,7 @@ class Deleting:
         if mode == "Permissive":
             await self._clean(storage, hosts, agents, system_tags)
         # Owed after a clean-up, too: another node may have connected or added a host before the record was gone.
-        owed = await self._fleet.remove(uuid, lambda agent: self._owing.owed(uuid, agent))
+        owed = await self._fleet.remove(uuid, lambda agent: self._owing.debt(uuid, agent))
         agents = await self._fleet.agents(owed)
         self._intake.forget(uuid)
         log.info("backup storage %s [%s] is deleted (%s)", storage.name, uuid, mode)

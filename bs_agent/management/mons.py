@@ -9,7 +9,7 @@ from bs_agent.contract.errors import InvalidArgument
 from bs_agent.contract.monurl import parse_mon_url
 from bs_agent.contract.report import CEPH
 from bs_agent.management.add import pinned_key_tags
-from bs_agent.management.arrive import Arriving
+from bs_agent.management.arrive import Arriving, debts_of
 from bs_agent.management.arrive_mons import ArrivingMon, ArrivingMons, accesses_to, refuse_one_host_twice
 from bs_agent.management.cleanup import Owing
 from bs_agent.management.connect import unknown
@@ -94,7 +94,8 @@ class ChangingMons:
             reports = await self._commanding.look(mons, storage)
             settled = await self._commanding.settle(mons, reports, storage, write_probe=write_probe)
             tags = {"system": pinned_key_tags(arrivals, one_host=False)}
-            await self._mons.add(storage.uuid, settled.hosts, [arrival.agent for arrival in arrivals], tags)
+            agents = [arrival.agent for arrival in arrivals]
+            await self._mons.add(storage.uuid, settled.hosts, agents, tags, expected=debts_of(arrivals))
         log.info("backup storage %s [%s] has more mon hosts: %s", storage.name, storage.uuid, _names(settled.hosts))
         await self._look_again(settled.hosts)
         await self._refresh([host.agentUuid for host in settled.hosts])
@@ -112,7 +113,7 @@ class ChangingMons:
         if not kept:
             raise InvalidArgument("monHostnames: one mon host at least must stay")
         agents = await self._fleet.agents(host.agentUuid for host in removed)
-        await self._mons.remove(removed, [self._owing.owed(storage.uuid, agent, host_only=True) for agent in agents])
+        await self._mons.remove(removed, [self._owing.debt(storage.uuid, agent, host_only=True) for agent in agents])
         log.info("backup storage %s [%s] has fewer mon hosts: %s", storage.name, storage.uuid, _names(removed))
         await self._look_again(kept)
         for agent in agents.values():

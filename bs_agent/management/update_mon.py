@@ -106,8 +106,11 @@ class UpdatingMon:
                     expected = await self._owing.expect(reached.agent, storage.uuid, told, host_only=True)
                 if moved or parameters.hostname or parameters.monPort:
                     host = await self._settle(storage, host, reached.agent, parameters.monPort)
-                owed = [self._owing.owed(storage.uuid, known.uuid, host_only=True)] if known and moved else []
-                await self._mons.change(host, before, reached.agent, reached.host_key_fingerprint, owed)
+                owed = [self._owing.debt(storage.uuid, known.uuid, host_only=True)] if known and moved else []
+                await self._mons.change(
+                    host, before, reached.agent, reached.host_key_fingerprint,
+                    owed=owed, expected=[expected] if expected else [],
+                )  # fmt: skip
             except BaseException:
                 await self._undo(storage, before, reached, expected)
                 raise
@@ -202,12 +205,12 @@ class UpdatingMon:
         if reached.agent.uuid == before.agentUuid:
             at = target_of(reached.agent, self._keyring)
             with suppress(ApiError):
-                if await self._fleet.host(before.monUuid):
+                if await self._fleet.serves(reached.agent, storage.uuid):
                     await self._agents.connect(at, storage.uuid, storage.parameters(before))
                 else:
                     await self._owing.owe(reached.agent, storage.uuid)
         if reached.trust:
-            await self._agents.forget_quietly(reached.trust.target(), reached.trust.enrollment_id)
+            await self._owing.forget(reached.trust.target(), reached.trust.enrollment_id)
 
     async def _conclude(self, host: HostRecord, known: AgentRecord | None, reached: Reached) -> None:
         self._intake.health(host.backupStorageUuid, host.monUuid, host.health)
@@ -216,7 +219,7 @@ class UpdatingMon:
             await self._owing.try_to_pay(known, self._agents.timeout)
         elif known and known.enrollmentId != reached.agent.enrollmentId:
             here = replace(known, hostname=reached.agent.hostname)
-            await self._agents.forget_quietly(target_of(here, self._keyring), known.enrollmentId)
+            await self._owing.forget(target_of(here, self._keyring), known.enrollmentId)
         await self._refresh({host.agentUuid, known.uuid if known else None})
 
 

@@ -16,6 +16,7 @@ from bs_agent.management.agents import Agents
 from bs_agent.management.enroll import target_of
 from bs_agent.management.records import Tombstone
 from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.debts import Debts
 from bs_agent.management.store.fleet import Fleet
 from tests.beds.agent import AgentProcess, client_of
 from tests.beds.fleet import fleet, image_store, until
@@ -269,14 +270,14 @@ async def test_a_storage_that_comes_back_under_its_uuid_is_not_cleaned_for_its_d
 ) -> None:
     async with fleet(tmp_path, poll={"interval": 3600.0, "timeout": 5.0}) as bed:
         uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
-        known = Fleet(bed.database)
-        (host,) = await known.hosts(uuid)
+        debts = Debts(bed.database)
+        (host,) = await Fleet(bed.database).hosts(uuid)
         agent.kill()
         await bed.service.delete(uuid, "Enforcing")
-        assert len(await known.owed_to(host.agentUuid or "", int(time.time()))) == 1
+        assert len(await debts.due(host.agentUuid or "", int(time.time()))) == 1
         agent.start()
         assert uuid == await bed.service.add_image_store(image_store(images, agent.enroll(), resourceUuid=uuid))
-        assert await known.owed_to(host.agentUuid or "", int(time.time()) + 3600) == []
+        assert await debts.due(host.agentUuid or "", int(time.time()) + 3600) == []
 
 
 async def test_a_failed_add_leaves_nothing(tmp_path: Path, agent: AgentProcess, images: Path) -> None:

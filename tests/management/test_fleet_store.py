@@ -18,6 +18,7 @@ from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, 
 from bs_agent.management.store import tables
 from bs_agent.management.store.changes import HostChange, apply
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.debts import Debts
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.store.leases import claim, watched
 from bs_agent.management.store.mons import Mons
@@ -50,9 +51,11 @@ def owe(of: StorageRecord) -> Callable[[str], Tombstone]:
     return lambda agent_uuid: Tombstone(uuid4().hex, of.uuid, agent_uuid, 5)
 
 
-async def put(database: Database, of: StorageRecord, on: Sequence[AgentRecord]) -> list[HostRecord]:
+async def put(
+    database: Database, of: StorageRecord, on: Sequence[AgentRecord], expected: Sequence[Tombstone] = ()
+) -> list[HostRecord]:
     hosts = [host(of, one) for one in on]
-    await Fleet(database).add(of, hosts, on, CAPACITY, {"system": ["a"], "user": ["b"]})
+    await Fleet(database).add(of, hosts, on, CAPACITY, {"system": ["a"], "user": ["b"]}, expected=expected)
     return hosts
 
 
@@ -70,8 +73,8 @@ async def test_what_was_added_is_read_again(database: Database) -> None:
     assert await fleet.storage(new.uuid) is None
     assert await fleet.hosts(new.uuid) == []
     assert await fleet.system_tags(new.uuid) == []
-    (owed,) = await fleet.owed_to(at.uuid, 0)
-    await fleet.settle(owed.commandUuid)
+    (owed,) = await Debts(database).due(at.uuid, 0)
+    await Debts(database).settle(owed.commandUuid)
     assert await fleet.unused_agents() == [at]
     assert await fleet.remove_unused_agent(at.uuid)
     assert not await fleet.remove_unused_agent(at.uuid)
@@ -159,19 +162,19 @@ async def test_what_is_expected_takes_the_place_of_what_was_owed(database: Datab
     expected = replace(owe(new)(at.uuid), dueDate=100, removePool={"poolName": "images"})
     elsewhere = replace(expected, commandUuid=uuid4().hex, agentUuid=other.uuid)
     for record, owed in ((at, expected), (other, elsewhere)):
-        await fleet.expect(record, owed)
-        assert await fleet.owed_to(record.uuid, 99) == []
-        assert await fleet.owed_to(record.uuid, 100) == [owed]
-    await fleet.fall_due(elsewhere.commandUuid)
-    assert await fleet.owed_to(other.uuid, 0) == [replace(elsewhere, dueDate=0)]
+        await Debts(database).expect(record, owed)
+        assert await Debts(database).due(record.uuid, 99) == []
+        assert await Debts(database).due(record.uuid, 100) == [owed]
+    await Debts(database).fall_due(elsewhere.commandUuid)
+    assert await Debts(database).due(other.uuid, 0) == [replace(elsewhere, dueDate=0)]
     seen = {one.record.uuid: one.owed async for one in watched(database, [at.uuid, other.uuid])}
     assert seen == {at.uuid: True, other.uuid: True}
     far = replace(expected, commandUuid=uuid4().hex, dueDate=int(time.time()) + 100)
-    await fleet.expect(at, far)
+    await Debts(database).expect(at, far)
     assert [one.owed async for one in watched(database, [at.uuid])] == [False]
-    await put(database, new, [at])
-    assert await fleet.owed_to(at.uuid, far.dueDate) == [], "it has arrived"
-    assert len(await fleet.owed_to(other.uuid, 0)) == 1
+    await put(database, new, [at], expected=[far])
+    assert await Debts(database).due(at.uuid, far.dueDate) == [], "it has arrived"
+    assert len(await Debts(database).due(other.uuid, 0)) == 1
 
 
 async def test_changes_of_many_storages_at_once(database: Database) -> None:
@@ -240,19 +243,19 @@ async def test_what_is_watched(database: Database) -> None:
     await put(database, gone, [other])
     fleet = Fleet(database)
     await fleet.remove(gone.uuid, owe(gone))
-    (owed,) = await fleet.owed_to(other.uuid, 0)
+    (owed,) = await Debts(database).due(other.uuid, 0)
     seen = {one.record.uuid: one async for one in watched(database, [at.uuid, other.uuid, "unknown"])}
     assert seen.keys() == {at.uuid, other.uuid}
     assert [one.mon_uuid for one in seen[at.uuid].hosts] == [hosts[0].monUuid]
     assert (seen[at.uuid].owed, seen[other.uuid].owed) == (False, True)
 
-    assert await fleet.expired(5) == []
-    assert await fleet.expired(6) == [owed]
+    assert await Debts(database).expired(5) == []
+    assert await Debts(database).expired(6) == [owed]
     again = uuid4().hex
-    await fleet.try_again(owed, again, "hung")
-    assert await fleet.owed_to(other.uuid, 0) == [replace(owed, commandUuid=again, lastError="hung")]
+    await Debts(database).try_again(owed, again, "hung")
+    assert await Debts(database).due(other.uuid, 0) == [replace(owed, commandUuid=again, lastError="hung")]
     assert await fleet.unused_agents() == [], "it is owed something"
-    await fleet.settle(again)
+    await Debts(database).settle(again)
     assert await fleet.unused_agents() == [other]
 
 

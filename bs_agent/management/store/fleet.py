@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.errors import InvalidArgument
 from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.store.agents import agents_behind, is_among, put_agents
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.debts import settle_expected, write_debts
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import agent, backup_storage, host, tag, tombstone
 from bs_agent.management.tags import host_key_tag
@@ -60,6 +62,11 @@ class Fleet:
             row = (await connection.execute(query.order_by(agent.c.createDate))).first()
         return to_record(AgentRecord, row) if row else None
 
+    async def serves(self, record: AgentRecord, storage_uuid: str) -> bool:
+        """Tell whether a storage has a host behind an agent, under whatever name the host is known."""
+        async with self.database.reading() as connection:
+            return is_among(record, await agents_behind(connection, storage_uuid))
+
     async def enrolled(self, enrollment_id: str) -> list[AgentRecord]:
         """Return the agents that are known by this enrolment: one, unless a host was added under several names."""
         query = select(*columns_of(AgentRecord)).where(agent.c.enrollmentId == enrollment_id)
@@ -83,11 +90,14 @@ class Fleet:
         agents: Iterable[AgentRecord],
         capacity: Mapping[str, Any],
         tags: Mapping[str, Iterable[str]],
+        *,
+        expected: Sequence[Tombstone] = (),
     ) -> None:
-        """Add a storage with its hosts, their agents and its tags (by kind: system, user); no cleanup is owed any more.
+        """Add a storage with its hosts, their agents and its tags (by kind: system, user); it was `expected` on them.
 
         Raises:
             InvalidArgument: another storage has become the same directory or pool meanwhile.
+            StorageProblem: StorageBusy: it is not expected any more.
         """
         now = int(time.time())
         dates = {"createDate": now, "lastOpDate": now}
@@ -96,7 +106,7 @@ class Fleet:
                 await connection.execute(text("LOCK TABLE backup_storage IN SHARE ROW EXCLUSIVE MODE"))
             await _refuse_twice(connection, storage, hosts)
             await put_agents(connection, agents, now)
-            await settle_all(connection, storage.uuid, [record.agentUuid for record in hosts])
+            await settle_expected(connection, expected, now)
             stale = not any(record.capacityFresh for record in hosts)
             values = {**to_values(storage), **capacity, "capacityStale": stale, **dates}
             await connection.execute(insert(backup_storage).values(values))
@@ -138,50 +148,8 @@ class Fleet:
             agents = sorted(set((await connection.execute(behind)).scalars()))
             await connection.execute(delete(tag).where(tag.c.resourceUuid == storage_uuid))
             await connection.execute(delete(backup_storage).where(backup_storage.c.uuid == storage_uuid))
-            if agents:
-                rows = [to_values(owe(uuid)) | {"createDate": now} for uuid in agents]
-                await connection.execute(insert(tombstone), rows)
+            await write_debts(connection, [owe(agent_uuid) for agent_uuid in agents], now)
         return agents
-
-    async def expect(self, record: AgentRecord, owed: Tombstone) -> None:
-        """Write an agent, and what is owed to it unless its storage arrives; of that storage nothing else is owed."""
-        now = int(time.time())
-        async with self.database.writing() as connection:
-            await put_agents(connection, [record], now)
-            await settle_all(connection, owed.backupStorageUuid, [record.uuid])
-            await connection.execute(insert(tombstone).values(**to_values(owed), createDate=now))
-
-    async def fall_due(self, command_uuid: str) -> None:
-        """Let a cleanup be owed from now on."""
-        async with self.database.writing() as connection:
-            await connection.execute(update(tombstone).where(tombstone.c.commandUuid == command_uuid).values(dueDate=0))
-
-    async def owed_to(self, agent_uuid: str, now: int) -> list[Tombstone]:
-        """Return the cleanups that are owed to an agent by now."""
-        query = select(*columns_of(Tombstone)).where(tombstone.c.agentUuid == agent_uuid, tombstone.c.dueDate <= now)
-        async with self.database.reading() as connection:
-            rows = (await connection.execute(query.order_by(tombstone.c.createDate))).all()
-        return [to_record(Tombstone, row) for row in rows]
-
-    async def expired(self, now: int) -> list[Tombstone]:
-        """Return what has been owed for too long."""
-        query = select(*columns_of(Tombstone)).where(tombstone.c.expiredDate < now)
-        async with self.database.reading() as connection:
-            return [to_record(Tombstone, row) for row in (await connection.execute(query)).all()]
-
-    async def settle(self, command_uuid: str) -> None:
-        """Remove a tombstone: its cleanup is done, or given up."""
-        async with self.database.writing() as connection:
-            await connection.execute(delete(tombstone).where(tombstone.c.commandUuid == command_uuid))
-
-    async def try_again(self, owed: Tombstone, command_uuid: str, error: str) -> None:
-        """Give a tombstone whose command has failed for good a new one."""
-        async with self.database.writing() as connection:
-            await connection.execute(
-                update(tombstone)
-                .where(tombstone.c.commandUuid == owed.commandUuid)
-                .values(commandUuid=command_uuid, lastError=error, dueDate=0)
-            )
 
     async def unused_agents(self) -> list[AgentRecord]:
         """Return the agents that serve no storage and are owed nothing."""
@@ -207,21 +175,6 @@ def tag_rows(storage_uuid: str, tags: Mapping[str, Iterable[str]], now: int) -> 
     common = {"resourceUuid": storage_uuid, "resourceType": RESOURCE_TYPE, "createDate": now, "lastOpDate": now}
     named = [(kind, one) for kind, several in tags.items() for one in several]
     return [{"uuid": uuid.uuid4().hex, "type": kind.capitalize(), "tag": one} | common for kind, one in named]
-
-
-async def put_agents(connection: AsyncConnection, records: Iterable[AgentRecord], now: int) -> None:
-    """Write agents, new or known."""
-    for record in records:
-        values = to_values(record)
-        changed = await connection.execute(update(agent).where(agent.c.uuid == record.uuid).values(**values))
-        if not changed.rowcount:
-            await connection.execute(insert(agent).values(**values, dueDate=0, leaseDate=0, createDate=now))
-
-
-async def settle_all(connection: AsyncConnection, storage_uuid: str, agents: Iterable[str | None]) -> None:
-    """Remove what is owed to agents of one storage."""
-    of_agents = tombstone.c.agentUuid.in_([uuid for uuid in agents if uuid])
-    await connection.execute(delete(tombstone).where(tombstone.c.backupStorageUuid == storage_uuid, of_agents))
 
 
 async def _refuse_twice(connection: AsyncConnection, storage: StorageRecord, hosts: Sequence[HostRecord]) -> None:

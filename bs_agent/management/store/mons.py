@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
 from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.store.agents import put_agents
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.fleet import put_agents, settle_all, tag_rows
+from bs_agent.management.store.debts import settle_expected, write_debts
+from bs_agent.management.store.fleet import tag_rows
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import agent, backup_storage, host, tag, tombstone
 from bs_agent.management.tags import host_key_tag
@@ -41,12 +43,15 @@ class Mons:
         hosts: Sequence[HostRecord],
         agents: Iterable[AgentRecord],
         tags: Mapping[str, Iterable[str]],
+        *,
+        expected: Sequence[Tombstone] = (),
     ) -> None:
-        """Add hosts to a storage, with their agents and tags; what was owed to them of this storage is settled.
+        """Add hosts to a storage, with their agents and tags; the storage was `expected` on them.
 
         Raises:
             ResourceNotFound: the storage has been deleted meanwhile.
             InvalidArgument: a host of this name has been added meanwhile.
+            StorageProblem: StorageBusy: the storage is not expected on them any more.
         """
         now = int(time.time())
         agents = list(agents)
@@ -62,7 +67,7 @@ class Mons:
             )
             if rows := tag_rows(storage_uuid, tags, now):
                 await connection.execute(insert(tag), rows)
-            await settle_all(connection, storage_uuid, [record.uuid for record in agents])
+            await settle_expected(connection, expected, now)
 
     async def remove(self, hosts: Sequence[HostRecord], owed: Sequence[Tombstone]) -> None:
         """Remove hosts of one storage and the tags that show their keys; what is owed to them is written with that."""
@@ -72,17 +77,25 @@ class Mons:
                 await connection.execute(delete(host).where(host.c.monUuid == record.monUuid))
                 shown = tag.c.tag.startswith(host_key_tag("", record.hostname), autoescape=True)
                 await connection.execute(delete(tag).where(tag.c.resourceUuid == record.backupStorageUuid, shown))
-            if owed:
-                rows = [to_values(record) | {"createDate": now} for record in owed]
-                await connection.execute(insert(tombstone), rows)
+            await write_debts(connection, owed, now)
 
     async def change(
-        self, record: HostRecord, before: HostRecord, its_agent: AgentRecord, shown_key: str, owed: Sequence[Tombstone]
+        self,
+        record: HostRecord,
+        before: HostRecord,
+        its_agent: AgentRecord,
+        shown_key: str,
+        *,
+        owed: Sequence[Tombstone] = (),
+        expected: Sequence[Tombstone] = (),
     ) -> None:
         """Write how a host is reached from now on; `shown_key` is the fingerprint of its SSH host key, if it was met.
 
+        The storage was `expected` on it; what is `owed` for that to the agent before it is written, too.
+
         Raises:
             ResourceNotFound: the host has been removed meanwhile.
+            StorageProblem: StorageBusy: the storage is not expected on it any more.
         """
         now = int(time.time())
         async with self._database.writing() as connection:
@@ -92,9 +105,8 @@ class Mons:
             if not changed.rowcount:
                 raise ResourceNotFound(f"mon[uuid:{record.monUuid}] has been removed")
             await _show_key(connection, record, before, shown_key, now)
-            await settle_all(connection, record.backupStorageUuid, [its_agent.uuid])
-            if owed:
-                await connection.execute(insert(tombstone), [to_values(one) | {"createDate": now} for one in owed])
+            await settle_expected(connection, expected, now)
+            await write_debts(connection, owed, now)
 
 
 async def _show_key(
