@@ -172,10 +172,11 @@ class CephCluster:
         index = self.mons.index(mon)
         host = self.mon_hosts[index]
         ((v2, v1),) = self.mon_ports[index : index + 1] = free_port_pairs([host])
-        self.ceph("mon", "set-addrs", mon, f"[v2:{host}:{v2},v1:{host}:{v1}]")
         monmap = self.folder / "monmap"
 
         def knows_it() -> bool:
+            # A leader that loses its office may forget what it was told.
+            self.ceph("mon", "set-addrs", mon, f"[v2:{host}:{v2},v1:{host}:{v1}]")
             # A peon may still tell the map before; a mon that starts by that one has it restored.
             self._run("ceph", "mon", "getmap", "-o", str(monmap))
             return f"{host}:{v1}" in self._run("monmaptool", "--print", str(monmap))
@@ -210,6 +211,11 @@ class CephCluster:
     def bytes_of(self, osds: Sequence[int]) -> int:
         """Return the raw size of some OSDs."""
         return sum(osd["kb"] * 1024 for osd in self.ceph("osd", "df")["nodes"] if osd["id"] in osds)
+
+    def pools(self) -> dict[str, dict[str, Any]]:
+        """Return the pools of the OSD map by name, as the leader has them: another mon may be some seconds behind."""
+        leader = self.mon_address(self.ceph("quorum_status")["quorum_leader_name"])
+        return {pool["pool_name"]: pool for pool in self.ceph("-m", leader, "osd", "dump")["pools"]}
 
     def objects(self, pool: str) -> list[str]:
         """List every object of a pool, in all namespaces."""

@@ -1,6 +1,7 @@
 """What an add makes on a live cluster and what a delete leaves: every object of the user, and no trace of ours."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import pytest_asyncio
 
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.storages.ceph import Ceph
+from bs_agent.agent.storages.ceph_answers import OSD_DUMP, Question
+from bs_agent.agent.storages.ceph_link import Answers, CephLink
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephParameters, Step
@@ -25,7 +28,7 @@ async def host(cluster: CephCluster) -> AsyncIterator[Host]:
 
 
 def pool_of(cluster: CephCluster, name: str) -> dict[str, Any] | None:
-    return next((pool for pool in cluster.ceph("osd", "dump")["pools"] if pool["pool_name"] == name), None)
+    return cluster.pools().get(name)
 
 
 async def connected(host: Host, pool: str, **parameters: Any) -> Ceph:
@@ -64,7 +67,7 @@ async def test_a_pool_of_the_user_keeps_every_object(cluster: CephCluster) -> No
 
 
 async def test_a_pool_that_we_make_is_for_rbd_and_autoscaled_and_kept(cluster: CephCluster, host: Host) -> None:
-    name = f"bak-t-{UUID}"
+    name = "bak-t-kept"
     await connected(host, name, createPool=True)
     made = pool_of(cluster, name)
     assert made is not None
@@ -128,6 +131,51 @@ async def test_a_first_connect_that_is_undone_takes_its_pool_along(cluster: Ceph
     storage = await connected(host, "undone", createPool=True)
     assert await clean(storage) == ["removePool undone"]
     assert pool_of(cluster, "undone") is None
+
+
+@pytest.fixture
+def behind(cluster: CephCluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let the mon that is asked be behind, at what it tells now, until something is changed through it."""
+
+    def fall_behind() -> None:
+        old = Answers({OSD_DUMP: (0, json.dumps(cluster.ceph("osd", "dump")))})
+        ask, command = CephLink.ask, CephLink.command
+
+        async def ask_behind(self: CephLink, *questions: Question[Any]) -> Answers:
+            answers = await ask(self, *questions)
+            return Answers({**answers._said, **(old._said if OSD_DUMP in questions else {})})
+
+        async def change(self: CephLink, **words: str | bool | int) -> None:
+            monkeypatch.setattr(CephLink, "ask", ask)
+            await command(self, **words)
+
+        monkeypatch.setattr(CephLink, "ask", ask_behind)
+        monkeypatch.setattr(CephLink, "command", change)
+
+    return fall_behind
+
+
+async def test_a_pool_that_this_mon_has_not_heard_of_yet_is_found(
+    cluster: CephCluster, host: Host, behind: Callable[[], None]
+) -> None:
+    behind()
+    cluster.pool("new")
+    await connected(host, "new")
+    with pytest.raises(StorageProblem) as caught:
+        await connected(host, "newer")
+    assert caught.value.reason.code == ReasonCode.POOL_MISSING
+
+
+async def test_a_pool_whose_mark_this_mon_has_not_heard_of_yet_is_removed(
+    cluster: CephCluster, host: Host, behind: Callable[[], None]
+) -> None:
+    cluster.ceph("osd", "pool", "create", "unmarked")
+    behind()
+    cluster.ceph("osd", "pool", "application", "enable", "unmarked", "rbd")
+    cluster.ceph("osd", "pool", "application", "set", "unmarked", "rbd", "bs-agent", UUID)
+    storage = await connected(host, "unmarked", removePool=True)
+    assert await clean(storage) == ["removePool unmarked"]
+    assert pool_of(cluster, "unmarked") is None
 
 
 async def test_another_cluster_is_not_touched(cluster: CephCluster, host: Host) -> None:

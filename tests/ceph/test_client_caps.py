@@ -31,7 +31,7 @@ async def host(cluster: CephCluster, tmp_path: Path) -> AsyncIterator[Host]:
 
 @pytest.mark.parametrize("remove_pool", [True, False])
 async def test_a_pool_is_made_marked_probed_and_given_back(host: Host, cluster: CephCluster, remove_pool: bool) -> None:
-    name = f"bak-t-{UUID}"
+    name = f"bak-t-caps-{remove_pool}".lower()
     cluster.ceph("config", "set", "mon", "mon_allow_pool_delete", "true")
     made = Ceph(UUID, CephParameters(poolName=name, createPool=True), None, host)
     remembered = await made.connect([])
@@ -41,7 +41,7 @@ async def test_a_pool_is_made_marked_probed_and_given_back(host: Host, cluster: 
     for step in await storage.plan_cleanup():
         await storage.clean(step)
     await storage.close()
-    assert (name in cluster.ceph("osd", "pool", "ls")) is not remove_pool
+    assert (name in cluster.pools()) is not remove_pool
     if not remove_pool:
         cluster.ceph("osd", "pool", "delete", name, name, "--yes-i-really-really-mean-it")
 

@@ -33,7 +33,7 @@ async def client(site: CephSite) -> AsyncIterator[SiteClient]:
 
 
 def pools(cluster: CephCluster) -> list[str]:
-    return sorted(cluster.ceph("osd", "pool", "ls"))
+    return sorted(cluster.pools())
 
 
 async def plan(site: CephSite, host: str) -> list[str]:
@@ -84,7 +84,7 @@ async def test_a_pool_that_we_make_is_kept_unless_a_tag_asks_for_its_removal(
     uuid = (await client.ok("POST", CEPH, site.added()))["uuid"]
     name = f"bak-t-{uuid}"
     assert (await client.storage(uuid))["poolName"] == name
-    (made,) = (pool for pool in cluster.ceph("osd", "dump")["pools"] if pool["pool_name"] == name)
+    made = cluster.pools()[name]
     assert (made["pg_autoscale_mode"], made["application_metadata"]) == ("on", {"rbd": {"bs-agent": uuid}})
     await client.ok("DELETE", f"/backup-storage/{uuid}")
     assert pools(cluster) == sorted([*before, name])

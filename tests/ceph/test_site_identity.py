@@ -36,12 +36,12 @@ async def client(site: CephSite) -> AsyncIterator[SiteClient]:
 async def test_mons_of_two_clusters_are_refused(
     site: CephSite, client: SiteClient, cluster: CephCluster, stranger: CephCluster
 ) -> None:
-    before = [sorted(each.ceph("osd", "pool", "ls")) for each in (cluster, stranger)]
+    before = [sorted(each.pools()) for each in (cluster, stranger)]
     site.point("127.0.0.2", stranger)
     error = await client.refused("POST", "/backup-storage/ceph", site.added())
     assert error["code"] == "BS.FsidMismatch"
     assert all(word in error["details"] for word in ("127.0.0.2", cluster.fsid, stranger.fsid))
-    assert [sorted(each.ceph("osd", "pool", "ls")) for each in (cluster, stranger)] == before
+    assert [sorted(each.pools()) for each in (cluster, stranger)] == before
     uuid = (await client.ok("POST", "/backup-storage/ceph", site.added("127.0.0.1", poolName=POOL)))["uuid"]
     more = {"params": {"monUrls": ["127.0.0.2"]}, "systemTags": site.tags("127.0.0.2")}
     error = await client.refused("POST", f"/backup-storage/ceph/{uuid}/mons", more)

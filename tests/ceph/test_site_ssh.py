@@ -93,7 +93,7 @@ async def test_three_mon_hosts_are_added_by_their_log_ins(
     updated = await client.ok("PUT", path, {"updateCephBackupStorageMon": {"sshPassword": PASSWORD}})
     assert {one["status"] for one in updated["mons"]} == {"Connected"}
     await client.ok("DELETE", f"/backup-storage/{shown['uuid']}?systemTags=removePool::{shown['poolName']}")
-    assert shown["poolName"] not in cluster.ceph("osd", "pool", "ls")
+    assert shown["poolName"] not in cluster.pools()
     assert not any(PASSWORD.encode() in file.read_bytes() for file in _files(site.node.folder))
 
 

@@ -114,7 +114,9 @@ class Ceph:
             raise StorageProblem.of(ReasonCode.POOL_FOREIGN, f"pool {name} is the one of another backup storage")
         pool = self._pool.find(answers.read(OSD_DUMP))
         if pool is None and not self._parameters.createPool:
-            raise missing(name)
+            pool = await self._pool.find_again()
+            if pool is None:
+                raise missing(name)
         if self._parameters.createPool and (pool is None or self._pool.is_unfinished(pool)):
             self._untouched, self._made_just_now = False, pool is None
             await self._pool.make()
@@ -127,6 +129,8 @@ class Ceph:
         self._check_fsid(dump.fsid)
         pool = self._pool.find(dump)
         remove_pool = self._parameters.removePool or self._made_just_now
+        if remove_pool and not (pool and self._pool.is_ours(pool)):
+            pool = await self._pool.find_again()
         return await self._pool.leftovers(pool, remove_pool=remove_pool) if pool else []
 
     async def _write_probe_to_come(self) -> bool:

@@ -33,6 +33,18 @@ class CephPool:
         """Return the pool of exactly this name, or None."""
         return next((pool for pool in dump.pools if pool.pool_name == self._name), None)
 
+    async def find_again(self) -> OsdPool | None:
+        """Return the pool, or None, as the leader of the mons has it by now.
+
+        What another mon tells may be as old as its lease, 5 s. The answer to a change comes from the leader, through
+        this mon, and behind all that the leader has decided before; here it is the answer to one that changes nothing.
+        """
+        with suppress(StorageProblem):  # it may be refused: there is no pool, or the client may not do that
+            await self._link.command(
+                prefix="osd pool application rm", pool=self._name, app=APPLICATION, key=f"{MARK}.none"
+            )
+        return self.find((await self._link.ask(OSD_DUMP)).read(OSD_DUMP))
+
     async def make(self) -> None:
         """Make the pool, for RBD and with the autoscaler; what an interrupted make left is taken up.
 
