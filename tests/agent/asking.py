@@ -26,7 +26,7 @@ async def clean(client: AgentClient, number: int = 1, uuid: str = UUID, **more: 
     """Clean up and wait for the end."""
     answer = await client.ask("POST", f"/v1/storages/{uuid}/cleanup", {"commandUuid": f"{number:032x}", **more})
     assert answer.status == 202, answer.body
-    for _ in range(1000):
+    for _ in range(6000):
         command = Command.model_validate((await client.ask("GET", f"/v1/commands/{number:032x}")).body)
         if command.finishedAt:
             return command

@@ -5,11 +5,12 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from bs_agent.agent import app, served
+from bs_agent.agent import app, database, served
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.journal import Journal, unavailable
 from bs_agent.agent.storages.imagestore import ImageStore
@@ -206,6 +207,25 @@ async def test_a_forgotten_token_is_refused_at_once(agent: app.Agent, directory:
         assert (await one.ask("GET", "/v1/report")).status == 401
         # Its storage is still served: another enrolment may take it over, and its marker is known.
         assert (await connect(two, directory)).status == 200
+
+
+async def test_a_storage_that_has_lost_its_last_owner_may_be_cleaned_by_another(
+    agent: app.Agent, settings: AgentSettings, directory: Path
+) -> None:
+    before = tree(directory)
+    async with enrolled(agent, "one") as one, enrolled(agent, "two") as two, enrolled(agent, "three") as three:
+        await connect(one, directory)
+        await connect(two, directory)
+        await one.ask("DELETE", f"/v1/enrollments/{one.enrollment.id}")
+        answer = await three.ask("POST", f"/v1/storages/{UUID}/cleanup", {"commandUuid": "1" * 32})
+        assert (answer.status, refusal(answer)) == (404, "BS.StorageUnknown"), "it has an owner yet"
+        # The operator takes the other token away, which a reload tells the agent.
+        with closing(database.connect(settings.state.directory / "agent.db")) as journal, journal:
+            journal.execute("DELETE FROM enrollments WHERE id = ?", (two.enrollment.id,))
+        await app.take_up(agent)
+        assert (await report(three)).storages == [], "it is still none of its own"
+        assert (await clean(three, 2)).state == CommandState.DONE
+    assert tree(directory) == before
 
 
 async def test_all_is_there_again_after_a_restart(settings: AgentSettings, directory: Path) -> None:

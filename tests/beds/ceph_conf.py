@@ -35,6 +35,7 @@ mon down mkfs grace = 1
 mon tick interval = 1
 mon lease = 2
 mon pg warn min per osd = 0
+mon max pg per osd = 2000
 paxos propose interval = 0.1
 mon election timeout = 1
 {extra}

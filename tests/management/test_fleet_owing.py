@@ -3,36 +3,29 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import update
 
-from bs_agent.contract.calls_ceph import AddCephParameters, UpdateMonParameters
-from bs_agent.contract.enrollment import encode
+from bs_agent.contract.calls_ceph import AddCephParameters
 from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.contract.report import CEPH, CephParameters, StorageReport
+from bs_agent.contract.report import StorageReport
 from bs_agent.management.agents import Agents, Target
 from bs_agent.management.cleanup import Owing
-from bs_agent.management.enroll import Trust, to_record
-from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord
+from bs_agent.management.records import AgentRecord
 from bs_agent.management.store.database import DatabaseUnavailable
 from bs_agent.management.store.debts import Debts
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.store.tables import tombstone
-from bs_agent.management.update_mon import UpdatingMon
 from tests.beds.agent import AgentProcess
 from tests.beds.fleet import FleetBed, fleet, image_store, until
-from tests.management.test_fleet_store import CAPACITY, host, storage
 
 pytestmark = pytest.mark.asyncio
 
 QUIET = {"interval": 3600.0, "timeout": 5.0}
-FAR = 1 << 40
 
 
 @pytest.fixture
@@ -64,11 +57,12 @@ def _served(agent: AgentProcess) -> list[str]:
     return [shown["uuid"] for shown in json.loads(agent.run("report").stdout)["storages"]]
 
 
-def _owing(bed: FleetBed) -> Owing:
+def owing_of(bed: FleetBed) -> Owing:
+    """Return what pays in this bed."""
     return bed.service._owing
 
 
-async def _owed(bed: FleetBed) -> list[AgentRecord]:
+async def agents_owed(bed: FleetBed) -> list[AgentRecord]:
     """Return the agents that are owed something."""
     async with bed.database.reading() as connection:
         rows = (await connection.execute(tombstone.select())).all()
@@ -83,12 +77,6 @@ async def _let_fall_due(bed: FleetBed) -> None:
 async def _is_whole(bed: FleetBed, uuid: str, directory: Path) -> bool:
     """Tell whether a storage is here and there, or neither."""
     return (await bed.shown(uuid) is not None) == _holds_ours(directory)
-
-
-def _record(bed: FleetBed, hostname: str, fingerprint: str = "f") -> AgentRecord:
-    """Return an agent that nobody runs."""
-    trust = Trust(hostname, 7765, fingerprint * 64, f"token of {hostname}", uuid4().hex)
-    return to_record(trust, _owing(bed)._keyring, uuid4().hex)
 
 
 async def test_an_add_that_is_refused_leaves_the_enrolment_to_the_storage_that_has_it(
@@ -134,9 +122,9 @@ async def test_a_storage_that_comes_back_under_another_name_of_its_host_is_not_c
         agent.start()
         again = image_store(images, agent.enroll(), hostname="localhost", resourceUuid=uuid)
         await bed.service.add_image_store(again)
-        (before,) = await _owed(bed)
-        await _owing(bed).pay(before)
-        assert await _owed(bed) == []
+        (before,) = await agents_owed(bed)
+        await owing_of(bed).pay(before)
+        assert await agents_owed(bed) == []
         await bed.service.reconnect(uuid)
         assert _served(agent) == [uuid]
         assert _holds_ours(images)
@@ -159,7 +147,7 @@ async def test_an_add_whose_end_the_database_leaves_open_is_whole_or_nothing(
             await bed.service.add_image_store(image_store(images, agent.enroll(), resourceUuid="1" * 32))
         assert (await bed.shown("1" * 32) is not None) == is_stored
         assert await _is_whole(bed, "1" * 32, images)
-        assert await _owed(bed) == []
+        assert await agents_owed(bed) == []
 
 
 async def test_two_nodes_that_take_the_same_add_make_one_storage(
@@ -194,8 +182,8 @@ async def test_a_node_that_stood_still_does_not_store_what_was_cleaned_meanwhile
 
         async def stand_still(self: Fleet, *words: Any, **more: Any) -> None:
             await _let_fall_due(bed)
-            (known,) = await _owed(bed)
-            await _owing(awake).pay(known)
+            (known,) = await agents_owed(bed)
+            await owing_of(awake).pay(known)
             assert not _holds_ours(images)
             await add(self, *words, **more)
 
@@ -217,7 +205,7 @@ async def test_what_is_expected_though_nobody_heard_of_it_is_settled(
         await _let_fall_due(bed)
 
         async def is_settled() -> bool:
-            return bed.service.poller.watching == 0 and await _owed(bed) == []
+            return bed.service.poller.watching == 0 and await agents_owed(bed) == []
 
         await until(is_settled)
     assert code.id not in agent.run("enrollments", "list").stdout
@@ -266,9 +254,9 @@ async def test_another_enrolment_may_clean_what_is_left_without_an_owner(
         monkeypatch.undo()
         agent.start()
         await bed.service.reconnect(uuid, [f"agentEnrollment::{agent.enroll().code}"])
-        (known,) = await _owed(bed)
-        await _owing(bed).pay(known)
-        assert await _owed(bed) == []
+        (known,) = await agents_owed(bed)
+        await owing_of(bed).pay(known)
+        assert await agents_owed(bed) == []
     assert _served(agent) == [uuid]
     assert not _holds_ours(images)
 
@@ -279,7 +267,7 @@ async def test_a_pool_that_cannot_be_made_leaves_nothing_owed(tmp_path: Path, ag
         tags = [f"agentEnrollment::127.0.0.1::{code.code}"]
         with pytest.raises(StorageProblem, match=r"ceph\.conf"):
             await bed.service.add_ceph(AddCephParameters(name="ceph", monUrls=["127.0.0.1"], systemTags=tags))
-        assert await _owed(bed) == []
+        assert await agents_owed(bed) == []
     assert code.id not in agent.run("enrollments", "list").stdout
 
 
@@ -301,124 +289,3 @@ async def test_a_reconnect_that_ends_behind_a_delete_and_an_add_leaves_the_new_s
         await bed.service.reconnect(uuid)
         assert uuid in _served(agent)
         assert _holds_ours(images)
-
-
-class Heard:
-    """Agents that nobody runs, and what they are told."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.told: list[tuple[str, str, bool]] = []
-        self.refused = ""
-        heard = self
-
-        async def connect(_: Agents, at: Target, uuid: str, parameters: CephParameters) -> None:
-            heard.told.append((at.name, f"connect {uuid}", parameters.removePool))
-
-        async def answer(*_: object) -> None:
-            return None
-
-        async def cleanup(_: Agents, at: Target, uuid: str, *__: object, host_only: bool) -> None:
-            heard.told.append((at.name, f"cleanup {uuid}", host_only))
-            if uuid == heard.refused:
-                raise InvalidArgument("too many commands are kept")
-
-        others = dict.fromkeys(("plan_cleanup", "forget_quietly", "report"), answer)
-        instead = {"connect": connect, "cleanup": cleanup, **others}
-        for name, work in instead.items():
-            monkeypatch.setattr(Agents, name, work)
-
-
-async def _lose(bed: FleetBed, on: AgentRecord, of: StorageRecord) -> None:
-    """Let the add of a pool that is made be lost with its host."""
-    making = CephParameters(poolName="pool", fsid="", createPool=True)
-    debt = await _owing(bed).expect(on, of.uuid, making, host_only=False)
-    await Debts(bed.database).fall_due(debt.commandUuid)
-
-
-@pytest.mark.parametrize("is_back", [True, False], ids=["is there", "arrives"])
-async def test_a_pool_that_comes_through_other_mons_is_not_removed_for_the_add_that_was_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_back: bool
-) -> None:
-    heard = Heard(monkeypatch)
-    async with fleet(tmp_path, poll=QUIET) as bed:
-        one, two = _record(bed, "host-a", "a"), _record(bed, "host-b", "b")
-        new = replace(storage(CEPH), poolCreated=True)
-        await _lose(bed, one, new)
-        if is_back:
-            await Fleet(bed.database).add(new, [host(new, two)], [two], CAPACITY, {})
-        else:
-            await _owing(bed).expect(two, new.uuid, new.parameters(host(new, two)), host_only=False)
-        await _owing(bed).pay(one)
-    assert heard.told == [("host-a:7765", f"cleanup {new.uuid}", True)]
-
-
-async def test_a_pool_that_was_made_for_an_add_that_was_lost_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard = Heard(monkeypatch)
-    async with fleet(tmp_path, poll=QUIET) as bed:
-        one, new = _record(bed, "host-a"), storage(CEPH)
-        await _lose(bed, one, new)
-        await _owing(bed).pay(one)
-        assert await _owed(bed) == []
-    assert heard.told == [
-        ("host-a:7765", f"connect {new.uuid}", True),
-        ("host-a:7765", f"cleanup {new.uuid}", False),
-    ]
-
-
-async def test_a_host_that_goes_on_under_another_name_does_not_let_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard = Heard(monkeypatch)
-
-    async def settle(_: UpdatingMon, __: StorageRecord, host: HostRecord, *___: object) -> HostRecord:
-        return host
-
-    monkeypatch.setattr(UpdatingMon, "_settle", settle)
-    async with fleet(tmp_path, poll=QUIET) as bed:
-        one, two = _record(bed, "127.0.0.1"), _record(bed, "localhost")
-        pool, directory = storage(CEPH), storage()
-        mon, known = host(pool, one), Fleet(bed.database)
-        await known.add(pool, [mon], [one], CAPACITY, {})
-        await known.add(directory, [host(directory, two)], [two], CAPACITY, {})
-        tags = [f"agentEnrollment::{encode(7765, 'A' * 43, 'f' * 64)}"]
-        await bed.service.update_mon(UpdateMonParameters(monUuid=mon.monUuid, hostname="localhost", systemTags=tags))
-        assert [(row.hostname, row.agentUuid) for row in await known.hosts(pool.uuid)] == [("localhost", two.uuid)]
-        assert await _owed(bed) == []
-    assert heard.told == []
-
-
-async def test_an_update_that_fails_behind_a_delete_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = Heard(monkeypatch)
-    async with fleet(tmp_path, poll=QUIET) as bed:
-        one, pool = _record(bed, "127.0.0.1"), storage(CEPH)
-        mon, known = host(pool, one), Fleet(bed.database)
-        await known.add(pool, [mon], [one], CAPACITY, {})
-
-        async def settle(*_: object) -> HostRecord:
-            await known.remove(pool.uuid, lambda agent: _owing(bed).debt(pool.uuid, agent))
-            raise StorageProblem.of(ReasonCode.MON_ADDR_CHANGED, "it is not there")
-
-        monkeypatch.setattr(UpdatingMon, "_settle", settle)
-        async with asyncio.timeout(60):
-            with pytest.raises(StorageProblem, match="it is not there"):
-                await bed.service.update_mon(UpdateMonParameters(monUuid=mon.monUuid, monPort=7000))
-        assert await _owed(bed) == []
-    assert heard.told == [("127.0.0.1:7765", f"cleanup {pool.uuid}", False)]
-
-
-async def test_what_is_refused_does_not_hold_up_what_else_is_owed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard = Heard(monkeypatch)
-    async with fleet(tmp_path, poll=QUIET) as bed:
-        owing, one = _owing(bed), _record(bed, "host-a")
-        for uuid in ("1" * 32, "2" * 32):
-            await Debts(bed.database).expect(one, owing.debt(uuid, one.uuid))
-        heard.refused = "1" * 32
-        with pytest.raises(InvalidArgument):
-            await owing.pay(one)
-        (left,) = await Debts(bed.database).due(one.uuid, FAR)
-        assert left.backupStorageUuid == heard.refused
-    assert len(heard.told) == 2
