@@ -156,7 +156,7 @@ def test_another_port_takes_the_place_of_the_one_before(fleet: Fleet) -> None:
         assert let_in(host, None, 7766), name
         # The priority of our rules in firewalld is the same number.
         assert not re.search(r"port[ =\"]+7765|7765/tcp", rules(host)), name
-        assert f"{STRANGER}" in rules(host)
+        assert STRANGER in rules(host)
 
 
 def test_remove_yml_leaves_nothing(fleet: Fleet, before: dict[str, list[str]], rules_before: dict[str, str]) -> None:
