@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
+from tests.beds.agent import AgentProcess
 from tests.beds.fleet import until
 from tests.beds.node import NodeClient, NodeProcess
 
@@ -24,17 +25,29 @@ def let_fall_due(folder: Path) -> None:
 
 
 async def kill_during_add(
-    node: NodeProcess, client: NodeClient, path: str, body: object, is_there: Callable[[], Awaitable[bool]]
+    node: NodeProcess,
+    client: NodeClient,
+    path: str,
+    body: object,
+    *,
+    on: AgentProcess,
+    is_there: Callable[[], Awaitable[bool]],
 ) -> None:
-    """Add a storage, and kill the node when the storage is on its hosts, but not in the database."""
+    """Add a storage, and kill the node when the storage is on its hosts, but not in the database.
+
+    The node is stopped when the command has arrived `on` an agent, and killed when that has carried it out.
+    """
     headers = {"X-Job-UUID": "7" * 32, "Authorization": f"OAuth {client.session}"}
     async with client.http.post(client.url + path, json=body, headers=headers) as answer:
         assert answer.status == 202, await answer.text()
 
-    async def is_expected() -> bool:
-        return owed(node.folder) != []
+    async def has_arrived() -> bool:
+        with closing(sqlite3.connect(node.folder / "management.db")) as database:
+            expected = set(database.execute("SELECT backupStorageUuid FROM tombstone"))
+        with closing(sqlite3.connect(on.state / "agent.db")) as journal:
+            return not expected.isdisjoint(journal.execute("SELECT uuid FROM storages"))
 
-    await until(is_expected)
+    await until(has_arrived)
     node.signal(signal.SIGSTOP)  # the agent goes on
     await until(is_there)
     node.signal(signal.SIGKILL)

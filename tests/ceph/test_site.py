@@ -126,13 +126,13 @@ async def test_a_node_that_is_killed_during_an_add_takes_the_pool_back_after_its
     before = pools(cluster)
 
     async def is_there() -> bool:
-        return await plan(site, "127.0.0.1") != []
+        return pools(cluster) != before
 
     async def is_gone() -> bool:
         return not owed(site.node.folder) and [await plan(site, host) for host in site.agents] == [[], [], []]
 
     try:
-        await kill_during_add(site.node, client, CEPH, site.added(), is_there)
+        await kill_during_add(site.node, client, CEPH, site.added(), on=site.agents["127.0.0.1"], is_there=is_there)
         (made,) = {*pools(cluster)} - {*before}
         assert made.startswith("bak-t-")
     finally:

@@ -93,7 +93,7 @@ async def test_a_node_that_is_killed_during_an_add_cleans_the_host_after_its_nex
         async with client_of(node) as client:
             await client.log_in(node.password)
             body = {"params": parameters, "systemTags": tags}
-            await kill_during_add(node, client, "/backup-storage/image-store", body, is_there)
+            await kill_during_add(node, client, "/backup-storage/image-store", body, on=agent, is_there=is_there)
         (due,) = owed(node.folder)
         assert due > 60, "another node might still be at it"
         node.start()
