@@ -9,7 +9,7 @@ from bs_agent.contract.monurl import parse_mon_url
 from bs_agent.contract.report import CEPH, CephReport
 from bs_agent.management.add import new_uuid, pinned_key_tags
 from bs_agent.management.arrive import Arriving, debts_of
-from bs_agent.management.arrive_mons import ArrivingMon, ArrivingMons, accesses_to, refuse_one_host_twice
+from bs_agent.management.arrive_mons import ArrivingMon, ArrivingMons, accesses_to, refuse_arriving_twice
 from bs_agent.management.reconnect import Refresh
 from bs_agent.management.records import StorageRecord
 from bs_agent.management.secrets import Keyring
@@ -57,7 +57,7 @@ class AddingCeph:
             capacityPolicy=parameters.capacityPolicy,
         )
         async with self._arriving.arriving(accesses_to(urls, named)) as arrivals:
-            refuse_one_host_twice(arrivals, {})
+            refuse_arriving_twice(arrivals, {})
             mons = [ArrivingMon(*pair) for pair in zip(urls, arrivals, strict=True)]
             await self._settle(storage, mons, tags)
         log.info("backup storage %s [%s] is added: pool %s", storage.name, uuid, storage.poolName)

@@ -85,8 +85,9 @@ class Arriving:
     async def command(self, arrival: Arrival, storage_uuid: str, parameters: StorageParameters) -> StorageReport:
         """Put the storage on the host."""
         if not arrival.debt:
-            host_only = arrival.host_only
-            arrival.debt = await self._owing.expect(arrival.agent, storage_uuid, parameters, host_only=host_only)
+            arrival.debt = await self._owing.expect(
+                arrival.agent, storage_uuid, parameters, host_only=arrival.host_only
+            )
         return await self._agents.connect(arrival.at, storage_uuid, parameters)
 
     async def _enter(self, access: Access) -> Arrival:

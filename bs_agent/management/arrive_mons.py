@@ -1,7 +1,7 @@
 """Mon hosts on their way into a Ceph storage: what each sees of its cluster, where its mon listens, what is stored."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ from bs_agent.management.health import Health
 from bs_agent.management.mon_address import learn_place
 from bs_agent.management.records import HostRecord, StorageRecord
 from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.tags import HostTags
 
 T = TypeVar("T")
@@ -108,19 +109,33 @@ def accesses_to(urls: Iterable[MonUrl], tags: HostTags) -> list[Access]:
     ]
 
 
-def refuse_one_host_twice(arrivals: Iterable[Arrival], present: dict[str, str]) -> None:
-    """Refuse a host that is there under another name; `present` has hostnames by the fingerprint of their agents.
+def refuse_arriving_twice(arrivals: Iterable[Arrival], present: Mapping[str, str]) -> None:
+    """Refuse a host that arrives twice, or is there, under another name.
 
     Raises:
         InvalidArgument: there is one.
     """
     seen = dict(present)
     for arrival in arrivals:
-        other = seen.setdefault(arrival.trust.fingerprint, arrival.access.hostname)
-        if other != arrival.access.hostname:
-            raise InvalidArgument(
-                f"monUrls: {other} and {arrival.access.hostname} are one host: the same agent answers"
-            )
+        refuse_one_host_twice("monUrls", arrival.access.hostname, arrival.trust.fingerprint, seen)
+        seen[arrival.trust.fingerprint] = arrival.access.hostname
+
+
+def refuse_one_host_twice(field: str, hostname: str, fingerprint: str, seen: Mapping[str, str]) -> None:
+    """Refuse a host that is known under another name; `seen` has hostnames by the fingerprints of their agents.
+
+    Raises:
+        InvalidArgument: it is.
+    """
+    other = seen.get(fingerprint, hostname)
+    if other != hostname:
+        raise InvalidArgument(f"{field}: {other} and {hostname} are one host: the same agent answers")
+
+
+async def fingerprints_of(fleet: Fleet, hosts: Sequence[HostRecord]) -> dict[str, str]:
+    """Return hostnames by the fingerprints of their agents."""
+    agents = await fleet.agents(host.agentUuid for host in hosts)
+    return {agents[host.agentUuid].fingerprint: host.hostname for host in hosts if host.agentUuid in agents}
 
 
 async def for_each(mons: Sequence[ArrivingMon], work: Callable[[ArrivingMon], Awaitable[T]]) -> list[T]:

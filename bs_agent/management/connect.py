@@ -100,8 +100,3 @@ class Connecting:
             host.sshHostKey or "",
             tags.fingerprint(host.hostname),
         )
-
-
-def unknown(uuid: str) -> ResourceNotFound:
-    """Return the error for a storage that is not there."""
-    return ResourceNotFound(f"invalid field[uuid], resource[uuid:{uuid}, type:BackupStorageVO] not found")

@@ -73,10 +73,8 @@ class Deleting:
         storage = await self._fleet.storage(uuid)
         if storage is None:
             return
-        hosts = await self._fleet.hosts(uuid)
-        agents = await self._fleet.agents(host.agentUuid for host in hosts)
         if mode == "Permissive":
-            await self._clean(storage, hosts, agents, system_tags)
+            await self._clean(storage, system_tags)
         # Owed after a clean-up, too: another node may have connected or added a host before the record was gone.
         owed = await self._fleet.remove(uuid, lambda agent: self._owing.debt(uuid, agent))
         agents = await self._fleet.agents(owed)
@@ -85,20 +83,15 @@ class Deleting:
         await asyncio.gather(*(self._owing.try_to_pay(agent, self._agents.timeout) for agent in agents.values()))
         await self._refresh(agents)
 
-    async def _clean(
-        self,
-        storage: StorageRecord,
-        hosts: Sequence[HostRecord],
-        agents: dict[str, AgentRecord],
-        system_tags: Sequence[str],
-    ) -> None:
+    async def _clean(self, storage: StorageRecord, system_tags: Sequence[str]) -> None:
         """Clean all hosts: first every one must agree to its plan, then every one must have carried it out.
 
         A cluster is cleaned through one host, after the others have let go of it: nobody writes to it then.
         """
         places: dict[str, _Place] = {}
         shared = storage.type == CEPH
-        hosts = sorted(hosts, key=lambda host: host.status != "Connected")
+        hosts = sorted(await self._fleet.hosts(storage.uuid), key=lambda host: host.status != "Connected")
+        agents = await self._fleet.agents(host.agentUuid for host in hosts)
         for host in hosts:
             if host.agentUuid not in agents:
                 problem = StorageProblem.of(ReasonCode.AGENT_NOT_ENROLLED, f"{host.hostname}: its agent is not known")

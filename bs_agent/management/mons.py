@@ -10,12 +10,17 @@ from bs_agent.contract.monurl import parse_mon_url
 from bs_agent.contract.report import CEPH
 from bs_agent.management.add import pinned_key_tags
 from bs_agent.management.arrive import Arriving, debts_of
-from bs_agent.management.arrive_mons import ArrivingMon, ArrivingMons, accesses_to, refuse_one_host_twice
+from bs_agent.management.arrive_mons import (
+    ArrivingMon,
+    ArrivingMons,
+    accesses_to,
+    fingerprints_of,
+    refuse_arriving_twice,
+)
 from bs_agent.management.cleanup import Owing
-from bs_agent.management.connect import unknown
 from bs_agent.management.intake import Intake
 from bs_agent.management.operations import Operations
-from bs_agent.management.reconnect import Refresh
+from bs_agent.management.reconnect import Refresh, unknown
 from bs_agent.management.records import HostRecord, StorageRecord
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.fleet import Fleet
@@ -87,7 +92,7 @@ class ChangingMons:
         for agent in await self._mons.owed(storage.uuid, [url.hostname for url in urls]):
             await self._owing.try_to_pay(agent, _LETTING_GO)
         async with self._arriving.arriving(accesses_to(urls, named)) as arrivals:
-            refuse_one_host_twice(arrivals, await self._fingerprints(present))
+            refuse_arriving_twice(arrivals, await fingerprints_of(self._fleet, present))
             for arrival in arrivals:
                 arrival.host_only = True
             mons = [ArrivingMon(*pair) for pair in zip(urls, arrivals, strict=True)]
@@ -99,10 +104,6 @@ class ChangingMons:
         log.info("backup storage %s [%s] has more mon hosts: %s", storage.name, storage.uuid, _names(settled.hosts))
         await self._look_again(settled.hosts)
         await self._refresh([host.agentUuid for host in settled.hosts])
-
-    async def _fingerprints(self, hosts: Sequence[HostRecord]) -> dict[str, str]:
-        agents = await self._fleet.agents(host.agentUuid for host in hosts)
-        return {agents[host.agentUuid].fingerprint: host.hostname for host in hosts if host.agentUuid in agents}
 
     async def _remove(self, storage: StorageRecord, hostnames: Sequence[str]) -> None:
         hosts = await self._fleet.hosts(storage.uuid)

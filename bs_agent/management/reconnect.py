@@ -4,10 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
+from bs_agent.contract.errors import ApiError, InvalidArgument, ResourceNotFound, StorageProblem
 from bs_agent.contract.reasons import Reason
 from bs_agent.contract.report import StorageReport
-from bs_agent.management.connect import Connecting, unknown
+from bs_agent.management.connect import Connecting
 from bs_agent.management.health import Health
 from bs_agent.management.identity import IDENTITY, verify
 from bs_agent.management.intake import Intake
@@ -125,3 +125,8 @@ class Reconnecting:
 
 def _reason_of(problem: ApiError) -> Reason | None:
     return problem.reason if isinstance(problem, StorageProblem) else None
+
+
+def unknown(uuid: str) -> ResourceNotFound:
+    """Return the error for a storage that is not there."""
+    return ResourceNotFound(f"invalid field[uuid], resource[uuid:{uuid}, type:BackupStorageVO] not found")

@@ -1,19 +1,18 @@
 """UpdateCephBackupStorageMon: how a mon host is reached from now on; what does not work is not written."""
 
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 from uuid import uuid4
 
 from bs_agent.contract.calls_ceph import UpdateMonParameters
-from bs_agent.contract.errors import ApiError, InvalidArgument, ResourceNotFound, StorageProblem
+from bs_agent.contract.errors import ApiError, ResourceNotFound, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CEPH, CephReport
 from bs_agent.management.add import accepted
 from bs_agent.management.agents import Agents
-from bs_agent.management.arrive_mons import named_problem
+from bs_agent.management.arrive_mons import fingerprints_of, named_problem, refuse_one_host_twice
 from bs_agent.management.cleanup import Owing
 from bs_agent.management.enroll import Access, Enrolling, Trust, reveal, target_of, to_record
 from bs_agent.management.health import Health
@@ -100,7 +99,8 @@ class UpdatingMon:
             host = replace(host, agentUuid=reached.agent.uuid, sshHostKey=reached.host_key or host.sshHostKey)
             expected: Tombstone | None = None
             try:
-                await self._refuse_host_of_another(host, reached.agent, others)
+                seen = await fingerprints_of(self._fleet, others)
+                refuse_one_host_twice("hostname", host.hostname, reached.agent.fingerprint, seen)
                 if moved:
                     told = storage.parameters(host)
                     expected = await self._owing.expect(reached.agent, storage.uuid, told, host_only=True)
@@ -116,14 +116,6 @@ class UpdatingMon:
                 raise
         log.info("mon host %s of backup storage %s is now %s", before.hostname, storage.uuid, host.hostname)
         await self._conclude(host, known, reached)
-
-    async def _refuse_host_of_another(self, host: HostRecord, agent: AgentRecord, others: Sequence[HostRecord]) -> None:
-        agents = await self._fleet.agents(other.agentUuid for other in others)
-        for other in others:
-            if other.agentUuid in agents and agents[other.agentUuid].fingerprint == agent.fingerprint:
-                raise InvalidArgument(
-                    f"hostname: {other.hostname} and {host.hostname} are one host: the same agent answers"
-                )
 
     def _wanted(self, host: HostRecord, parameters: UpdateMonParameters) -> HostRecord:
         password = parameters.sshPassword.get_secret_value() if parameters.sshPassword else ""

@@ -142,10 +142,9 @@ class Fleet:
         """
         now = int(time.time())
         locked = select(backup_storage.c.uuid).where(backup_storage.c.uuid == storage_uuid).with_for_update()
-        behind = select(host.c.agentUuid).where(host.c.backupStorageUuid == storage_uuid, host.c.agentUuid.is_not(None))
         async with self.database.writing() as connection:
             await connection.execute(locked)  # another node may just be adding a host
-            agents = sorted(set((await connection.execute(behind)).scalars()))
+            agents = sorted(agent_uuid for agent_uuid, _ in await agents_behind(connection, storage_uuid))
             await connection.execute(delete(tag).where(tag.c.resourceUuid == storage_uuid))
             await connection.execute(delete(backup_storage).where(backup_storage.c.uuid == storage_uuid))
             await write_debts(connection, [owe(agent_uuid) for agent_uuid in agents], now)

@@ -54,7 +54,6 @@ class Mons:
             StorageProblem: StorageBusy: the storage is not expected on them any more.
         """
         now = int(time.time())
-        agents = list(agents)
         locked = select(backup_storage.c.uuid).where(backup_storage.c.uuid == storage_uuid).with_for_update()
         async with self._database.writing() as connection:
             if not (await connection.execute(locked)).first():
