@@ -1,12 +1,18 @@
-"""What a management node on SQLite has written of storages that are just arriving, and how it is killed meanwhile."""
+"""Storages that are just arriving: what a node on SQLite wrote of them, and nodes and agents that die meanwhile."""
 
 import signal
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import StorageReport
+from bs_agent.management.agents import Agents
 from tests.beds.agent import AgentProcess
 from tests.beds.fleet import until
 from tests.beds.node import NodeClient, NodeProcess
@@ -22,6 +28,20 @@ def let_fall_due(folder: Path) -> None:
     """Let the time pass until all is due."""
     with closing(sqlite3.connect(folder / "management.db")) as database, database:
         database.execute("UPDATE tombstone SET dueDate = 1")
+
+
+@contextmanager
+def dying_with_its_answer(agent: AgentProcess) -> Iterator[None]:
+    """Let an agent carry out what a connect command says, and be killed before its answer is heard."""
+    connect = Agents.connect
+
+    async def connect_and_die(self: Agents, *words: Any) -> StorageReport:
+        report = await connect(self, *words)
+        agent.kill()
+        raise StorageProblem.of(ReasonCode.AGENT_TIMEOUT, f"the answer is lost: {report.uuid}")
+
+    with mock.patch.object(Agents, "connect", connect_and_die):
+        yield
 
 
 async def kill_during_add(

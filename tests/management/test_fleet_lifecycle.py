@@ -11,7 +11,8 @@ import pytest
 
 from bs_agent.contract.errors import CannotDelete, InvalidArgument, ResourceNotFound, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.contract.report import StorageReport
+from bs_agent.contract.report import Enrollment, StorageReport
+from bs_agent.daemon.configuration import Address
 from bs_agent.management.agents import Agents
 from bs_agent.management.enroll import target_of
 from bs_agent.management.records import Tombstone
@@ -19,7 +20,8 @@ from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.debts import Debts
 from bs_agent.management.store.fleet import Fleet
 from tests.beds.agent import AgentProcess, client_of
-from tests.beds.fleet import fleet, image_store, until
+from tests.beds.arrivals import dying_with_its_answer
+from tests.beds.fleet import FleetBed, fleet, image_store, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -57,6 +59,17 @@ def move(source: Path, target: Path) -> None:
 
 def mount_point(folder: Path) -> None:
     folder.mkdir()
+
+
+async def _is_clean(bed: FleetBed, images: Path, before: dict[str, str]) -> bool:
+    """Tell whether a directory is as it was before, and its agent of no interest any more."""
+    return tree(images) == before and bed.service.poller.watching == 0
+
+
+async def _is_forgotten(address: Address, enrollment: Enrollment) -> bool:
+    """Tell whether the agent refuses the token of an enrolment."""
+    async with client_of(address, enrollment) as client:
+        return (await client.ask("GET", "/v1/report")).status == 401
 
 
 async def test_life_of_a_storage(tmp_path: Path, agent: AgentProcess, images: Path) -> None:
@@ -183,13 +196,8 @@ async def test_enforced_delete_cleans_the_host_when_it_is_back(
         assert await bed.shown(uuid) is None
         assert tree(images) != before
         agent.start()
-
-        async def is_clean() -> bool:
-            return tree(images) == before and bed.service.poller.watching == 0
-
-        await until(is_clean)
-    async with client_of(address, enrollment) as client:
-        assert (await client.ask("GET", "/v1/report")).status == 401, "the enrolment is forgotten too"
+        await until(lambda: _is_clean(bed, images, before))
+    assert await _is_forgotten(address, enrollment)
 
 
 async def test_what_is_owed_survives_a_restart_of_the_management_node(
@@ -239,30 +247,16 @@ async def test_two_storages_of_one_agent(tmp_path: Path, agent: AgentProcess, im
 
 
 async def test_an_add_that_fails_with_its_agent_is_undone_when_the_agent_is_back(
-    tmp_path: Path, agent: AgentProcess, images: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, agent: AgentProcess, images: Path
 ) -> None:
     before, enrollment, address = tree(images), agent.enroll(), agent.address
-    connect = Agents.connect
-
-    async def connect_and_die(self: Agents, *words: Any, **more: Any) -> StorageReport:
-        report = await connect(self, *words, **more)
-        agent.kill()
-        raise StorageProblem.of(ReasonCode.AGENT_TIMEOUT, f"the answer is lost: {report.uuid}")
-
     async with fleet(tmp_path) as bed:
-        monkeypatch.setattr(Agents, "connect", connect_and_die)
-        with pytest.raises(StorageProblem, match="the answer is lost"):
+        with dying_with_its_answer(agent), pytest.raises(StorageProblem, match="the answer is lost"):
             await bed.service.add_image_store(image_store(images, enrollment))
-        monkeypatch.undo()
         assert tree(images) != before
         agent.start()
-
-        async def is_clean() -> bool:
-            return tree(images) == before and bed.service.poller.watching == 0
-
-        await until(is_clean)
-    async with client_of(address, enrollment) as client:
-        assert (await client.ask("GET", "/v1/report")).status == 401, "the enrolment is forgotten too"
+        await until(lambda: _is_clean(bed, images, before))
+    assert await _is_forgotten(address, enrollment)
 
 
 async def test_a_storage_that_comes_back_under_its_uuid_is_not_cleaned_for_its_deletion(

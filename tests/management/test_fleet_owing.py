@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 from bs_agent.contract.calls_ceph import AddCephParameters
 from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
@@ -21,6 +20,7 @@ from bs_agent.management.store.debts import Debts
 from bs_agent.management.store.fleet import Fleet
 from bs_agent.management.store.tables import tombstone
 from tests.beds.agent import AgentProcess
+from tests.beds.arrivals import dying_with_its_answer, let_fall_due
 from tests.beds.fleet import FleetBed, fleet, image_store, until
 
 pytestmark = pytest.mark.asyncio
@@ -67,11 +67,6 @@ async def agents_owed(bed: FleetBed) -> list[AgentRecord]:
     async with bed.database.reading() as connection:
         rows = (await connection.execute(tombstone.select())).all()
     return list((await Fleet(bed.database).agents([row.agentUuid for row in rows])).values())
-
-
-async def _let_fall_due(bed: FleetBed) -> None:
-    async with bed.database.writing() as connection:
-        await connection.execute(update(tombstone).values(dueDate=1))
 
 
 async def _is_whole(bed: FleetBed, uuid: str, directory: Path) -> bool:
@@ -181,7 +176,7 @@ async def test_a_node_that_stood_still_does_not_store_what_was_cleaned_meanwhile
     async with fleet(tmp_path, poll=QUIET) as bed, fleet(tmp_path, poll=QUIET) as awake:
 
         async def stand_still(self: Fleet, *words: Any, **more: Any) -> None:
-            await _let_fall_due(bed)
+            let_fall_due(tmp_path)
             (known,) = await agents_owed(bed)
             await owing_of(awake).pay(known)
             assert not _holds_ours(images)
@@ -202,7 +197,7 @@ async def test_what_is_expected_though_nobody_heard_of_it_is_settled(
         monkeypatch.setattr(Debts, "expect", _but_says_nothing(Debts.expect))
         with pytest.raises(DatabaseUnavailable):
             await bed.service.add_image_store(image_store(images, code))
-        await _let_fall_due(bed)
+        let_fall_due(tmp_path)
 
         async def is_settled() -> bool:
             return bed.service.poller.watching == 0 and await agents_owed(bed) == []
@@ -236,22 +231,13 @@ def _but_says_nothing(work: Any) -> Any:
 
 
 async def test_another_enrolment_may_clean_what_is_left_without_an_owner(
-    tmp_path: Path, agent: AgentProcess, images: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, agent: AgentProcess, images: Path, other: Path
 ) -> None:
     """An add is lost with its agent; then the agent is trusted anew for another storage."""
-    connect = Agents.connect
-
-    async def connect_and_die(self: Agents, *words: Any) -> StorageReport:
-        report = await connect(self, *words)
-        agent.kill()
-        raise StorageProblem.of(ReasonCode.AGENT_TIMEOUT, f"the answer is lost: {report.uuid}")
-
     async with fleet(tmp_path, poll=QUIET) as bed:
         uuid = await bed.service.add_image_store(image_store(other, agent.enroll()))
-        monkeypatch.setattr(Agents, "connect", connect_and_die)
-        with pytest.raises(StorageProblem, match="the answer is lost"):
+        with dying_with_its_answer(agent), pytest.raises(StorageProblem, match="the answer is lost"):
             await bed.service.add_image_store(image_store(images, agent.enroll()))
-        monkeypatch.undo()
         agent.start()
         await bed.service.reconnect(uuid, [f"agentEnrollment::{agent.enroll().code}"])
         (known,) = await agents_owed(bed)
