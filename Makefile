@@ -24,7 +24,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 run: setup  ## management node and an agent over a local directory, until Ctrl-C
-	@exec $(PYTHON) -m bs_agent.client.quickstart --directory $(RUN_DIRECTORY)
+	@exec $(PYTHON) -m bs_agent.client.cli.quickstart --directory $(RUN_DIRECTORY)
 
 test: $(VENV)/.installed-dev lint  ## everything that must hold
 	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --durations=15

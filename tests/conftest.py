@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-SLOWEST = ("fleet/test_whole_fleet.py", "fleet/test_releases.py", "fleet/", "ceph/test_site", "ceph/")
+SLOWEST = ("deploy/test_whole_fleet.py", "deploy/test_releases.py", "deploy/", "ceph/test_site", "ceph/")
 
 
 def _place(item: pytest.Item) -> int:

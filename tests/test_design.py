@@ -19,10 +19,42 @@ MAY_IMPORT = {
     "management": {"contract", "daemon", "management"},
     "client": {"contract", "client"},
 }
+FLOORS = {
+    # From the ground up: a room imports rooms of lower floors, and those of its own folder.
+    "agent": (
+        {"config", "worker"},
+        {"journal"},
+        {"state"},
+        {"storages"},
+        {"trust"},
+        {"probing"},
+        {"served"},
+        {"commands"},
+        {"local_report", "push"},
+        {"doctor", "metrics"},
+        {"http"},
+        {"app"},
+        {"main"},
+        {"__main__"},
+    ),
+    "management": (
+        {"config", "secrets", "model"},
+        {"backup", "hosts", "store"},
+        {"access", "operations"},
+        {"polling", "jobs"},
+        {"api"},
+        {"fleet"},
+        {"app"},
+        {"commands"},
+        {"serve"},
+        {"main"},
+    ),
+    "client": ({"wire"}, {"actions"}, {"sdk"}, {"cli"}),
+}
 LIVES_IN = {
     "rados": "bs_agent/agent/worker/probe.py",
     "psutil": "bs_agent/agent/",
-    "asyncssh": "bs_agent/management/ssh.py",
+    "asyncssh": "bs_agent/management/hosts/ssh.py",
     "sqlalchemy": "bs_agent/management/store/",
     "alembic": "bs_agent/management/store/",
 }
@@ -56,6 +88,34 @@ def test_parts_import_only_what_they_may(path: Path) -> None:
             assert rest[0] in MAY_IMPORT[part], f"{part} may not import {name}"
         if first in LIVES_IN:
             assert _relative(path).startswith(LIVES_IN[first]), f"{first} belongs in {LIVES_IN[first]}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_relative)
+def test_rooms_import_only_lower_floors(path: Path) -> None:
+    part, *below = path.relative_to(PACKAGE).with_suffix("").parts
+    if part not in FLOORS or below == ["__init__"]:
+        return
+    floor_of = {room: number for number, floor in enumerate(FLOORS[part]) for room in floor}
+    room = below[0]
+    for name in _imports(path):
+        parts = name.split(".")
+        if parts[:2] == ["bs_agent", part] and len(parts) > 2 and parts[2] != room:
+            assert floor_of[parts[2]] < floor_of[room], f"{room} stands below {parts[2]}: it may not import {name}"
+
+
+@pytest.mark.parametrize("part", FLOORS)
+def test_every_room_has_its_floor(part: str) -> None:
+    rooms = {
+        path.stem for path in (PACKAGE / part).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert set().union(*FLOORS[part]) == rooms - {"__init__"}
+
+
+@pytest.mark.parametrize("path", TESTS, ids=_relative)
+def test_tests_lie_where_their_rooms_lie(path: Path) -> None:
+    part, *folders, name = path.relative_to(ROOT / "tests").parts
+    if part in FLOORS and name.startswith("test_"):
+        assert (PACKAGE / part / Path(*folders)).is_dir(), "a folder of tests mirrors a folder of rooms"
 
 
 def test_there_is_no_import_cycle() -> None:

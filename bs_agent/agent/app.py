@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from bs_agent.agent import http, journal, state
+from bs_agent.agent import http, state
 from bs_agent.agent.commands import Commands
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.enrollment import Enrollments
+from bs_agent.agent.journal import journal
 from bs_agent.agent.metrics import Metrics
-from bs_agent.agent.push import Pushing, open_session
-from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.probing.reporter import Reporter
+from bs_agent.agent.push.push import Pushing, open_session
 from bs_agent.agent.served import Served
 from bs_agent.agent.storages.base import Host
+from bs_agent.agent.trust.enrollment import Enrollments
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.daemon.certificate import CertificateError, ServedCertificate
 from bs_agent.daemon.configuration import Address, ConfigError

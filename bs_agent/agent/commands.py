@@ -10,8 +10,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bs_agent.agent import command_store
-from bs_agent.agent.journal import Journal
+from bs_agent.agent.journal import commands as command_store
+from bs_agent.agent.journal.journal import Journal
 from bs_agent.agent.served import Served, forget
 from bs_agent.agent.storages.base import Storage
 from bs_agent.contract.errors import StorageProblem, StorageUnknown

@@ -9,14 +9,14 @@ from aiohttp.typedefs import Middleware
 from pydantic import TypeAdapter, ValidationError
 
 from bs_agent.agent.commands import Commands
-from bs_agent.agent.enrollment import Enrollments
-from bs_agent.agent.journal import Journal
+from bs_agent.agent.journal.journal import Journal
 from bs_agent.agent.metrics import CONTENT_TYPE, Metrics
-from bs_agent.agent.monitor import GRACE
-from bs_agent.agent.push import Pushing
-from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.probing.monitor import GRACE
+from bs_agent.agent.probing.reporter import Reporter
+from bs_agent.agent.push.push import Pushing
 from bs_agent.agent.served import Served, parameters_adapter
 from bs_agent.agent.storages.base import Host
+from bs_agent.agent.trust.enrollment import Enrollments
 from bs_agent.contract.errors import (
     AgentUnauthorized,
     NoSuchPath,

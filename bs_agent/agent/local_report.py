@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from bs_agent.agent import database
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.monitor import GRACE
-from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.journal import database
+from bs_agent.agent.probing.monitor import GRACE
+from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.served import Row, read_rows
 from bs_agent.agent.state import StateError, database_of
 from bs_agent.agent.storages.base import Host

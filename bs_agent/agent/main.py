@@ -98,7 +98,8 @@ def report(file: Path | None, assignments: tuple[str, ...], directories: tuple[s
 @click.option("--json", "as_json", is_flag=True, help="Print port, token, fingerprint and code as JSON.")
 def enroll(file: Path | None, assignments: tuple[str, ...], label: str, as_json: bool) -> None:  # noqa: FBT001 RUF100  a flag of click
     """Make a token for a management node; works while the agent runs, which honours it at once."""
-    from bs_agent.agent import enrolling, state  # noqa: PLC0415  heavy, and only this command needs it
+    from bs_agent.agent import state  # noqa: PLC0415  heavy, and only this command needs it
+    from bs_agent.agent.trust import commands as enrolling  # noqa: PLC0415  heavy, and only this command needs it
 
     if not 0 < len(label) <= MAX_LABEL or not label.isprintable():
         fail(f"the label must be 1 to {MAX_LABEL} printable characters")
@@ -122,7 +123,8 @@ def enrollments() -> None:
 @configured
 def list_(file: Path | None, assignments: tuple[str, ...]) -> None:
     """Print who has a token: id, when it was made, how many storages were connected with it, label."""
-    from bs_agent.agent import enrolling, state  # noqa: PLC0415  heavy, and only these commands need it
+    from bs_agent.agent import state  # noqa: PLC0415  heavy, and only these commands need it
+    from bs_agent.agent.trust import commands as enrolling  # noqa: PLC0415  heavy, and only these commands need it
 
     try:
         for enrolled in enrolling.list_enrollments(load(file, assignments)):
@@ -136,7 +138,8 @@ def list_(file: Path | None, assignments: tuple[str, ...]) -> None:
 @click.argument("identity", metavar="ID")
 def remove(file: Path | None, assignments: tuple[str, ...], identity: str) -> None:
     """Take the token ID away; a running agent refuses it from now on. Storages stay as they are."""
-    from bs_agent.agent import enrolling, state  # noqa: PLC0415  heavy, and only these commands need it
+    from bs_agent.agent import state  # noqa: PLC0415  heavy, and only these commands need it
+    from bs_agent.agent.trust import commands as enrolling  # noqa: PLC0415  heavy, and only these commands need it
 
     try:
         removed = enrolling.remove_enrollment(load(file, assignments), identity)
@@ -183,7 +186,7 @@ def doctor(file: Path | None, assignments: tuple[str, ...]) -> None:
 
     The exit status is 1 when something keeps a storage or the agent from working.
     """
-    from bs_agent.agent.doctor import examine  # noqa: PLC0415  heavy, and only this command needs it
+    from bs_agent.agent.doctor.doctor import examine  # noqa: PLC0415  heavy, and only this command needs it
 
     findings = asyncio.run(examine(load(file, assignments)))
     for finding in findings:

@@ -7,10 +7,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from bs_agent import __version__
-from bs_agent.agent import command_store
-from bs_agent.agent.journal import Journal
-from bs_agent.agent.push import Pushing
-from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.journal import commands as command_store
+from bs_agent.agent.journal.journal import Journal
+from bs_agent.agent.probing.reporter import Reporter
+from bs_agent.agent.push.push import Pushing
 from bs_agent.agent.worker.pool import Workers
 from bs_agent.contract.errors import StorageProblem
 

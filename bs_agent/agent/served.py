@@ -11,9 +11,9 @@ from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter
 
-from bs_agent.agent.journal import Journal
-from bs_agent.agent.monitor import GRACE
-from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.journal.journal import Journal
+from bs_agent.agent.probing.monitor import GRACE
+from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.storages.base import Host, Parameters, Storage
 from bs_agent.agent.storages.kinds import KINDS
 from bs_agent.contract.errors import RequestError, StorageProblem, StorageUnknown, TooManyRequests

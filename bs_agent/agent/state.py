@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bs_agent.agent import database
+from bs_agent.agent.journal import database
 from bs_agent.daemon.certificate import CertificateError, ensure_certificate, fingerprint, renew_certificate
 from bs_agent.daemon.configuration import Address, parse_address
 

@@ -13,9 +13,7 @@ Capacities are bytes, times of the client are seconds. Needs nothing but aiohttp
 
 from typing import Any
 
-from bs_agent.client.actions import Action, QueryAction, Result, configure
-from bs_agent.client.failures import CallFailed
-from bs_agent.client.sdk_account import (
+from bs_agent.client.actions.accounts import (
     CreateAccessKeyAction,
     DeleteAccessKeyAction,
     LogInByAccountAction,
@@ -27,13 +25,14 @@ from bs_agent.client.sdk_account import (
     UpdateAccountAction,
     ValidateSessionAction,
 )
-from bs_agent.client.sdk_ceph import (
+from bs_agent.client.actions.action import Action, QueryAction, Result, configure
+from bs_agent.client.actions.ceph import (
     AddCephBackupStorageAction,
     AddMonToCephBackupStorageAction,
     RemoveMonFromCephBackupStorageAction,
     UpdateCephBackupStorageMonAction,
 )
-from bs_agent.client.sdk_storage import (
+from bs_agent.client.actions.storages import (
     AddImageStoreBackupStorageAction,
     ChangeBackupStorageStateAction,
     DeleteBackupStorageAction,
@@ -46,22 +45,23 @@ from bs_agent.client.sdk_storage import (
     ReconnectImageStoreBackupStorageAction,
     UpdateBackupStorageAction,
 )
-from bs_agent.client.sdk_tag import (
+from bs_agent.client.actions.tags import (
     CreateSystemTagAction,
     CreateUserTagAction,
     DeleteTagAction,
     QuerySystemTagAction,
     QueryUserTagAction,
 )
-from bs_agent.client.sdk_zone import (
+from bs_agent.client.actions.zones import (
     AttachBackupStorageToZoneAction,
     CreateZoneAction,
     DeleteZoneAction,
     DetachBackupStorageFromZoneAction,
     QueryZoneAction,
 )
-from bs_agent.client.signing import AccessKey
-from bs_agent.client.transport import Client, Connection, Progress
+from bs_agent.client.wire.failures import CallFailed
+from bs_agent.client.wire.signing import AccessKey
+from bs_agent.client.wire.transport import Client, Connection, Progress
 
 __all__ = [
     "ACTIONS",

@@ -12,16 +12,17 @@ from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import background, enter_guarded
 from bs_agent.daemon.notify import inherited_socket
-from bs_agent.management.access_keys import AccessKeys
-from bs_agent.management.auth import Auth
+from bs_agent.management.access.access_keys import AccessKeys
+from bs_agent.management.access.sessions import Auth
+from bs_agent.management.access.signature import Signatures
+from bs_agent.management.api.metrics import Metrics
+from bs_agent.management.api.routes import Services, application
+from bs_agent.management.api.use_cases import use_cases
 from bs_agent.management.config import ManagementSettings, ServerSettings
 from bs_agent.management.fleet import FleetService, open_fleet
-from bs_agent.management.hooks import Hooks
-from bs_agent.management.http import Services, application
-from bs_agent.management.jobs import Jobs
-from bs_agent.management.metrics import Metrics
+from bs_agent.management.jobs.hooks import Hooks
+from bs_agent.management.jobs.jobs import Jobs
 from bs_agent.management.secrets import Keyring
-from bs_agent.management.signature import Signatures
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
@@ -29,7 +30,6 @@ from bs_agent.management.store.hooks import HookStore
 from bs_agent.management.store.jobs import JobStore
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, migrate
-from bs_agent.management.use_cases import use_cases
 
 log = logging.getLogger(__name__)
 

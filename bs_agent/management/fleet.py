@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from bs_agent.contract.api import AddImageStoreParameters, DeleteMode
 from bs_agent.contract.calls_ceph import AddCephParameters, AddMonParameters, RemoveMonParameters, UpdateMonParameters
 from bs_agent.daemon.lifecycle import background, enter_guarded
-from bs_agent.management.add import Adding
-from bs_agent.management.add_ceph import AddingCeph
-from bs_agent.management.agents import Agents
-from bs_agent.management.arrive import Arriving
-from bs_agent.management.cleanup import Owing
 from bs_agent.management.config import ManagementSettings
-from bs_agent.management.connect import Connecting
-from bs_agent.management.delete import Deleting
-from bs_agent.management.enroll import Enrolling
-from bs_agent.management.intake import Intake
-from bs_agent.management.mons import ChangingMons
-from bs_agent.management.operations import Operations, Turns
-from bs_agent.management.poller import Poller
-from bs_agent.management.push import Pushes, advertised
-from bs_agent.management.reconnect import Reconnecting
+from bs_agent.management.hosts.agent_client import Agents
+from bs_agent.management.hosts.enroll import Enrolling
+from bs_agent.management.operations.add_ceph import AddingCeph
+from bs_agent.management.operations.add_image_store import Adding
+from bs_agent.management.operations.arrive import Arriving
+from bs_agent.management.operations.change_mons import ChangingMons
+from bs_agent.management.operations.connect import Connecting
+from bs_agent.management.operations.debts import Owing
+from bs_agent.management.operations.delete import Deleting
+from bs_agent.management.operations.reconnect import Reconnecting
+from bs_agent.management.operations.turns import Operations, Turns
+from bs_agent.management.operations.update_mon import UpdatingMon
+from bs_agent.management.polling.poller import Poller
+from bs_agent.management.polling.receive import Pushes, advertised
+from bs_agent.management.polling.watches import Watches
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store import fleet as store
 from bs_agent.management.store.database import Database
-from bs_agent.management.update_mon import UpdatingMon
-from bs_agent.management.watch import Watches
+from bs_agent.management.store.intake import Intake
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def run(file: Path | None, assignments: tuple[str, ...]) -> None:
 
     The first start makes the password of the account admin and shows it once, on standard output.
     """
-    from bs_agent.management.service import serve  # noqa: PLC0415  heavy, and only this command needs it
+    from bs_agent.management.serve import serve  # noqa: PLC0415  heavy, and only this command needs it
 
     file = file.absolute() if file else None
     finish(serve(load(file, assignments), lambda: read(file, assignments)))
@@ -77,11 +77,11 @@ def check_config(file: Path | None, assignments: tuple[str, ...]) -> None:
 @configured
 def migrate(file: Path | None, assignments: tuple[str, ...]) -> None:
     """Bring the database to this version's tables; `run` does it too."""
-    from bs_agent.management.service import migrate as bring_up  # noqa: PLC0415  heavy
+    from bs_agent.management import commands  # noqa: PLC0415  heavy
 
     settings = load(file, assignments)
     become_owner(settings.state.directory)
-    click.echo(finish(bring_up(settings)))
+    click.echo(finish(commands.migrate(settings)))
 
 
 @main.command(epilog=example("bs-management set-password admin"))
@@ -92,7 +92,7 @@ def set_password(file: Path | None, assignments: tuple[str, ...], name: str) -> 
 
     It is asked for twice on a terminal; otherwise it is the first line of standard input.
     """
-    from bs_agent.management.service import set_password as change  # noqa: PLC0415  heavy
+    from bs_agent.management import commands  # noqa: PLC0415  heavy
 
     settings = load(file, assignments)
     become_owner(settings.state.directory)
@@ -100,7 +100,7 @@ def set_password(file: Path | None, assignments: tuple[str, ...], name: str) -> 
         password = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    finish(change(settings, name, password))
+    finish(commands.set_password(settings, name, password))
     click.echo(f"the password of {name} was set; its sessions have ended")
 
 
@@ -109,9 +109,9 @@ def set_password(file: Path | None, assignments: tuple[str, ...], name: str) -> 
 @click.argument("target", type=click.Path(path_type=Path))
 def backup(file: Path | None, assignments: tuple[str, ...], target: Path) -> None:
     """Save the SQLite database and its key file as one new file TARGET; the node may run meanwhile."""
-    from bs_agent.management import upkeep  # noqa: PLC0415  heavy
+    from bs_agent.management import commands  # noqa: PLC0415  heavy
 
-    click.echo(finish(upkeep.backup(load(file, assignments), target.absolute())))
+    click.echo(finish(commands.backup(load(file, assignments), target.absolute())))
 
 
 @main.command(epilog=example("bs-management restore /root/management-2026-11-24.tar"))
@@ -119,9 +119,9 @@ def backup(file: Path | None, assignments: tuple[str, ...], target: Path) -> Non
 @click.argument("source", type=click.Path(path_type=Path))
 def restore(file: Path | None, assignments: tuple[str, ...], source: Path) -> None:
     """Put back what `backup` saved as SOURCE, where no database and no key file is."""
-    from bs_agent.management import upkeep  # noqa: PLC0415  heavy
+    from bs_agent.management import commands  # noqa: PLC0415  heavy
 
-    click.echo(finish(upkeep.restore(load(file, assignments), source.absolute())))
+    click.echo(finish(commands.restore(load(file, assignments), source.absolute())))
 
 
 @main.command(epilog=example("bs-management rotate-key"))
@@ -131,11 +131,11 @@ def rotate_key(file: Path | None, assignments: tuple[str, ...]) -> None:
 
     Other nodes of the same database read them once they have a copy of the key file.
     """
-    from bs_agent.management import upkeep  # noqa: PLC0415  heavy
+    from bs_agent.management import commands  # noqa: PLC0415  heavy
 
     settings = load(file, assignments)
     become_owner(settings.state.directory)
-    click.echo(finish(upkeep.rotate_key(settings)))
+    click.echo(finish(commands.rotate_key(settings)))
 
 
 @main.command(epilog=example("bs-management move-host images-1.old.example images-1.new.example"))
@@ -147,11 +147,11 @@ def move_host(file: Path | None, assignments: tuple[str, ...], old: str, new: st
 
     A mon host of a Ceph storage is moved by UpdateCephBackupStorageMon of the public API.
     """
-    from bs_agent.management import upkeep  # noqa: PLC0415  heavy
+    from bs_agent.management import commands  # noqa: PLC0415  heavy
 
     settings = load(file, assignments)
     become_owner(settings.state.directory)
-    click.echo(finish(upkeep.move_host(settings, old, new)))
+    click.echo(finish(commands.move_host(settings, old, new)))
 
 
 def become_owner(directory: Path) -> None:
@@ -194,7 +194,7 @@ def load(file: Path | None, assignments: tuple[str, ...]) -> "ManagementSettings
 
 def finish(work: Coroutine[Any, Any, str | None]) -> str | None:
     """Run a command to its end, or say in one sentence why it failed and exit."""
-    from bs_agent.management.service import FAULTS  # noqa: PLC0415  heavy
+    from bs_agent.management.serve import FAULTS  # noqa: PLC0415  heavy
 
     try:
         return asyncio.run(work)

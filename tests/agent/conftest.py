@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from bs_agent.agent import app
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.enrolling import make_enrollment
 from bs_agent.agent.storages.base import Host
+from bs_agent.agent.trust.commands import make_enrollment
 from bs_agent.daemon.certificate import ensure_certificate
 from tests.beds import mounts
 from tests.beds.agent import AgentClient, client_of

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from bs_agent.agent import command_store, commands, database, journal
+from bs_agent.agent import commands
 from bs_agent.agent.commands import Commands
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.enrollment import enroll
-from bs_agent.agent.journal import Journal
-from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.journal import commands as command_store
+from bs_agent.agent.journal import database, journal
+from bs_agent.agent.journal.journal import Journal
+from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.served import Served
 from bs_agent.agent.state import prepare
 from bs_agent.agent.storages import kinds
 from bs_agent.agent.storages.base import Host, Probe
+from bs_agent.agent.trust.enrollment import enroll
 from bs_agent.contract.errors import CommandConflict, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import (

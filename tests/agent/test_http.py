@@ -11,13 +11,13 @@ import pytest
 from bs_agent.agent import app, http
 from bs_agent.agent.commands import Commands
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.enrollment import Enrollments
-from bs_agent.agent.journal import Journal
+from bs_agent.agent.journal.journal import Journal
 from bs_agent.agent.metrics import Metrics
-from bs_agent.agent.push import Pushing
-from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.probing.reporter import Reporter
+from bs_agent.agent.push.push import Pushing
 from bs_agent.agent.served import Served
 from bs_agent.agent.storages.base import Host
+from bs_agent.agent.trust.enrollment import Enrollments
 from bs_agent.daemon.http import MAX_BODY
 from tests.agent.asking import MARKER, connect, refusal
 from tests.agent.conftest import OTHER_UUID, UUID, enrolled, running_agent, tree

@@ -12,7 +12,7 @@ from unittest import mock
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import StorageReport
-from bs_agent.management.agents import Agents
+from bs_agent.management.hosts.agent_client import Agents
 from tests.beds.agent import AgentProcess
 from tests.beds.fleet import until
 from tests.beds.node import NodeClient, NodeProcess

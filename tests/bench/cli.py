@@ -11,7 +11,7 @@ import time
 ROUNDS = 20
 BUDGET_MS = 150.0
 
-HELP = [sys.executable, "-m", "bs_agent.client.cli", "--help"]
+HELP = [sys.executable, "-m", "bs_agent.client.cli.cli", "--help"]
 CASES = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "bs-cli --help": HELP,
@@ -40,9 +40,9 @@ def _import_time() -> float:
     """Return the milliseconds that importing the program takes, without the start of the interpreter."""
     found = []
     for _ in range(5):
-        command = [sys.executable, "-X", "importtime", "-c", "import bs_agent.client.cli"]
+        command = [sys.executable, "-X", "importtime", "-c", "import bs_agent.client.cli.cli"]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-        (line,) = [line for line in printed.splitlines() if line.endswith("| bs_agent.client.cli")]
+        (line,) = [line for line in printed.splitlines() if line.endswith("| bs_agent.client.cli.cli")]
         found.append(int(line.split("|")[1]) / 1000)
     return statistics.median(found)
 

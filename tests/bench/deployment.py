@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.beds import hosts
-from tests.fleet.playbooks import Fleet
-from tests.fleet.releases import ROOT, Wheelhouse
+from tests.deploy.playbooks import Fleet
+from tests.deploy.releases import ROOT, Wheelhouse
 
 UPGRADE = "0.2.0"
 # The budget is "a few seconds": on two cores, which all the hosts and Ansible share.
@@ -91,7 +91,7 @@ def measure(number: int, wheelhouse: Wheelhouse, folder: Path) -> Measured:
     with hosts.booted(folder, "m", *names) as site:
         fleet = Fleet(site, wheelhouse, folder)
         fleet.environment |= {
-            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/fleet/callbacks"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/deploy/callbacks"),
             "ANSIBLE_CALLBACKS_ENABLED": "task_times",
         }
         fleet.management("m")

@@ -25,10 +25,10 @@ from sqlalchemy import insert
 
 from bs_agent.contract.report import IMAGESTORE
 from bs_agent.daemon.certificate import ensure_certificate, fingerprint, server_context
-from bs_agent.management.agents import KEEPALIVE, Agents, Target, target
 from bs_agent.management.config import ManagementSettings, PollSettings
 from bs_agent.management.fleet import open_fleet
-from bs_agent.management.poller import AT_ONCE
+from bs_agent.management.hosts.agent_client import KEEPALIVE, Agents, Target, target
+from bs_agent.management.polling.poller import AT_ONCE
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store import tables
 from bs_agent.management.store.database import Database

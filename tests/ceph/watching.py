@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bs_agent.agent.config import AgentSettings
-from bs_agent.agent.reporter import Reporter
+from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.storages.ceph import Ceph
 from bs_agent.contract.reasons import REASONS

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-BS_CLI = (sys.executable, "-m", "bs_agent.client.cli")
+BS_CLI = (sys.executable, "-m", "bs_agent.client.cli.cli")
 DEADLINE = 20.0
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>()][0-9AB]?|\r")
 

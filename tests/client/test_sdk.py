@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bs_agent.client import actions
+from bs_agent.client.actions import action as actions
 from bs_agent.client.sdk import (
     AddImageStoreBackupStorageAction,
     CallFailed,

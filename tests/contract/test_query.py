@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bs_agent.client.encoding import encode
+from bs_agent.client.wire.encoding import encode
 from bs_agent.contract.api import APIS, QueryParameters
 from bs_agent.contract.errors import InvalidArgument, RequestError
 from bs_agent.contract.query import MAX_CONDITIONS, MAX_LIMIT, Condition, Operator, Query, parse_condition, parse_query

@@ -28,24 +28,23 @@ from bs_agent.contract.monurl import parse_mon_url
 from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
-from bs_agent.management.access_keys import AccessKeys
-from bs_agent.management.auth import ADMIN, ADMIN_UUID, Auth
+from bs_agent.management.access.access_keys import AccessKeys
+from bs_agent.management.access.sessions import ADMIN, ADMIN_UUID, Auth
+from bs_agent.management.access.signature import Signatures
+from bs_agent.management.api.metrics import Metrics
+from bs_agent.management.api.routes import Services, application
+from bs_agent.management.api.use_cases import use_cases
 from bs_agent.management.config import HookSettings, JobSettings, SessionSettings
-from bs_agent.management.hooks import Hooks
-from bs_agent.management.http import Services, application
-from bs_agent.management.jobs import Jobs
-from bs_agent.management.metrics import Metrics
-from bs_agent.management.resources import not_found
+from bs_agent.management.jobs.hooks import Hooks
+from bs_agent.management.jobs.jobs import Jobs
 from bs_agent.management.secrets import Keyring
-from bs_agent.management.signature import Signatures
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import Account, AccountStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.hooks import HookStore
 from bs_agent.management.store.jobs import JobStore
-from bs_agent.management.store.queries import find
+from bs_agent.management.store.queries import find, not_found
 from bs_agent.management.store.tables import backup_storage, host
-from bs_agent.management.use_cases import use_cases
 
 PASSWORD = "correct horse battery"
 

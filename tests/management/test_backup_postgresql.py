@@ -13,7 +13,7 @@ from bs_agent.management.secrets import KEY_FILE
 from tests.beds.agent import ROOT, AgentProcess
 from tests.beds.node import NodeProcess, client_of
 from tests.beds.postgresql import PostgreSQL
-from tests.management.test_upkeep import POLL, SECONDS, command, connected, images
+from tests.management.test_commands import POLL, SECONDS, command, connected, images
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from bs_agent.contract.push import ReportTo
 from bs_agent.daemon.certificate import CertificateError, ensure_certificate, fingerprint
 from bs_agent.management.config import ManagementSettings, ServerSettings
-from bs_agent.management.push import advertised
+from bs_agent.management.polling.receive import advertised
 
 CERTIFICATE = {"tls_certificate": "/node.pem", "tls_key": "/node.key"}
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bs_agent.management.records import AgentRecord
+from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.store.rows import to_values
 from bs_agent.management.store.tables import agent, host
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bs_agent.management.health import Health, storage_health
+from bs_agent.management.model.health import Health, storage_health
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.rows import to_health, to_json
 from bs_agent.management.store.tables import backup_storage, host

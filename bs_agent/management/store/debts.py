@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.management.records import AgentRecord, Tombstone
+from bs_agent.management.model.records import AgentRecord, Tombstone
 from bs_agent.management.store.agents import agents_behind, is_among, put_agents
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.rows import columns_of, to_record, to_values

@@ -9,13 +9,13 @@ from sqlalchemy import delete, exists, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.errors import InvalidArgument
-from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.model.host_tags import host_key_tag
+from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord, Tombstone
 from bs_agent.management.store.agents import agents_behind, is_among, put_agents
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import settle_expected, write_debts
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import agent, backup_storage, host, tag, tombstone
-from bs_agent.management.tags import host_key_tag
 
 RESOURCE_TYPE = "BackupStorageVO"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Float, Select, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bs_agent.management.health import Health
-from bs_agent.management.records import AgentRecord
+from bs_agent.management.model.health import Health
+from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.store.changes import batched
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.rows import columns_of, to_health, to_record

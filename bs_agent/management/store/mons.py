@@ -7,14 +7,14 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
-from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.model.host_tags import host_key_tag
+from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord, Tombstone
 from bs_agent.management.store.agents import put_agents
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import settle_expected, write_debts
 from bs_agent.management.store.fleet import tag_rows
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import agent, backup_storage, host, tag, tombstone
-from bs_agent.management.tags import host_key_tag
 
 
 class Mons:

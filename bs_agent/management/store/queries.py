@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.dates import format_seconds
-from bs_agent.contract.errors import InvalidArgument
+from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
 from bs_agent.contract.inventory import CephBackupStorageInventory, CephBackupStorageMonInventory, Inventory
 from bs_agent.contract.query import Query
 from bs_agent.management.store import tables
@@ -187,3 +187,21 @@ async def _add_mons(connection: AsyncConnection, items: dict[str, Item]) -> None
         if row[-1]:
             mon["sshPassword"] = MASK
         items[row[0]]["mons"].append(mon)
+
+
+async def shown(database: Database, kind: type[Inventory], uuid: str) -> dict[str, Any]:
+    """Return one inventory as the API shows it.
+
+    Raises:
+        ResourceNotFound: there is none of this uuid.
+    """
+    found = await find_one(database, kind, uuid)
+    if not found.inventories:
+        raise not_found(kind, uuid)
+    return found.inventories[0]
+
+
+def not_found(kind: type[Inventory], uuid: str, field: str = "uuid") -> ResourceNotFound:
+    """Build the error for a uuid that names nothing."""
+    resource = kind.__name__.removesuffix("Inventory")
+    return ResourceNotFound(f"invalid field[{field}], resource[uuid:{uuid}, type:{resource}VO] not found")

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, Table
 
 from bs_agent.contract.reasons import Reason
-from bs_agent.management.health import Health
-from bs_agent.management.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.model.health import Health
+from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord, Tombstone
 from bs_agent.management.store import tables
 
 R = TypeVar("R", AgentRecord, HostRecord, StorageRecord, Tombstone)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from sqlalchemy import Column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bs_agent.management.model.host_tags import host_key_tag
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.tables import agent, backup_storage, host, metadata, tag
-from bs_agent.management.tags import host_key_tag
 
 SECRETS = [column for table in metadata.sorted_tables for column in table.c if column.name.endswith("Secret")]
 

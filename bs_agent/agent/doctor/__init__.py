@@ -1,0 +1,1 @@
+"""What is wrong on a host, and what to do."""

@@ -1,0 +1,60 @@
+"""What the doctor looks at of the storages: each is probed once, and its directory must be the service's to write."""
+
+from pathlib import Path
+
+from bs_agent.agent.config import AgentSettings
+from bs_agent.agent.doctor.finding import Finding, properties
+from bs_agent.agent.doctor.service import SERVICE
+from bs_agent.agent.local_report import local_report
+from bs_agent.agent.state import StateError
+from bs_agent.contract.reasons import REASONS
+from bs_agent.contract.report import CephReport, ImageStoreReport
+
+
+async def storages(settings: AgentSettings) -> list[Finding]:
+    """Probe every storage that this agent serves."""
+    try:
+        report = await local_report(settings, [])
+    except (StateError, OSError) as error:
+        cure = "Give the state directory to the user bs-agent, or restore it."
+        return [Finding("FAIL", "journal", str(error), cure)]
+    if not report.storages:
+        return [Finding("ok", "storages", "none is connected yet")]
+    found = [finding for storage in report.storages for finding in _findings(storage)]
+    directories = [storage.url for storage in report.storages if isinstance(storage, ImageStoreReport)]
+    return found + await _sandbox(directories)
+
+
+def _findings(storage: ImageStoreReport | CephReport) -> list[Finding]:
+    subject = "directory" if isinstance(storage, ImageStoreReport) else "pool"
+    name = storage.url if isinstance(storage, ImageStoreReport) else storage.poolName
+    reasons = storage.reasons()
+    if not reasons:
+        return [Finding("ok", subject, f"{name} is well, storage {storage.uuid}")]
+    return [
+        Finding(
+            "FAIL" if REASONS[reason.code].blocking else "warn",
+            subject,
+            f"{name}: {reason.code}: {reason.details}",
+            REASONS[reason.code].cure,
+        )
+        for reason in reasons
+    ]
+
+
+async def _sandbox(directories: list[str]) -> list[Finding]:
+    """Look whether the unit lets the service write where its storages are."""
+    seen = await properties(SERVICE, "ProtectSystem", "ReadWritePaths")
+    if seen.get("ProtectSystem") != "strict":
+        return []
+    writable = [Path(path.lstrip("-+")) for path in seen.get("ReadWritePaths", "").split()]
+    return [
+        Finding(
+            "FAIL",
+            "sandbox",
+            f"{directory} is read-only to the service",
+            f"Add ReadWritePaths=-{directory} with `systemctl edit {SERVICE}`, or name it in bs_agent_imagestores.",
+        )
+        for directory in directories
+        if not any(Path(directory).is_relative_to(path) for path in writable)
+    ]

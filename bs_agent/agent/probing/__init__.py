@@ -1,0 +1,1 @@
+"""Probes on their schedules, and the report that they make."""

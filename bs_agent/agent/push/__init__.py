@@ -1,0 +1,1 @@
+"""Reports that the agent sends by itself."""

@@ -1,0 +1,1 @@
+"""The actions of the SDK, one file a subject."""

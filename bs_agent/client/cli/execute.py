@@ -1,0 +1,182 @@
+"""One command from its words to its output: the one-shot command line and the interactive shell share it."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bs_agent.client.actions.action import Action
+from bs_agent.client.cli import session as sessions
+from bs_agent.client.cli.arguments import Ask, UsageFault, api_named, parse_words
+from bs_agent.client.cli.session import Session, SessionFileError
+from bs_agent.client.cli.text import plain
+from bs_agent.client.sdk import ACTIONS
+from bs_agent.client.wire.transport import DEFAULT_URL, Client, Progress
+from bs_agent.contract.errors import ErrorCode, InvalidSession
+
+DONE, USAGE, FAILED, INTERRUPTED = 0, 1, 3, 130
+OnProgress = Callable[[Progress], None]
+
+LOG_IN, LOG_OUT = "LogInByAccount", "LogOut"
+OF_SESSION = {LOG_OUT, "ValidateSession"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the options of the command line say; None is what was not said."""
+
+    url: str | None = None
+    ca_file: str | None = None
+    allow_plain_http: bool = False
+    as_json: bool = False
+    timeout: float = 3 * 3600.0
+    patience: float = 2.0
+
+    def client(self, kept: Session | None, on_progress: OnProgress | None = None) -> Client:
+        """Return the client: the log-in says what the options do not, unless they name another management node.
+
+        Raises:
+            UsageFault: the url cannot be used.
+        """
+        if kept is None or self.url not in {None, kept.url}:
+            kept = Session(self.url or DEFAULT_URL, "", "")
+        ca_file = self.ca_file or kept.ca_file
+        try:
+            return Client(
+                url=kept.url,
+                session_id=kept.uuid,
+                ca_file=Path(ca_file) if ca_file else None,
+                allow_plain_http=self.allow_plain_http or kept.allow_plain_http,
+                patience=self.patience,
+                polling_timeout=self.timeout,
+                on_progress=on_progress,
+            )
+        except ValueError as error:
+            raise UsageFault(str(error)) from None
+
+
+def execute(words: Sequence[str], options: Options, ask: Ask) -> int:
+    """Run one command and print what comes of it; returns the exit code.
+
+    Raises:
+        UsageFault: the command is wrong; nothing was sent.
+    """
+    kind = ACTIONS[api_named(words[0]).name]
+    kept = kept_session()
+    values = parse_words(kind.api, words[1:], ask)
+    if kind.api.name in OF_SESSION and kept and kept.uuid:
+        values.setdefault("sessionUuid", kept.uuid)
+    action = kind(**values)
+    if fault := action.check():
+        raise UsageFault(f"{kind.api.name}: {fault.details}")
+    with _progress(kind.api.name) as on_progress:
+        client = options.client(kept, on_progress)
+        if kind.api.needs_session and not client.session_id:
+            raise UsageFault(not_logged_in(client, kept))
+        res = action.call(client)
+    if res.error:
+        if res.error.code == InvalidSession.code and kept and client.session_id == kept.uuid:
+            _keep(replace(kept, uuid=""))
+        show_error(res.error, as_json=options.as_json)
+        return FAILED
+    _remember(action, client, res.answer, kept)
+    _show(action, res.answer, options)
+    return DONE
+
+
+def not_logged_in(client: Client, kept: Session | None) -> str:
+    """Say how to log in."""
+    where = f"; the log-in that is kept is for {kept.url}" if kept else ""
+    return f"not logged in to {client.url}{where}: `bs-cli LogInByAccount accountName=admin` asks for the password"
+
+
+def show_error(error: ErrorCode, *, as_json: bool) -> None:
+    """Print an error for people, and as JSON too where the output is read by a program."""
+    if as_json:
+        click.echo(to_json({"error": error.model_dump(mode="json", exclude_none=True), "success": False}))
+    depth, one = "", error
+    while True:
+        click.secho(f"{depth}{one.code}: {plain(one.description)}", err=True, fg="red")
+        if one.details:
+            click.echo(f"{depth}  {plain(one.details)}", err=True)
+        if one.cause is None:
+            break
+        depth, one = f"{depth}  ", one.cause
+    if error.code == InvalidSession.code:
+        click.echo("  `bs-cli LogInByAccount accountName=admin` opens a new session", err=True)
+
+
+def to_json(answer: object) -> str:
+    """Write an answer as people and programs read it."""
+    return json.dumps(answer, indent=4, sort_keys=True, ensure_ascii=False)
+
+
+def kept_session() -> Session | None:
+    """Return the log-in that is kept.
+
+    Raises:
+        UsageFault: the file that keeps it cannot be used.
+    """
+    try:
+        return sessions.load()
+    except SessionFileError as error:
+        raise UsageFault(str(error)) from None
+
+
+def _remember(action: Action[Any], client: Client, answer: dict[str, Any], kept: Session | None) -> None:
+    if action.api.name == LOG_IN:
+        uuid, account = answer["inventory"]["uuid"], str(vars(action)["accountName"])
+        trust = str(client.ca_file.absolute()) if client.ca_file else ""
+        _keep(Session(client.url, uuid, account, trust, client.allow_plain_http))
+    elif action.api.name == LOG_OUT and kept and vars(action)["sessionUuid"] == kept.uuid:
+        sessions.forget()
+
+
+def _keep(session: Session) -> None:
+    """Keep a log-in; where that is not possible, the command has done its work all the same."""
+    try:
+        sessions.save(session)
+    except SessionFileError as error:
+        click.echo(f"{error}", err=True)
+
+
+def _show(action: Action[Any], answer: dict[str, Any], options: Options) -> None:
+    shown = {name: value for name, value in answer.items() if name != "schema"}
+    if options.as_json:
+        click.echo(to_json(shown))
+    elif action.api.name == LOG_IN:
+        ends = answer["inventory"].get("expiredDate")
+        click.echo(f"logged in as {vars(action)['accountName']}; the session ends on {ends} unless it is used")
+    else:
+        from bs_agent.client.cli.tables import show_answer  # noqa: PLC0415  rich is slow to import
+
+        show_answer(shown, vars(action).get("fields") or ())
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator[OnProgress | None]:
+    """Yield what shows the progress of a job on the terminal's error output; says what goes on when interrupted."""
+    job = ""
+    if not sys.stderr.isatty():
+        yield None
+        return
+
+    def show(progress: Progress) -> None:
+        nonlocal job
+        job = progress.job
+        click.echo(f"\r{name}: {progress.seconds:.0f} s, Ctrl-C leaves it to the management node", err=True, nl=False)
+
+    try:
+        yield show
+    except KeyboardInterrupt:
+        if job:
+            click.echo(f"\njob {job} goes on at the management node", err=True)
+        raise
+    finally:
+        if job:
+            click.echo("\r\x1b[K", err=True, nl=False)

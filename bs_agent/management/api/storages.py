@@ -1,0 +1,101 @@
+"""The calls on backup storages."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bs_agent.contract import calls_storage as calls
+from bs_agent.contract.declaration import DeleteMode, OneResource, Parameters
+from bs_agent.contract.errors import InvalidArgument
+from bs_agent.contract.inventory import BACKUP_STORAGE_KINDS, BackupStorageInventory
+from bs_agent.management.access.sessions import Caller
+from bs_agent.management.api.routes import UseCase
+from bs_agent.management.api.tags import TagCalls
+from bs_agent.management.jobs.jobs import Payload
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.queries import not_found, shown
+from bs_agent.management.store.storages import StorageStore
+from bs_agent.management.store.tags import Tagged
+
+
+class Fleet(Protocol):
+    """What is done to backup storages and their hosts."""
+
+    async def add_image_store(self, parameters: calls.AddImageStoreParameters) -> str:
+        """Add a directory of a host; returns the uuid of the new storage."""
+
+    async def reconnect(self, uuid: str, system_tags: Sequence[str] = ()) -> None:
+        """Connect to the hosts of a storage afresh."""
+
+    async def delete(self, uuid: str, mode: DeleteMode, system_tags: Sequence[str] = ()) -> None:
+        """Delete a storage and clean its hosts; an unknown one is deleted already."""
+
+
+class StorageCalls:
+    """Adds, reconnects, changes, deletes and sums up backup storages."""
+
+    def __init__(self, fleet: Fleet, database: Database, tags: TagCalls) -> None:
+        self._fleet = fleet
+        self._database = database
+        self._storages = StorageStore(database)
+        self._tags = tags
+
+    def rows(self) -> dict[str, UseCase]:
+        """Return the use case of each call."""
+        return {
+            calls.ADD_IMAGE_STORE.name: self.add_image_store,
+            calls.RECONNECT_BACKUP_STORAGE.name: self.reconnect,
+            calls.RECONNECT_IMAGE_STORE.name: self.reconnect,
+            calls.CHANGE_BACKUP_STORAGE_STATE.name: self.change_state,
+            calls.UPDATE_BACKUP_STORAGE.name: self.update,
+            calls.DELETE_BACKUP_STORAGE.name: self.delete,
+            calls.GET_CAPACITY.name: self.capacity,
+            calls.GET_TYPES.name: self.types,
+        }
+
+    async def add_image_store(self, parameters: calls.AddImageStoreParameters, _: Caller) -> Payload:
+        """Add a directory of a host."""
+        return await self._one(await self._fleet.add_image_store(parameters))
+
+    async def reconnect(self, parameters: OneResource, _: Caller) -> Payload:
+        """Connect to the hosts afresh."""
+        await self._fleet.reconnect(parameters.uuid, parameters.systemTags)
+        return await self._changed(parameters.uuid, parameters)
+
+    async def change_state(self, parameters: calls.ChangeStateParameters, _: Caller) -> Payload:
+        """Enable or disable a storage; it is polled all the same."""
+        state = {"enable": "Enabled", "disable": "Disabled"}[parameters.stateEvent]
+        return await self._change(parameters, {"state": state})
+
+    async def update(self, parameters: calls.UpdateParameters, _: Caller) -> Payload:
+        """Change the name or the description."""
+        return await self._change(parameters, parameters.model_dump(include={"name", "description"}, exclude_none=True))
+
+    async def delete(self, parameters: calls.DeleteParameters, _: Caller) -> Payload:
+        """Delete a storage and clean its hosts."""
+        await self._fleet.delete(parameters.uuid, parameters.deleteMode, parameters.systemTags)
+        return {}
+
+    async def capacity(self, parameters: calls.CapacityParameters, _: Caller) -> Payload:
+        """Sum up capacities."""
+        if not (parameters.all or parameters.zoneUuids or parameters.backupStorageUuids):
+            raise InvalidArgument(
+                "zoneUuids, backupStorageUuids must have at least one be none-empty list, or all is set to true"
+            )
+        found = await self._storages.capacity(parameters.backupStorageUuids, parameters.zoneUuids, every=parameters.all)
+        return {"totalCapacity": found.total, "availableCapacity": found.available}
+
+    async def types(self, _: Parameters, __: Caller) -> Payload:
+        """List the types of backup storage."""
+        return {"types": list(BACKUP_STORAGE_KINDS)}
+
+    async def _change(self, parameters: OneResource, values: dict[str, str]) -> Payload:
+        if not await self._storages.change(parameters.uuid, values):
+            raise not_found(BackupStorageInventory, parameters.uuid)
+        return await self._changed(parameters.uuid, parameters)
+
+    async def _changed(self, uuid: str, parameters: Parameters) -> Payload:
+        await self._tags.keep(Tagged("BackupStorageVO", uuid), parameters)
+        return await self._one(uuid)
+
+    async def _one(self, uuid: str) -> Payload:
+        return {"inventory": await shown(self._database, BackupStorageInventory, uuid)}

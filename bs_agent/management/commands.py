@@ -1,0 +1,99 @@
+"""What the commands of bs-management do beside serving: tables, password, backup, restore, keys, addresses."""
+
+import asyncio
+from pathlib import Path
+
+from bs_agent.management import backup as backups
+from bs_agent.management.access.sessions import ADMIN, MIN_PASSWORD, Auth
+from bs_agent.management.app import opened
+from bs_agent.management.config import ManagementSettings
+from bs_agent.management.secrets import KEY_FILE, Keyring
+from bs_agent.management.store.accounts import AccountStore
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.schema import migrate as bring_up
+from bs_agent.management.store.upkeep import reencrypt, rename_host
+
+SQLITE = "sqlite:///"
+
+
+class CommandError(Exception):
+    """What was asked for cannot be done."""
+
+
+async def migrate(settings: ManagementSettings) -> str:
+    """Bring the database to this version's tables; returns what was done."""
+    database = Database.connect(settings.database.url)
+    try:
+        return await bring_up(database)
+    finally:
+        await database.close()
+
+
+async def set_password(settings: ManagementSettings, name: str, password: str) -> None:
+    """Set an account's password and end its sessions.
+
+    Raises:
+        CommandError: the password is too short, or there is no such account.
+    """
+    if len(password) < MIN_PASSWORD:
+        raise CommandError(f"the password must have at least {MIN_PASSWORD} characters")
+    async with opened(settings.database.url) as database, Auth.open(AccountStore(database), settings.session) as auth:
+        if name == ADMIN:
+            await auth.ensure_admin()
+        if not await auth.set_password(name, password):
+            raise CommandError(f"there is no account {name}")
+
+
+async def backup(settings: ManagementSettings, target: Path) -> str:
+    """Write the database and its key file to `target`; returns what was done as a sentence."""
+    await asyncio.to_thread(backups.backup, _database_file(settings), _key_file(settings), target)
+    return f"saved to {target}; keep it as safe as the node itself: it opens every agent"
+
+
+async def restore(settings: ManagementSettings, source: Path) -> str:
+    """Put a backup into the places that the configuration names; returns what was done as a sentence."""
+    await asyncio.to_thread(backups.restore, source, _database_file(settings), _key_file(settings))
+    return f"restored from {source}; start the management node now"
+
+
+async def rotate_key(settings: ManagementSettings) -> str:
+    """Encrypt all secrets with a new key; nodes that run go on. Returns what was done as a sentence.
+
+    A crash in between loses nothing: at every moment the file holds the keys of all stored secrets.
+    """
+    keyring = Keyring.open(settings.state.directory)
+
+    def convert(secret: str) -> str:
+        return keyring.encrypt(keyring.decrypt(secret))
+
+    async with opened(settings.database.url) as database:
+        await reencrypt(database, convert)  # so that none depends on the key that now falls out of the file
+        keyring.add_key()
+        count = await reencrypt(database, convert)
+    return f"{count} secrets are encrypted with a new key; make a backup, and copy {_key_file(settings)} to other nodes"
+
+
+async def move_host(settings: ManagementSettings, old: str, new: str) -> str:
+    """Reach a host at another address from now on; returns what was done as a sentence.
+
+    Raises:
+        CommandError: no host is known as `old`, or one is as `new`.
+    """
+    async with opened(settings.database.url) as database:
+        agents, storages = await rename_host(database, old, new)
+    if not agents:
+        raise CommandError(f"no agent is known as {old}, or one is known as {new} already; nothing was changed")
+    return f"{storages} ImageStores of {old} are reached at {new} from now on; a node that runs follows within a minute"
+
+
+def _database_file(settings: ManagementSettings) -> Path:
+    url = settings.database.url
+    if not url.startswith(SQLITE):
+        raise CommandError(
+            f"the database is PostgreSQL: save it with pg_dump, and keep a copy of {_key_file(settings)} with the dump"
+        )
+    return Path(url.removeprefix(SQLITE).partition("?")[0])
+
+
+def _key_file(settings: ManagementSettings) -> Path:
+    return settings.state.directory / KEY_FILE

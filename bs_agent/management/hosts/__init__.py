@@ -1,0 +1,1 @@
+"""How a host is reached: its agent over HTTPS, and the way in over SSH."""

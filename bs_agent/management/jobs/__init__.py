@@ -1,0 +1,1 @@
+"""Calls that take long, and who is told of their end."""

@@ -1,0 +1,48 @@
+"""How a job ended, as JSON, with the `schema` by which existing clients read it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aiohttp import web
+from pydantic_core import from_json, to_json
+
+from bs_agent.contract.api import Api
+from bs_agent.contract.inventory import BACKUP_STORAGE_KINDS, Inventory
+from bs_agent.management.store.jobs import DONE, StoredJob
+
+Item = Mapping[str, Any]
+
+
+def encoded(body: bytes | str, status: int = 200) -> web.Response:
+    """Return JSON that is encoded already."""
+    content = body.encode() if isinstance(body, str) else body
+    return web.Response(body=content, status=status, headers={"Content-Type": "application/json;charset=utf-8"})
+
+
+def ended_body(api: Api, job: StoredJob, *, with_schema: bool) -> bytes:
+    """Return the JSON that tells how a job ended."""
+    result = (job.result or "{}").encode()
+    if job.state != DONE or not with_schema:
+        return result
+    payload = from_json(result)
+    return to_json(payload | {"schema": schema(api, payload)})
+
+
+def schema(api: Api, payload: Item) -> dict[str, str]:
+    """Say which class each inventory of a reply is, parents before children; texts of a list have one too."""
+    if "inventory" not in payload:
+        texts = {name: value for name, value in payload.items() if isinstance(value, list)}
+        return {f"{name}[{index}]": "java.lang.String" for name, value in texts.items() for index in range(len(value))}
+    item = payload["inventory"]
+    declared = api.reply.model_fields["inventory"].annotation
+    if isinstance(declared, type) and issubclass(declared, Inventory):
+        return dict(classes("inventory", declared, item))
+    return dict(classes("inventory", BACKUP_STORAGE_KINDS[item["type"]], item))
+
+
+def classes(path: str, kind: type[Inventory], item: Item) -> Iterator[tuple[str, str]]:
+    """Yield the path and the class of an inventory, and of those within it."""
+    yield path, kind.java_class
+    for name, below in kind.expands.items():
+        for index, _ in enumerate(item.get(name, ())):
+            yield f"{path}.{name}[{index}]", below.java_class

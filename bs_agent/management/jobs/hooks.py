@@ -1,0 +1,185 @@
+"""Web hooks: a caller that named an address is told there how its job ended.
+
+They wait in the database, so the end of a node does not lose them; a receiver may get one twice, and never before the
+answer that accepted its job. Tries, waiting hooks, sizes and times are bounded, and redirects are not followed.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import uuid4
+
+import aiohttp
+from yarl import URL
+
+from bs_agent.contract.api import APIS
+from bs_agent.contract.errors import Overloaded, RequestError
+from bs_agent.daemon.lifecycle import background
+from bs_agent.management.config import HookSettings
+from bs_agent.management.jobs.ended import ended_body
+from bs_agent.management.jobs.outward import outward_connector, refusal
+from bs_agent.management.store.database import DatabaseUnavailable
+from bs_agent.management.store.hooks import DueHook, HookStore
+from bs_agent.management.store.jobs import DONE, WebHook
+
+log = logging.getLogger(__name__)
+
+HEADER = "X-Web-Hook"
+MAX_URL = 2048
+
+_LONGEST_PAUSE = 300.0
+_LOOK = 10.0
+_LEAST_WAIT = 0.1
+_LEASE_BEYOND_TIMEOUT = 30.0
+
+
+class Hooks:
+    """Sends what is due, and keeps to the bounds."""
+
+    def __init__(self, store: HookStore, settings: HookSettings, http: aiohttp.ClientSession) -> None:
+        self._store = store
+        self._settings = settings
+        self._http = http
+        self._node = uuid4().hex
+        self._wake = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, store: HookStore, settings: HookSettings, *, only_node: bool) -> AsyncIterator["Hooks"]:
+        """Send web hooks while the context is open; what waits at its end is kept."""
+        connector = outward_connector(settings.concurrent, allow_local=settings.allow_local)
+        timeout = aiohttp.ClientTimeout(total=settings.timeout)
+        cookies = aiohttp.DummyCookieJar()
+        if only_node:
+            await store.release(None)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=cookies) as http:
+            hooks = cls(store, settings, http)
+            async with background(hooks._run(), "web hooks"):
+                yield hooks
+            for task in hooks._under_way:
+                task.cancel()
+            await asyncio.gather(*hooks._under_way, return_exceptions=True)
+            with suppress(DatabaseUnavailable):
+                await store.release(hooks._node)
+
+    def parse(self, text: str, *, with_schema: bool) -> WebHook:
+        """Check the address that a caller names.
+
+        Raises:
+            RequestError: it is none that anything would be sent to; names are looked up only when they are used.
+        """
+        url = _parse_url(text)
+        with suppress(ValueError):  # a name
+            ipaddress.ip_address(url.raw_host or "")
+            if why := refusal(url.raw_host or "", allow_local=self._settings.allow_local):
+                raise _bad_header(f"{why}, and the configuration of the management node does not allow it")
+        return WebHook(str(url), with_schema)
+
+    async def check_room(self) -> None:
+        """See that one more may wait.
+
+        Raises:
+            Overloaded: there are as many as are allowed.
+        """
+        if await self._store.count() >= self._settings.pending:
+            raise Overloaded(f"{self._settings.pending} web hooks wait for their delivery")
+
+    async def release(self, job_uuid: str) -> None:
+        """Send the job's hook as soon as it has ended: its caller knows of the job by now."""
+        try:
+            await self._store.set_due(job_uuid, 0)
+        except DatabaseUnavailable as error:
+            log.warning("the web hook of job %s goes later: %s", job_uuid, error.details)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at once whether something is due."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                pause = await self._send_due()
+            except DatabaseUnavailable as error:
+                log.warning("web hooks: %s", error.details)
+                pause = _LOOK
+            except Exception:  # edge: web hooks are sent as long as the node lives
+                log.exception("web hooks: looking for those that are due failed")
+                pause = _LOOK
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+
+    async def _send_due(self) -> float:
+        """Start to send what is due, and return how long nothing else will be."""
+        free = self._settings.concurrent - len(self._under_way)
+        if not free:
+            return _LOOK  # the end of a delivery wakes us
+        now = time.time()
+        until = now + self._settings.timeout + _LEASE_BEYOND_TIMEOUT
+        for due in await self._store.claim(self._node, now, until, free):
+            task = asyncio.create_task(self._deliver(due), name=f"web hook {due.job.uuid}")
+            self._under_way.add(task)
+            task.add_done_callback(self._done)
+        moment = await self._store.next_due()
+        return _LOOK if moment is None else min(max(moment - time.time(), _LEAST_WAIT), _LOOK)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._wake.set()
+
+    async def _deliver(self, due: DueHook) -> None:
+        fault = await self._post(due)
+        tries = due.tries + 1
+        try:
+            if fault is None or tries >= self._settings.tries:
+                await self._store.drop(due.job.uuid)
+            else:
+                pause = min(self._settings.pause * 2.0**due.tries, _LONGEST_PAUSE)
+                await self._store.postpone(due.job.uuid, tries, time.time() + pause)
+        except DatabaseUnavailable as error:
+            log.warning("the web hook of job %s may be sent again: %s", due.job.uuid, error.details)
+        if fault and (tries == 1 or tries >= self._settings.tries):
+            end = "given up" if tries >= self._settings.tries else "tried again"
+            log.warning("the web hook of job %s to %s is %s: %s", due.job.uuid, URL(due.url).origin(), end, fault)
+
+    async def _post(self, due: DueHook) -> str | None:
+        """Send it, and return what went wrong. What the receiver says beside its status is not read."""
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "X-Job-UUID": due.job.uuid,
+            "X-Job-Success": "true" if due.job.state == DONE else "false",
+        }
+        body = ended_body(APIS[due.job.api_name], due.job, with_schema=due.with_schema)
+        try:
+            async with self._http.post(due.url, data=body, headers=headers, allow_redirects=False) as answer:
+                return None if 200 <= answer.status < 300 else f"it answered {answer.status}"
+        except TimeoutError:
+            return f"it did not answer within {self._settings.timeout:g} s"
+        except aiohttp.ClientConnectorError as error:
+            return str(error.os_error)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return str(error)
+
+
+def _parse_url(text: str) -> URL:
+    try:
+        url = URL(text)
+        usable = url.scheme in {"http", "https"} and bool(url.host) and bool(url.port)
+    except ValueError:
+        usable = False
+    if not usable or len(text) > MAX_URL or not re.fullmatch(r"[!-~]+", text):
+        raise _bad_header("it must be an address such as http://10.0.0.1:8989/webhook")
+    if url.user or url.password:
+        raise _bad_header("it must not hold a password")
+    return url
+
+
+def _bad_header(why: str) -> RequestError:
+    return RequestError(f"Invalid header[{HEADER}], {why}")

@@ -1,0 +1,1 @@
+"""What the management node knows, as plain values. Pure."""

@@ -1,0 +1,1 @@
+"""What is done to a backup storage or an agent: one file a use case."""

@@ -1,0 +1,125 @@
+"""ReconnectBackupStorage: connect to the hosts of a storage afresh, side by side, and see that it is still the same."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
+from bs_agent.contract.reasons import Reason
+from bs_agent.contract.report import StorageReport
+from bs_agent.management.model.health import Health
+from bs_agent.management.model.host_tags import HostTags, parse_host_tags
+from bs_agent.management.model.identity import IDENTITY, verify
+from bs_agent.management.model.records import HostRecord, StorageRecord
+from bs_agent.management.operations.connect import Connecting
+from bs_agent.management.operations.turns import Operations, Refresh, unknown
+from bs_agent.management.store.fleet import Fleet, refuse_pool
+from bs_agent.management.store.intake import Intake
+
+log = logging.getLogger(__name__)
+
+
+class Reconnecting:
+    """Connects storages afresh: a whole one when asked to, a single host when it is back."""
+
+    def __init__(
+        self, fleet: Fleet, connecting: Connecting, intake: Intake, operations: Operations, refresh: Refresh
+    ) -> None:
+        self._fleet = fleet
+        self._connecting = connecting
+        self._intake = intake
+        self._operations = operations
+        self._refresh = refresh
+
+    async def reconnect(self, uuid: str, system_tags: Sequence[str] = ()) -> None:
+        """Connect all hosts of a storage; later callers join the running reconnect.
+
+        Raises:
+            ResourceNotFound: there is no such storage.
+            ApiError: the storage is not Connected afterwards, or is not the one that was added.
+        """
+        if await self._fleet.storage(uuid) is None:
+            raise unknown(uuid)
+        tags = sorted(system_tags)
+        await self._operations.run(uuid, "reconnect", lambda: self._reconnect(uuid, tags), variant="\n".join(tags))
+
+    async def restore(self, uuid: str, mon_uuid: str) -> None:
+        """Connect one host that is back, without SSH; the others and the storage's status are left alone.
+
+        Raises:
+            ApiError: it could not be connected; its row says why.
+        """
+        await self._operations.run(uuid, "restore", lambda: self._restore(uuid, mon_uuid), variant=mon_uuid)
+
+    async def _reconnect(self, uuid: str, system_tags: Sequence[str]) -> None:
+        storage = await self._fleet.storage(uuid)
+        if storage is None:
+            raise unknown(uuid)
+        hosts = await self._fleet.hosts(uuid)
+        tags = parse_host_tags(system_tags, [host.hostname for host in hosts])
+        for host in hosts:
+            self._intake.health(uuid, host.monUuid, Health("Connecting", None, host.capacityFresh))
+        await self._intake.flush()
+        problems = await asyncio.gather(*(self._connect(storage, host, tags) for host in hosts))
+        await self._intake.flush()
+        await self._refresh([host.agentUuid for host in await self._fleet.hosts(uuid)])
+        await self._conclude(uuid, [problem for problem in problems if problem])
+
+    async def _connect(self, storage: StorageRecord, host: HostRecord, tags: HostTags) -> ApiError | None:
+        """Connect one host and take what it reports; return what went wrong."""
+        try:
+            report = await self._connecting.by_any_means(storage, host, tags)
+            return await self._accept(storage, host, report)
+        except ApiError as problem:
+            self._reject(host, problem)
+            return problem
+
+    async def _restore(self, uuid: str, mon_uuid: str) -> None:
+        storage, host = await self._fleet.storage(uuid), await self._fleet.host(mon_uuid)
+        if storage is None or host is None:
+            return
+        try:
+            problem = await self._accept(storage, host, await self._connecting.by_agent(storage, host))
+        except ApiError as problem:
+            self._reject(host, problem)
+            raise
+        finally:
+            await self._intake.flush()
+
+    async def _accept(self, storage: StorageRecord, host: HostRecord, report: StorageReport) -> StorageProblem | None:
+        """Take what a host reports of its storage; return what makes it unusable.
+
+        Raises:
+            ApiError: it is another storage.
+        """
+        health = verify(report, storage)
+        if storage.fsid and storage.poolName:
+            owner = await self._fleet.pool_owner(storage.fsid, storage.poolName, storage.uuid)
+            refuse_pool(storage.fsid, storage.poolName, owner)
+        if health.sees_storage:
+            self._intake.capacity(storage.uuid, report)
+        self._intake.health(storage.uuid, host.monUuid, health)
+        return StorageProblem(health.reason) if health.status != "Connected" and health.reason else None
+
+    def _reject(self, host: HostRecord, problem: ApiError) -> None:
+        self._intake.health(host.backupStorageUuid, host.monUuid, Health("Disconnected", _reason_of(problem)))
+
+    async def _conclude(self, uuid: str, problems: Sequence[ApiError]) -> None:
+        storage = await self._fleet.storage(uuid)
+        if storage is None:
+            raise unknown(uuid)
+        if not problems:
+            return
+        # First the one that the storage shows: it says the most.
+        problems = sorted(problems, key=lambda problem: _reason_of(problem) != storage.statusReason)
+        for problem in problems:
+            decisive = isinstance(problem, InvalidArgument) or (
+                isinstance(problem, StorageProblem) and problem.reason.code in IDENTITY
+            )
+            if decisive or storage.status != "Connected":
+                raise problem
+        log.warning("backup storage %s is connected, but not all of its hosts are: %s", uuid, problems[0].details)
+
+
+def _reason_of(problem: ApiError) -> Reason | None:
+    return problem.reason if isinstance(problem, StorageProblem) else None

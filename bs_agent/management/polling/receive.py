@@ -1,0 +1,88 @@
+"""Takes the reports that agents send by themselves, when something has changed between two polls.
+
+Who sends is known before a byte of the body is read; what is said enters by the same door as what a poll brings.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+from pydantic import TypeAdapter, ValidationError
+
+from bs_agent.contract.enrollment import token_hash
+from bs_agent.contract.errors import AgentUnauthorized, Overloaded, RequestError, explain
+from bs_agent.contract.push import PUSH_PATH, ReportTo, push_token
+from bs_agent.contract.report import HostReport
+from bs_agent.daemon.certificate import fingerprint
+from bs_agent.daemon.http import read_json
+from bs_agent.management.config import ServerSettings
+from bs_agent.management.hosts.agent_client import MAX_ANSWER
+from bs_agent.management.hosts.trust import reveal
+from bs_agent.management.model.records import AgentRecord
+from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.fleet import Fleet
+
+AT_ONCE = 32
+
+Receive = Callable[[str, HostReport], Awaitable[None]]
+
+_REPORT = TypeAdapter(HostReport)
+
+
+class Pushes:
+    """The route for pushed reports; `receive` takes an agent's uuid and its report."""
+
+    def __init__(self, fleet: Fleet, keyring: Keyring, receive: Receive) -> None:
+        self._fleet = fleet
+        self._keyring = keyring
+        self._receive = receive
+        self._under_way = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes for the application."""
+        return [web.post(PUSH_PATH, self.handle)]
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Take one report."""
+        if self._under_way >= AT_ONCE:
+            raise Overloaded(f"{AT_ONCE} reports are being taken")
+        self._under_way += 1
+        try:
+            agents = await self._senders(request)
+            try:
+                report = _REPORT.validate_python(await read_json(request, MAX_ANSWER))
+            except ValidationError as error:
+                raise RequestError(explain(error)) from None
+            for agent in agents:
+                await self._receive(agent.uuid, report)
+            return web.json_response({})
+        finally:
+            self._under_way -= 1
+
+    async def _senders(self, request: web.Request) -> list[AgentRecord]:
+        """Return the agent of this enrolment: several records, when its host was added under several names.
+
+        Raises:
+            AgentUnauthorized: nobody is enrolled so, or the token is another.
+        """
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        known = await self._fleet.enrolled(request.match_info["id"]) if scheme.lower() == "bearer" else []
+        agents = [agent for agent in known if hmac.compare_digest(self._token_of(agent), token.encode())]
+        if not agents:
+            raise AgentUnauthorized("no enrolment has this id and this token")
+        return agents
+
+    def _token_of(self, agent: AgentRecord) -> bytes:
+        return push_token(token_hash(reveal(self._keyring, agent.tokenSecret))).encode()
+
+
+def advertised(server: ServerSettings) -> ReportTo | None:
+    """Return what agents are told of where to push to, if anything.
+
+    Raises:
+        CertificateError: the certificate that they would pin cannot be read.
+    """
+    if not server.advertise_url:
+        return None
+    pinned = server.tls_certificate if server.advertise_url.startswith("https://") else None
+    return ReportTo(url=server.advertise_url, fingerprint=fingerprint(pinned) if pinned else "")

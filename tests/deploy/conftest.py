@@ -1,0 +1,31 @@
+"""Hosts and releases that the tests of this folder share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.beds import hosts
+from tests.deploy.playbooks import Fleet
+from tests.deploy.releases import Wheelhouse
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Wheelhouse:
+    """The release of this source tree, ready to be installed without a network."""
+    return Wheelhouse(tmp_path_factory.mktemp("wheelhouse") / "archives")
+
+
+@pytest.fixture(scope="module")
+def boot(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Wheelhouse) -> Iterator[Callable[..., Fleet]]:
+    """Boot hosts of these names for the tests of one module."""
+    if hosts.MISSING:
+        pytest.skip(f"booted hosts need {', '.join(hosts.MISSING)}")
+    with ExitStack() as stack:
+
+        def booting(*names: str) -> Fleet:
+            folder: Path = tmp_path_factory.mktemp("hosts")
+            return Fleet(stack.enter_context(hosts.booted(folder, *names)), wheelhouse, folder)
+
+        yield booting

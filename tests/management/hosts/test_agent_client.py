@@ -1,0 +1,278 @@
+"""The client of the agent protocol against servers that break every promise, and one that keeps them."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import ImageStoreParameters
+from bs_agent.daemon.certificate import ensure_certificate, fingerprint, server_context
+from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.http import serving
+from bs_agent.management.hosts.agent_client import MAX_ANSWER, Agents, Target, target
+
+pytestmark = pytest.mark.asyncio
+
+UUID = "0" * 32
+EMPTY = {"agentVersion": "1", "hostname": "h", "startedAt": 0, "storages": []}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """Answers everything with `handler`."""
+
+    def __init__(self, tls: ssl.SSLContext, pin: str) -> None:
+        self.pin = pin
+        self._tls = tls
+        self.handler: Handler = _nothing
+        self.connections: set[object] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Address]:
+        app = web.Application()
+        app.router.add_route("*", "/{rest:.*}", self._handle)
+        async with serving(app, Address("127.0.0.1", 0), self._tls) as address:
+            yield address
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.connections.add(request.transport)
+        return await self.handler(request)
+
+
+async def _nothing(_: web.Request) -> web.StreamResponse:
+    return web.json_response(EMPTY, headers={"ETag": '"1"'})
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    certificate, key = await ensure_certificate(tmp_path, "test")
+    yield Server(server_context(certificate, key), fingerprint(certificate))
+
+
+@pytest_asyncio.fixture
+async def agents() -> AsyncIterator[Agents]:
+    async with Agents.open(60, 60) as client:
+        yield client
+
+
+def at(address: Address, server: Server, *, keep: bool = False) -> Target:
+    return target(address.host, address.port, server.pin, "a token", keep=keep)
+
+
+async def refused(call: Awaitable[object]) -> ApiError:
+    with pytest.raises(ApiError) as refusal:
+        await call
+    return refusal.value
+
+
+async def reason(call: Awaitable[object]) -> ReasonCode:
+    error = await refused(call)
+    assert isinstance(error, StorageProblem)
+    return error.reason.code
+
+
+async def test_an_unchanged_report_is_not_sent_again(server: Server, agents: Agents) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append((request.headers.get("If-None-Match", ""), request.headers["Authorization"]))
+        if seen[-1][0] == '"1"':
+            return web.Response(status=304)
+        return await _nothing(request)
+
+    server.handler = handler
+    async with server.running() as address:
+        report, etag = await agents.report(at(address, server))
+        assert report is not None
+        assert (report.hostname, etag) == ("h", '"1"')
+        assert await agents.report(at(address, server), etag) == (None, etag)
+    assert seen == [("", "Bearer a token"), ('"1"', "Bearer a token")]
+
+
+@pytest.mark.parametrize(("keep", "connections"), [(True, 1), (False, 5)])
+async def test_connections_are_kept_where_that_is_wanted(
+    server: Server, agents: Agents, keep: bool, connections: int
+) -> None:
+    async with server.running() as address:
+        where = at(address, server, keep=keep)
+        for _ in range(5):
+            await agents.report(where)
+    assert len(server.connections) == connections
+
+
+async def test_a_kept_connection_that_was_closed_meanwhile(server: Server, agents: Agents) -> None:
+    async with server.running() as address:
+        where = at(address, server, keep=True)
+        await agents.report(where)
+        for transport in server.connections:
+            assert isinstance(transport, asyncio.Transport)
+            transport.abort()
+        report, _ = await agents.report(where)
+        assert report is not None
+
+
+async def test_another_certificate(server: Server, agents: Agents) -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return await _nothing(request)
+
+    server.handler = handler
+    async with server.running() as address:
+        wrong = target(address.host, address.port, "0" * 64, "a token")
+        error = await refused(agents.report(wrong))
+        assert isinstance(error, StorageProblem)
+        assert error.reason.code == ReasonCode.CERTIFICATE_CHANGED
+        assert server.pin in error.details
+        assert not await agents.is_alive(wrong)
+    assert asked == [], "nothing is sent to a stranger, least of all the token"
+
+
+def answers(response: Callable[[], web.Response]) -> Handler:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return response()
+
+    return handler
+
+
+def error_of(code: str, details: str = "seen") -> web.Response:
+    return web.json_response({"error": {"code": code, "description": "", "details": details}}, status=503)
+
+
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        (lambda: web.Response(status=401), ReasonCode.AGENT_UNAUTHORIZED),
+        (lambda: error_of("BS.NoQuorum"), ReasonCode.NO_QUORUM),
+        (lambda: error_of("BS.NotOfThisVersion"), ReasonCode.AGENT_FAULT),
+        (lambda: error_of("SYS.1000"), ReasonCode.AGENT_FAULT),
+        (lambda: web.Response(status=500, text="x" * 10_000), ReasonCode.AGENT_FAULT),
+        (lambda: web.Response(status=302, headers={"Location": "https://127.0.0.1:1/"}), ReasonCode.AGENT_FAULT),
+        (lambda: web.Response(text="<html>"), ReasonCode.AGENT_FAULT),
+        (lambda: web.json_response({**EMPTY, "storages": 1}), ReasonCode.AGENT_FAULT),
+        (lambda: web.Response(body=b'{"a":' * 100_000), ReasonCode.AGENT_FAULT),
+        (lambda: web.Response(body=b" " * (MAX_ANSWER + 1)), ReasonCode.AGENT_FAULT),
+    ],
+)
+async def test_answers_that_are_none(
+    server: Server, agents: Agents, response: Callable[[], web.Response], code: ReasonCode
+) -> None:
+    server.handler = answers(response)
+    async with server.running() as address:
+        error = await refused(agents.report(at(address, server)))
+        assert isinstance(error, StorageProblem)
+        assert error.reason.code == code
+        assert len(error.details) < 700
+
+
+async def test_an_agent_that_refuses_what_it_is_told(server: Server, agents: Agents) -> None:
+    refusal = {"error": {"code": "SYS.1007", "description": "", "details": "no such kind"}}
+    server.handler = answers(lambda: web.json_response(refusal, status=400))
+    async with server.running() as address:
+        parameters = ImageStoreParameters(url="/x")
+        error = await refused(agents.connect(at(address, server), UUID, parameters))
+    assert isinstance(error, InvalidArgument)
+    assert error.details.endswith("no such kind")
+
+
+async def test_an_endless_answer_is_cut_off(server: Server, agents: Agents) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" " * 65536)
+
+    server.handler = handler
+    async with server.running() as address:
+        error = await refused(agents.report(at(address, server)))
+        assert "larger than" in error.details
+
+
+async def test_a_dripping_answer_meets_the_deadline(server: Server, agents: Agents) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.01)
+
+    server.handler = handler
+    agents.timeout = 0.3
+    async with server.running() as address:
+        assert await reason(agents.report(at(address, server))) == ReasonCode.AGENT_TIMEOUT
+
+
+async def test_what_is_no_agent_at_all(agents: Agents) -> None:
+    async def shout(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.org ESMTP\r\n")
+        writer.close()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    for behaviour, code in ((shout, ReasonCode.AGENT_UNREACHABLE), (hang, ReasonCode.AGENT_TIMEOUT)):
+        agents.timeout = 0.3 if behaviour is hang else 60
+        listener = await asyncio.start_server(behaviour, "127.0.0.1", 0)
+        async with listener:
+            port: int = listener.sockets[0].getsockname()[1]
+            assert await reason(agents.report(target("127.0.0.1", port, "0" * 64, "token"))) == code
+    agents.timeout = 60
+    assert await reason(agents.report(target("127.0.0.1", port, "0" * 64, "t"))) == ReasonCode.AGENT_UNREACHABLE
+    nowhere = target("no-such-host.invalid", 1, "0" * 64, "t")
+    assert await reason(agents.report(nowhere)) == ReasonCode.AGENT_UNREACHABLE
+
+
+async def test_a_cleanup_is_followed_to_its_end(server: Server, agents: Agents) -> None:
+    states = iter(["accepted", "running", "running", "done"])
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(f"{request.method} {request.path}")
+        if request.method == "POST":
+            assert json.loads(await request.text()) == {"commandUuid": UUID, "dryRun": False, "hostOnly": False}
+        state = next(states)
+        return web.json_response({"uuid": UUID, "storageUuid": UUID, "state": state, "steps": [], "createdAt": 0})
+
+    server.handler = handler
+    async with server.running() as address:
+        command = await agents.cleanup(at(address, server), UUID, UUID, 10)
+    assert command.state == "done"
+    assert asked == [f"POST /v1/storages/{UUID}/cleanup", *[f"GET /v1/commands/{UUID}"] * 3]
+
+
+@pytest.mark.parametrize(
+    ("answer", "deadline", "code"),
+    [
+        ({"state": "failed", "error": {"code": "DirectoryHung", "details": "x"}}, 60, ReasonCode.DIRECTORY_HUNG),
+        ({"state": "interrupted"}, 60, ReasonCode.COMMAND_INTERRUPTED),
+        ({"state": "running"}, 0.3, ReasonCode.AGENT_TIMEOUT),
+    ],
+)
+async def test_a_cleanup_that_does_not_end_well(
+    server: Server, agents: Agents, answer: dict[str, object], deadline: float, code: ReasonCode
+) -> None:
+    command = {"uuid": UUID, "storageUuid": UUID, "steps": [], "createdAt": 0, **answer}
+    server.handler = answers(lambda: web.json_response(command))
+    async with server.running() as address:
+        assert await reason(agents.cleanup(at(address, server), UUID, UUID, deadline)) == code
+
+
+async def test_an_enrolment_that_is_not_known_is_forgotten(server: Server, agents: Agents) -> None:
+    async with server.running() as address:
+        await agents.forget(at(address, server), UUID)
+        server.handler = answers(lambda: web.Response(status=404))
+        await agents.forget(at(address, server), UUID)
+        server.handler = answers(lambda: web.Response(status=500))
+        assert await reason(agents.forget(at(address, server), UUID)) == ReasonCode.AGENT_FAULT
+        await agents.forget_quietly(at(address, server), UUID)

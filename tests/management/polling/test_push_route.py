@@ -1,0 +1,127 @@
+"""The route for pushed reports: who may use it, how much it takes, and whose storages a report can be about."""
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from bs_agent.contract.enrollment import enrollment_id, token_hash
+from bs_agent.contract.push import PUSH_PATH, push_token
+from bs_agent.contract.reasons import Reason, ReasonCode
+from bs_agent.contract.report import HostReport, ImageStoreReport
+from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.http import render_errors, serving
+from bs_agent.management.hosts.agent_client import MAX_ANSWER
+from bs_agent.management.polling import receive as push
+from tests.beds.fleet import POLL, FleetBed, fleet, image_store
+from tests.beds.played import TOKEN, Played, players
+
+pytestmark = pytest.mark.asyncio
+
+BEARER = f"Bearer {push_token(token_hash(TOKEN))}"
+GONE = Reason(code=ReasonCode.MARKER_MISSING, details="seen")
+
+
+@dataclass
+class Route:
+    """The route with a fleet behind it, which serves one storage of one played agent."""
+
+    bed: FleetBed
+    http: aiohttp.ClientSession
+    url: str
+    agent: Played
+    uuid: str
+
+    def report(self, **more: Any) -> HostReport:
+        """Return what the agent reports when its directory has lost the marker."""
+        known = self.agent.storages[self.uuid]
+        assert isinstance(known, ImageStoreReport)
+        usage = known.usage.model_copy(update={"reason": GONE, "stale": True})
+        return self.agent.report().model_copy(update={"storages": [known.model_copy(update={"usage": usage})], **more})
+
+    async def push(
+        self, body: HostReport | bytes, bearer: str = BEARER, enrollment: str = enrollment_id(TOKEN)
+    ) -> tuple[int, dict[str, Any]]:
+        """Push a body; return status and answer."""
+        data = body if isinstance(body, bytes) else body.model_dump_json().encode()
+        sent = {"Authorization": bearer}
+        where = self.url + PUSH_PATH.format(id=enrollment)
+        async with self.http.post(where, data=io.BytesIO(data), headers=sent) as answer:
+            return answer.status, await answer.json()
+
+
+@pytest_asyncio.fixture
+async def route(tmp_path: Path) -> AsyncIterator[Route]:
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(players(tmp_path))
+        agent = stage.add("127.0.0.2")
+        bed = await stack.enter_async_context(fleet(tmp_path, poll={**POLL, "interval": 3600}))
+        parameters = image_store(Path("/images"), hostname="127.0.0.2", systemTags=[f"agentEnrollment::{stage.code}"])
+        uuid = await bed.service.add_image_store(parameters)
+        app = web.Application(middlewares=[render_errors])
+        app.add_routes(bed.service.pushes.routes())
+        address = await stack.enter_async_context(serving(app, Address("127.0.0.1", 0), None))
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        yield Route(bed, http, f"http://{address}", agent, uuid)
+
+
+async def test_a_report_is_taken(route: Route) -> None:
+    assert await route.push(route.report()) == (200, {})
+    await route.bed.reaches(route.uuid, ("Disconnected", "MarkerMissing"))
+
+
+@pytest.mark.parametrize(
+    ("bearer", "enrollment"),
+    [
+        ("", enrollment_id(TOKEN)),
+        ("Bearer", enrollment_id(TOKEN)),
+        (f"Bearer {TOKEN}", enrollment_id(TOKEN)),
+        (BEARER + "0", enrollment_id(TOKEN)),
+        (BEARER.replace("Bearer", "Basic"), enrollment_id(TOKEN)),
+        ("Bearer \u00e9", enrollment_id(TOKEN)),
+        (BEARER, "0" * 32),
+        (BEARER, "'"),
+    ],
+)
+async def test_a_stranger_is_refused(route: Route, bearer: str, enrollment: str) -> None:
+    status, answer = await route.push(route.report(), bearer, enrollment)
+    assert (status, answer["error"]["code"]) == (401, "BS.AgentUnauthorized")
+    assert TOKEN not in str(answer)
+    assert await route.bed.status(route.uuid) == ("Connected", "")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"hostname": 1}', b'{"a":' * 10_000], ids=["empty", "cut", "list", "wrong", "deep"]
+)
+async def test_a_body_that_is_no_report_is_refused(route: Route, body: bytes) -> None:
+    status, answer = await route.push(body)
+    assert (status, answer["error"]["code"]) == (400, "SYS.1007")
+    assert await route.bed.status(route.uuid) == ("Connected", "")
+
+
+async def test_how_much_is_taken(route: Route) -> None:
+    large = route.report(hostname="x" * 2 * 1024 * 1024)
+    assert (await route.push(large))[0] == 200
+    assert (await route.push(b" " * (MAX_ANSWER + 1)))[0] == 413
+
+
+async def test_a_report_is_about_the_storages_of_its_agent_only(route: Route) -> None:
+    before = route.report()
+    foreign = before.storages[0].model_copy(update={"uuid": "f" * 32})
+    own = route.agent.storages[route.uuid]
+    assert (await route.push(before.model_copy(update={"storages": [own, foreign]})))[0] == 200
+    assert await route.bed.status(route.uuid) == ("Connected", "")
+    assert await route.bed.shown("f" * 32) is None
+
+
+async def test_more_than_a_few_at_once_are_put_off(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push, "AT_ONCE", 0)
+    status, answer = await route.push(route.report())
+    assert (status, answer["error"]["description"]) == (503, "The server has too much to do")

@@ -1,0 +1,103 @@
+"""A PostgreSQL that stops, starts or stands still: callers are told in time, and nothing of the node ends for good."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.exc import DBAPIError
+
+from bs_agent.management.config import HookSettings, JobSettings
+from bs_agent.management.jobs.hooks import Hooks
+from bs_agent.management.jobs.jobs import Jobs, Order
+from bs_agent.management.store import database as module
+from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.hooks import HookStore
+from bs_agent.management.store.jobs import DONE, JobStore
+from bs_agent.management.store.schema import migrate
+from tests.beds import postgresql
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[postgresql.PostgreSQL]:
+    """A server that these tests stop and freeze."""
+    if why := postgresql.missing():
+        pytest.skip(why)
+    with postgresql.postgresql() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def database(own_server: postgresql.PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    monkeypatch.setattr(module, "_BUSY_SECONDS", 1)
+    monkeypatch.setattr(module, "_LONGEST_COMMAND", 1)
+    opened = Database.connect(own_server.new_database())
+    await migrate(opened)
+    yield opened
+    await opened.close()
+
+
+async def _comes_back(database: Database) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await database.ping()
+            except DatabaseUnavailable:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+async def test_a_database_that_stands_still_is_away(own_server: postgresql.PostgreSQL, database: Database) -> None:
+    await database.ping()
+    with own_server.frozen():
+        async with asyncio.timeout(30):
+            for _ in range(3):
+                with pytest.raises(DatabaseUnavailable):
+                    await database.ping()
+    await _comes_back(database)
+
+
+async def test_jobs_and_hooks_outlive_a_restart(
+    own_server: postgresql.PostgreSQL, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bs_agent.management.jobs.jobs._HEARTBEAT", 0.05)
+    monkeypatch.setattr("bs_agent.management.jobs.hooks._LOOK", 0.05)
+    release = asyncio.Event()
+
+    async def work() -> dict[str, object]:
+        await release.wait()
+        return {"done": True}
+
+    async with (
+        Hooks.open(HookStore(database), HookSettings(), only_node=False) as hooks,
+        Jobs.open(JobStore(database), JobSettings(), hooks, only_node=False) as jobs,
+    ):
+        job = await jobs.start(Order(), "ReconnectBackupStorage", "a" * 32, work)
+        loops = [task for task in asyncio.all_tasks() if _name(task) in {"Jobs._keep_house", "Hooks._run"}]
+        assert len(loops) == 2
+        for _ in range(3):
+            await asyncio.to_thread(own_server.restart)
+            await _comes_back(database)
+        assert not any(task.done() for task in loops)
+        release.set()
+        assert (await jobs.wait(job)).state == DONE
+        assert (found := await jobs.find(job.uuid)) is not None
+        assert found.state == DONE
+
+
+@pytest.mark.parametrize(("state", "away"), [("57P03", True), ("57P01", True), ("08006", True), ("42P01", False)])
+async def test_the_state_tells_an_absent_database_from_a_wrong_statement(
+    database: Database, state: str, away: bool
+) -> None:
+    cause = Exception("the database system is starting up")
+    cause.sqlstate = state  # type: ignore[attr-defined]
+    with pytest.raises(DatabaseUnavailable if away else DBAPIError):
+        async with database.reading():
+            raise DBAPIError("SELECT 1", {}, cause)
+
+
+def _name(task: "asyncio.Task[object]") -> str:
+    return getattr(task.get_coro(), "__qualname__", "")
