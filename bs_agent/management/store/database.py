@@ -1,12 +1,13 @@
 """The database: SQLite in WAL by default, or PostgreSQL. Short transactions; one writer at a time on SQLite."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, select
+from sqlalchemy import Float, cast, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -26,10 +27,11 @@ class DatabaseUnavailable(InternalError):
 
 
 class Database:
-    """Hands out connections for reading and for writing."""
+    """Hands out connections for reading and for writing. `clock` is the one of SQLite: this machine's own."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self.clock: Callable[[], float] = time.time
         self._writer = asyncio.Lock()
 
     @classmethod
@@ -92,6 +94,13 @@ class Database:
                 connection = await plain.execution_options(writes=True)
                 async with connection.begin():
                     yield connection
+
+    async def now(self, connection: AsyncConnection) -> float:
+        """Return the database's clock in Unix seconds; all dates that nodes compare are by it."""
+        if self.is_sqlite:
+            return self.clock()
+        epoch = cast(func.extract("epoch", func.clock_timestamp()), Float)
+        return float((await connection.execute(select(epoch))).scalar_one())
 
     async def ping(self) -> None:
         """Ask the database for anything."""

@@ -99,5 +99,17 @@ async def test_the_state_tells_an_absent_database_from_a_wrong_statement(
             raise DBAPIError("SELECT 1", {}, cause)
 
 
+async def test_the_clock_is_the_databases_own(database_url: str) -> None:
+    opened = Database.connect(database_url)
+    opened.clock = lambda: 7.5
+    async with opened.reading() as connection:
+        first, second = await opened.now(connection), await opened.now(connection)
+    await opened.close()
+    if opened.is_sqlite:
+        assert (first, second) == (7.5, 7.5)
+    else:  # it goes on within a transaction, whatever this machine's clock says
+        assert 1.7e9 < first < second
+
+
 def _name(task: "asyncio.Task[object]") -> str:
     return getattr(task.get_coro(), "__qualname__", "")
