@@ -248,6 +248,16 @@ class CommandConflict(StorageProblem):
         super().__init__(Reason(code=ReasonCode.COMMAND_CONFLICT, details=details))
 
 
+def from_shown(shown: ErrorCode) -> ApiError:
+    """Return the error that an answer, or a row, shows; it shows itself the same again, where this version knows it."""
+    cause = from_shown(shown.cause) if shown.cause else None
+    details = shown.details or shown.description
+    if (reason := shown.code.removeprefix("BS.")) in ReasonCode:
+        return StorageProblem.of(ReasonCode(reason), details)
+    kinds = {kind.code: kind for kind in ApiError.__subclasses__() if kind not in {RequestError, StorageProblem}}
+    return kinds.get(shown.code, InternalError)(details, cause=cause)
+
+
 def explain(error: ValidationError) -> str:
     """Say in one line which fields are wrong, and what is allowed; values are not repeated, they may be secrets."""
     faults = []

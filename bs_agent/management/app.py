@@ -28,6 +28,7 @@ from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.hooks import HookStore
 from bs_agent.management.store.jobs import JobStore
+from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, migrate
 
@@ -62,9 +63,10 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         keyring.decrypt(secret)
     auth = await enter_guarded(stack, Auth.open(AccountStore(database), settings.session))
     keys = AccessKeys(AccessKeyStore(database), keyring)
+    node = await enter_guarded(stack, Node.open(database, settings.database.lease))
     alone = database.is_sqlite
     hooks = await enter_guarded(stack, Hooks.open(HookStore(database), settings.hooks, only_node=alone))
-    fleet = await enter_guarded(stack, open_fleet(database, keyring, settings))
+    fleet = await enter_guarded(stack, open_fleet(database, keyring, settings, node))
     # After the fleet, so that it stops before: a job that is cut short takes back what it has begun on the hosts.
     jobs = await enter_guarded(stack, Jobs.open(JobStore(database), settings.jobs, hooks, only_node=alone))
     metrics = Metrics()

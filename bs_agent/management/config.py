@@ -68,6 +68,9 @@ class DatabaseSettings(Settings):
         "sqlite:////var/lib/bs-agent/management.db",
         description="`sqlite:///FILE`, or `postgresql://USER:PASSWORD@HOST/NAME`, which several nodes share.",
     )
+    lease: float = Field(
+        15, ge=1, le=600, description="Seconds after which other nodes take over from a node that has fallen silent."
+    )
 
 
 class StateSettings(Settings):
@@ -150,7 +153,7 @@ class HookSettings(Settings):
 class CleanupSettings(Settings):
     """What is owed to hosts that have, or may have, a storage that is not here any more or never was."""
 
-    tombstone_days: float = Field(30, gt=0, le=3650, description="Days until an owed clean-up is given up.")
+    debt_days: float = Field(30, gt=0, le=3650, description="Days until a debt, such as a clean-up, is given up.")
 
 
 class LogSettings(Settings):

@@ -11,22 +11,31 @@ from bs_agent.management.config import ManagementSettings
 from bs_agent.management.hosts.agent_client import Agents
 from bs_agent.management.hosts.enroll import Enrolling
 from bs_agent.management.operations.add_ceph import AddingCeph
-from bs_agent.management.operations.add_image_store import Adding
+from bs_agent.management.operations.add_image_store import AddingImageStore
 from bs_agent.management.operations.arrive import Arriving
 from bs_agent.management.operations.change_mons import ChangingMons
 from bs_agent.management.operations.connect import Connecting
-from bs_agent.management.operations.debts import Owing
+from bs_agent.management.operations.debts import Debts
 from bs_agent.management.operations.delete import Deleting
+from bs_agent.management.operations.means import Means
+from bs_agent.management.operations.meet import Meeting
 from bs_agent.management.operations.reconnect import Reconnecting
-from bs_agent.management.operations.turns import Operations, Turns
+from bs_agent.management.operations.turns import Operations
 from bs_agent.management.operations.update_mon import UpdatingMon
 from bs_agent.management.polling.poller import Poller
 from bs_agent.management.polling.receive import Pushes, advertised
 from bs_agent.management.polling.watches import Watches
 from bs_agent.management.secrets import Keyring
-from bs_agent.management.store import fleet as store
+from bs_agent.management.store.agents import AgentStore
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.debts import DebtStore
+from bs_agent.management.store.fence import Fence
+from bs_agent.management.store.hosts import HostStore
 from bs_agent.management.store.intake import Intake
+from bs_agent.management.store.leases import Node
+from bs_agent.management.store.operations import OperationStore
+from bs_agent.management.store.storages import OperatedStore
+from bs_agent.management.store.watched import ask_to_look
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,8 @@ class FleetService:
 
     poller: Poller
     pushes: Pushes
-    _agents: Agents
-    _enrolling: Enrolling
-    _owing: Owing
-    _adding: Adding
+    _means: Means
+    _adding: AddingImageStore
     _reconnecting: Reconnecting
     _deleting: Deleting
     _adding_ceph: AddingCeph
@@ -47,11 +54,11 @@ class FleetService:
 
     async def add_image_store(self, parameters: AddImageStoreParameters) -> str:
         """Add a directory of a host; return the uuid of the new storage."""
-        return await self._adding.add_image_store(parameters)
+        return await self._adding.add(parameters)
 
     async def add_ceph(self, parameters: AddCephParameters) -> str:
         """Add a pool of a Ceph cluster; return the uuid of the new storage."""
-        return await self._adding_ceph.add_ceph(parameters)
+        return await self._adding_ceph.add(parameters)
 
     async def add_mons(self, parameters: AddMonParameters) -> None:
         """Add mon hosts to a Ceph storage."""
@@ -76,46 +83,46 @@ class FleetService:
     def configure(self, settings: ManagementSettings) -> None:
         """Go on with other settings: polling, SSH and clean-up follow at once."""
         self.poller.configure(settings.poll)
-        self._agents.timeout, self._agents.command_timeout = settings.poll.timeout, settings.poll.command_timeout
-        self._agents.report_to = advertised(settings.server)
-        self._enrolling.settings = settings.ssh
-        self._owing.settings = settings.cleanup
+        client = self._means.client
+        client.timeout, client.command_timeout = settings.poll.timeout, settings.poll.command_timeout
+        client.report_to = advertised(settings.server)
+        self._means.enrolling.settings = settings.ssh
+        self._means.debts.settings = settings.cleanup
 
 
 @asynccontextmanager
-async def open_fleet(database: Database, keyring: Keyring, settings: ManagementSettings) -> AsyncIterator[FleetService]:
+async def open_fleet(
+    database: Database, keyring: Keyring, settings: ManagementSettings, node: Node
+) -> AsyncIterator[FleetService]:
     """Watch the fleet, and serve calls on it, while the context is open."""
     async with AsyncExitStack() as stack:
-        agents = await enter_guarded(stack, Agents.open(settings.poll.timeout, settings.poll.command_timeout))
-        agents.report_to = advertised(settings.server)
-        fleet, intake, turns = store.Fleet(database), Intake(database), Turns()
-        operations = Operations()
-        enrolling = Enrolling(settings.ssh, agents)
-        owing = Owing(fleet, agents, keyring, turns, settings.cleanup)
-        connecting = Connecting(fleet, agents, enrolling, keyring, owing)
-        watches = Watches(database, keyring, settings.poll)
-        reconnecting = Reconnecting(fleet, connecting, intake, operations, watches.refresh)
-        deleting = Deleting(
-            fleet, agents, keyring, owing=owing, intake=intake, operations=operations, refresh=watches.refresh
+        client = await enter_guarded(stack, Agents.open(settings.poll.timeout, settings.poll.command_timeout))
+        client.report_to = advertised(settings.server)
+        operations = OperationStore(database, node.uuid)
+        intake = Intake(database, Fence(operations, node.uuid))
+        turns = Operations(operations, node)
+        agents = AgentStore(database, operations)
+        debts = Debts(DebtStore(database, operations), agents, client, keyring, turns)
+        debts.settings = settings.cleanup
+        watches = Watches(database, keyring, settings.poll, node)
+        means = Means(
+            OperatedStore(database, operations), HostStore(database, operations), agents, client,
+            Enrolling(settings.ssh, client), keyring, intake, turns, debts, watches.refresh,
         )  # fmt: skip
+        meeting = Meeting(means)
+        arriving = Arriving(means, meeting)
+        reconnecting = Reconnecting(means, Connecting(means, meeting))
         poller = Poller(
-            watches, agents, intake=intake, operations=operations, owing=owing, restore=reconnecting.restore,
-            settings=settings.poll,
+            watches, client, store=agents, owner=node.uuid, intake=intake, operations=turns, debts=debts,
+            restore=reconnecting.restore, settings=settings.poll,
         )  # fmt: skip
-        arriving = Arriving(fleet, agents, enrolling, keyring, turns=turns, owing=owing)
-        adding = Adding(fleet, arriving, keyring, watches.refresh)
-        adding_ceph = AddingCeph(fleet, arriving, keyring, watches.refresh)
-        mons = ChangingMons(
-            fleet, arriving, keyring, owing=owing, intake=intake, operations=operations, refresh=watches.refresh
-        )  # fmt: skip
-        updating_mon = UpdatingMon(
-            fleet, agents, enrolling, keyring, owing=owing, intake=intake, operations=operations, turns=turns,
-            refresh=watches.refresh,
-        )  # fmt: skip
+        database.wakes.listen(poller.hear)
+        await enter_guarded(stack, background(database.wakes.run(), "wake-ups"))
         await enter_guarded(stack, background(intake.run(), "intake"))
-        stack.push_async_callback(operations.close)
+        stack.push_async_callback(turns.close)
         await enter_guarded(stack, background(poller.run(), "poller"))
-        pushes = Pushes(fleet, keyring, poller.receive)
+        pushes = Pushes(agents, keyring, poller.receive, lambda uuid: ask_to_look(database, uuid))
         yield FleetService(
-            poller, pushes, agents, enrolling, owing, adding, reconnecting, deleting, adding_ceph, mons, updating_mon
-        )
+            poller, pushes, means, AddingImageStore(means, arriving), reconnecting, Deleting(means),
+            AddingCeph(means, arriving), ChangingMons(means, arriving), UpdatingMon(means, meeting),
+        )  # fmt: skip

@@ -51,21 +51,34 @@ _PLAN = TypeAdapter(CleanupPlan)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """An agent as the client sees it. Keep the value: kept connections belong to it."""
+    """An agent as the client sees it. Keep the value: kept connections belong to it.
+
+    `next_pin` is the certificate that the agent has announced: it may show that one from any moment on.
+    """
 
     name: str
     url: str
     pin: aiohttp.Fingerprint
     headers: dict[str, str] = field(repr=False)
     keep: bool = False
+    next_pin: aiohttp.Fingerprint | None = None
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """What came back, and the fingerprint of the certificate that was shown."""
 
     status: int
     body: bytes
     etag: str
+    shown: str
+
+
+class Told(NamedTuple):
+    """A report, or None in its place when it is still the one that the etag names; and what was shown with it."""
+
+    report: HostReport | None
+    etag: str
+    shown: str
 
 
 class _Connect(ConnectRequest):
@@ -84,14 +97,17 @@ class _ErrorAnswer(BaseModel):
     error: _ShownError
 
 
-def target(hostname: str, port: int, fingerprint: str, token: str, *, keep: bool = False) -> Target:
+def target(
+    hostname: str, port: int, fingerprint: str, token: str, *, keep: bool = False, next_fingerprint: str | None = None
+) -> Target:
     """Return the target for an agent; `keep` holds its connection open between requests."""
     host = f"[{hostname}]" if ":" in hostname else hostname
     headers = {"Authorization": f"Bearer {token}"}
     if not keep:
         headers["Connection"] = "close"
     pin = aiohttp.Fingerprint(bytes.fromhex(fingerprint))
-    return Target(f"{host}:{port}", f"https://{host}:{port}", pin, headers, keep)
+    next_pin = aiohttp.Fingerprint(bytes.fromhex(next_fingerprint)) if next_fingerprint else None
+    return Target(f"{host}:{port}", f"https://{host}:{port}", pin, headers, keep, next_pin)
 
 
 class Agents:
@@ -126,12 +142,12 @@ class Agents:
         ) as session:
             yield cls(session, timeout, command_timeout)
 
-    async def report(self, at: Target, etag: str = "") -> tuple[HostReport | None, str]:
+    async def report(self, at: Target, etag: str = "") -> Told:
         """Return the report and its ETag; None in its place when it is still the one that `etag` names."""
         answer = await self._request(at, "GET", "/v1/report", headers={"If-None-Match": etag} if etag else None)
         if answer.status == 304:
-            return None, etag
-        return _decode(at, _REPORT, answer), answer.etag
+            return Told(None, etag, answer.shown)
+        return Told(_decode(at, _REPORT, answer), answer.etag, answer.shown)
 
     async def is_alive(self, at: Target) -> bool:
         """Tell whether anything that shows the pinned certificate answers."""
@@ -140,22 +156,27 @@ class Agents:
         except StorageProblem:
             return False
 
-    async def connect(self, at: Target, storage_uuid: str, parameters: StorageParameters) -> StorageReport:
-        """Run the connect command: fresh handles, then this storage's fresh report. Reports go to `report_to` then."""
+    async def connect(
+        self, at: Target, storage_uuid: str, parameters: StorageParameters, number: int
+    ) -> StorageReport:
+        """Run the connect command: fresh handles, then this storage's fresh report. Reports go to `report_to` then.
+
+        `number` is that of the operation, here and in the commands below: the agent refuses an overtaken one.
+        """
         path = f"/v1/storages/{storage_uuid}"
-        content = _Connect(reportTo=self.report_to, **parameters.model_dump())
+        content = _Connect(reportTo=self.report_to, number=number, **parameters.model_dump())
         answer = await self._request(at, "PUT", path, content, deadline=self.command_timeout)
         return _decode(at, _STORAGE_REPORT, answer)
 
     async def plan_cleanup(
-        self, at: Target, storage_uuid: str, command_uuid: str, *, host_only: bool = False
+        self, at: Target, storage_uuid: str, command_uuid: str, number: int, *, host_only: bool = False
     ) -> CleanupPlan:
         """Ask what a cleanup would do; nothing is changed."""
-        request = CleanupRequest(commandUuid=command_uuid, dryRun=True, hostOnly=host_only)
+        request = CleanupRequest(commandUuid=command_uuid, number=number, dryRun=True, hostOnly=host_only)
         return _decode(at, _PLAN, await self._post_cleanup(at, storage_uuid, request))
 
     async def cleanup(
-        self, at: Target, storage_uuid: str, command_uuid: str, deadline: float, *, host_only: bool = False
+        self, at: Target, storage_uuid: str, command_uuid: str, number: int, deadline: float, *, host_only: bool = False
     ) -> Command:
         """Run the cleanup to its end; under the same `command_uuid` it is run once, however often it is asked for.
 
@@ -166,7 +187,7 @@ class Agents:
         """
         try:
             async with asyncio.timeout(deadline):
-                request = CleanupRequest(commandUuid=command_uuid, hostOnly=host_only)
+                request = CleanupRequest(commandUuid=command_uuid, number=number, hostOnly=host_only)
                 command = await self._run_cleanup(at, storage_uuid, request)
         except TimeoutError:
             details = f"{at.name}: the cleanup did not end within {deadline:g} s"
@@ -219,17 +240,28 @@ class Agents:
             data = content.model_dump_json()
             sent["Content-Type"] = "application/json"
         with _translated(at, deadline):
-            async with (
-                asyncio.timeout(deadline),
-                self._session.request(
-                    method, at.url + path, data=data, headers=sent, ssl=at.pin, allow_redirects=False, timeout=_NONE
-                ) as response,
-            ):
-                body = await _read(at, response)
-                answer = Answer(response.status, body, response.headers.get("ETag", ""))
+            async with asyncio.timeout(deadline):
+                try:
+                    answer = await self._send(at, at.pin, method, path, data, sent)
+                except aiohttp.ServerFingerprintMismatch as error:
+                    # Nothing was sent yet: the certificate is looked at before.
+                    if at.next_pin is None or error.got != at.next_pin.fingerprint:
+                        raise
+                    answer = await self._send(at, at.next_pin, method, path, data, sent)
         if answer.status >= 300 and answer.status != 304 and answer.status not in allowed:
             raise _error(at, answer)
         return answer
+
+
+    async def _send(
+        self, at: Target, pin: aiohttp.Fingerprint, method: str, path: str, data: str | None, headers: dict[str, str]
+    ) -> Answer:
+        request = self._session.request(
+            method, at.url + path, data=data, headers=headers, ssl=pin, allow_redirects=False, timeout=_NONE
+        )
+        async with request as response:
+            body = await _read(at, response)
+            return Answer(response.status, body, response.headers.get("ETag", ""), pin.fingerprint.hex())
 
 
 _NONE = aiohttp.ClientTimeout(total=None)  # the deadline around the request holds for all of it

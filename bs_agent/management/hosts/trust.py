@@ -62,7 +62,9 @@ def to_record(trust: Trust, keyring: Keyring, uuid: str) -> AgentRecord:
 def target_of(agent: AgentRecord, keyring: Keyring, *, keep: bool = False) -> Target:
     """Return a stored agent as its client wants it."""
     token = reveal(keyring, agent.tokenSecret)
-    return target(agent.hostname, agent.port, agent.fingerprint, token, keep=keep)
+    return target(
+        agent.hostname, agent.port, agent.fingerprint, token, keep=keep, next_fingerprint=agent.nextFingerprint
+    )
 
 
 def reveal(keyring: Keyring, secret: str | None) -> str:

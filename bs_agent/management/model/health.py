@@ -12,7 +12,7 @@ Its capacity is fresh while one of its hosts reports fresh numbers.
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from bs_agent.contract.inventory import Status
@@ -21,6 +21,8 @@ from bs_agent.contract.report import StorageReport, blocking_reason
 from bs_agent.management.model.capacity import measured
 
 RETRY_CAP = 3600.0
+_BOOTS, _STEADY = 8, 5
+"""How many boots are remembered, and after how many reports of one and the same machine there is just one."""
 
 # The mon of this very host is not well, yet the host sees the cluster.
 MON_ONLY = frozenset({ReasonCode.MON_OUT_OF_QUORUM, ReasonCode.MON_ADDR_CHANGED})
@@ -35,6 +37,8 @@ UNSEEN = frozenset(
         ReasonCode.CERTIFICATE_CHANGED,
         ReasonCode.AGENT_FAULT,
         ReasonCode.AGENT_NOT_ENROLLED,
+        ReasonCode.AGENT_CLONED,
+        ReasonCode.UNOBSERVED,
     }
 )
 
@@ -66,6 +70,27 @@ class Link:
     def is_down(self, max_failures: int) -> bool:
         """Tell whether so many polls were missed that the hosts are Disconnected."""
         return self.misses >= max_failures
+
+
+@dataclass(frozen=True, slots=True)
+class Boots:
+    """The boots of a machine as its reports name them, the latest last; a boot that is over never comes back."""
+
+    seen: tuple[str, ...] = ()
+    steady: int = 0
+
+    def heard(self, boot: str) -> "Boots":
+        """Return what is known after one more report."""
+        if not boot or (self.seen and boot == self.seen[-1]):
+            return replace(self, steady=self.steady + 1)
+        came_back = boot in self.seen
+        others = [known for known in self.seen if known != boot]
+        return Boots((*others[1 - _BOOTS :], boot), 0 if came_back else self.steady + _STEADY)
+
+    @property
+    def are_two(self) -> bool:
+        """Whether two machines answer in turn, so that one was cloned from the other."""
+        return len(self.seen) > 1 and self.steady < _STEADY
 
 
 @dataclass(frozen=True, slots=True)

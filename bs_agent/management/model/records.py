@@ -11,7 +11,11 @@ from bs_agent.management.model.health import Health
 
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
-    """An agent that this management node is enrolled with."""
+    """An agent that this management node is enrolled with: one machine, under however many names.
+
+    `hostname` and `port` are where it is reached now. `nextFingerprint` is what it will show after its next rotation.
+    `leaving` says that the enrolment is being taken from it, so that it has to be won anew.
+    """
 
     uuid: str
     hostname: str
@@ -19,6 +23,9 @@ class AgentRecord:
     fingerprint: str
     enrollmentId: str
     tokenSecret: str = field(repr=False)
+    nextFingerprint: str | None = None
+    bootId: str | None = None
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +106,20 @@ def write_address(host: str, port: int | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Tombstone:
-    """A cleanup that is owed to a host: its storage was deleted by force, was taken from it, or may never arrive.
+class Debt:
+    """What is still owed to an agent, due when the operation that made it is gone: a clean-up, or a forgetting.
 
-    `hostOnly` says that the storage lives on through other hosts. Before `dueDate`, in seconds since the epoch, it may
-    still be arriving. `removePool` is the connect command after which the cleanup removes the pool, too.
+    A clean-up names a storage that was deleted by force, was taken from the host, or may never arrive there; `hostOnly`
+    says that the storage lives on through other hosts, and `removePool` is the connect command after which the clean-up
+    removes the pool, too. A forgetting names an enrolment that nobody uses any more, with its token.
     """
 
-    commandUuid: str
-    backupStorageUuid: str
+    uuid: str
     agentUuid: str
-    expiredDate: int
-    lastError: str | None = None
+    operationUuid: str
+    backupStorageUuid: str | None = None
     hostOnly: bool = False
-    dueDate: int = 0
     removePool: dict[str, Any] | None = None
+    enrollmentId: str | None = None
+    tokenSecret: str | None = field(default=None, repr=False)
+    lastError: str | None = None

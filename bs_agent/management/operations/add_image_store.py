@@ -16,31 +16,31 @@ from bs_agent.management.model.health import Health
 from bs_agent.management.model.host_tags import host_key_tag, parse_host_tags, stored_tags
 from bs_agent.management.model.identity import verify
 from bs_agent.management.model.records import HostRecord, StorageRecord
-from bs_agent.management.operations.arrive import Arrival, Arriving, debts_of
-from bs_agent.management.operations.turns import Refresh
+from bs_agent.management.operations.arrive import Arrival, Arriving
+from bs_agent.management.operations.means import Means
+from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.secrets import Keyring
-from bs_agent.management.store.fleet import Fleet, refuse_directory
+from bs_agent.management.store.operations import Held
+from bs_agent.management.store.storages import OperatedStore, refuse_directory
 
 log = logging.getLogger(__name__)
 
 
-class Adding:
+class AddingImageStore:
     """Adds ImageStores."""
 
-    def __init__(self, fleet: Fleet, arriving: Arriving, keyring: Keyring, refresh: Refresh) -> None:
-        self._fleet = fleet
+    def __init__(self, means: Means, arriving: Arriving) -> None:
+        self._means = means
         self._arriving = arriving
-        self._keyring = keyring
-        self._refresh = refresh
 
-    async def add_image_store(self, parameters: AddImageStoreParameters) -> str:
+    async def add(self, parameters: AddImageStoreParameters) -> str:
         """Add a directory of a host; return the uuid of the new storage.
 
         Raises:
             ApiError: it could not be added; neither here nor on the host is anything left of it.
         """
-        uuid = await new_uuid(self._fleet, parameters.resourceUuid)
         named = parse_host_tags(parameters.systemTags, [parameters.hostname])
+        tags = {"System": stored_tags(parameters.systemTags), "User": stored_tags(parameters.userTags)}
         access = Access(
             parameters.hostname,
             named.code(parameters.hostname),
@@ -50,7 +50,7 @@ class Adding:
             fingerprint=named.fingerprint(parameters.hostname),
         )
         storage = StorageRecord(
-            uuid,
+            parameters.resourceUuid or uuid4().hex,
             parameters.name,
             parameters.description,
             IMAGESTORE,
@@ -63,25 +63,29 @@ class Adding:
             sshPort=parameters.sshPort,
             servicePort=parameters.servicePort,
         )
-        tags = stored_tags(parameters.systemTags), stored_tags(parameters.userTags)
-        async with self._arriving.arriving([access]) as arrivals:
-            await self._settle(storage, arrivals[0], *tags)
-        log.info("backup storage %s [%s] is added: %s on %s", storage.name, uuid, storage.url, access.hostname)
-        await self._refresh([arrivals[0].agent.uuid])
-        return uuid
+
+        async def work(held: Held) -> None:
+            await refuse_taken_uuid(self._means.storages, parameters.resourceUuid)
+            async with self._arriving.arriving(held, [access]) as arrivals:
+                await self._settle(held, storage, arrivals[0], tags)
+            await self._means.refresh([arrivals[0].agent.uuid])
+
+        await self._means.operations.run(storage_key(storage.uuid), "add", work)
+        log.info("backup storage %s [%s] is added: %s on %s", storage.name, storage.uuid, storage.url, access.hostname)
+        return storage.uuid
 
     async def _settle(
-        self, storage: StorageRecord, arrival: Arrival, system_tags: Sequence[str], user_tags: Sequence[str]
+        self, held: Held, storage: StorageRecord, arrival: Arrival, tags: dict[str, list[str]]
     ) -> None:
-        owner = await self._fleet.directory_owner(arrival.agent.uuid, storage.url)
+        behind = await self._means.storages.behind([arrival.agent.uuid])
+        owner = next((known.uuid for known in behind if known.url == storage.url), None)
         refuse_directory(storage.url, arrival.access.hostname, owner)
-        host = host_record(self._keyring, storage, arrival)
-        report = await self._arriving.command(arrival, storage.uuid, storage.parameters(host))
+        host = host_record(self._means.keyring, storage, arrival)
+        report = await self._arriving.command(held, arrival, storage.uuid, storage.parameters(host))
         health, capacity = accepted(report, storage)
-        tags = {"system": [*system_tags, *pinned_key_tags([arrival], one_host=True)], "user": user_tags}
+        tags = tags | {"System": [*tags["System"], *pinned_key_tags([arrival], one_host=True)]}
         storage = replace(storage, statusReason=health.reason)
-        hosts, expected = [host.being(health)], debts_of([arrival])
-        await self._fleet.add(storage, hosts, [arrival.agent], capacity, tags, expected=expected)
+        await self._means.storages.add(held, storage, [host.being(health)], [arrival.agent], capacity, tags)
 
 
 def accepted(report: StorageReport, storage: StorageRecord) -> tuple[Health, dict[str, Any]]:
@@ -99,15 +103,14 @@ def accepted(report: StorageReport, storage: StorageRecord) -> tuple[Health, dic
     return health, said.columns
 
 
-async def new_uuid(fleet: Fleet, wanted: str | None) -> str:
-    """Return the uuid for a new storage.
+async def refuse_taken_uuid(storages: OperatedStore, wanted: str | None) -> None:
+    """See that no storage has the uuid that a caller wants for a new one.
 
     Raises:
-        InvalidArgument: the wanted one is taken.
+        InvalidArgument: one has.
     """
-    if wanted and await fleet.storage(wanted):
+    if wanted and await storages.find(wanted):
         raise InvalidArgument(f"resourceUuid: there is a backup storage[uuid:{wanted}] already")
-    return wanted or uuid4().hex
 
 
 def host_record(keyring: Keyring, storage: StorageRecord, arrival: Arrival) -> HostRecord:

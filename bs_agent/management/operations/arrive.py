@@ -1,121 +1,114 @@
 """Hosts on their way into the fleet: trusted and commanded, but not yet in the database; all of it can be undone."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from uuid import uuid4
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 
-from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.errors import ApiError, InvalidArgument
 from bs_agent.contract.report import StorageParameters, StorageReport
-from bs_agent.management.hosts.agent_client import Agents, Target
-from bs_agent.management.hosts.enroll import Enrolling
-from bs_agent.management.hosts.trust import Access, Trust, target_of, to_record
-from bs_agent.management.model.records import AgentRecord, Tombstone
-from bs_agent.management.operations.debts import Owing
-from bs_agent.management.operations.turns import Turns
-from bs_agent.management.secrets import Keyring
-from bs_agent.management.store.fleet import Fleet
-
-log = logging.getLogger(__name__)
+from bs_agent.management.hosts.trust import Access, Trust
+from bs_agent.management.model.records import AgentRecord, Debt
+from bs_agent.management.operations.debts import UNDO_DEADLINE
+from bs_agent.management.operations.means import Means
+from bs_agent.management.operations.meet import Meeting, Met
+from bs_agent.management.store.operations import Held
 
 
 @dataclass(slots=True)
 class Arrival:
-    """One host: what was won, the agent as it will be stored and the one it replaces, what is owed if this goes wrong.
+    """One host: what was won, its agent whose turn is ours, and what is owed to it if this goes wrong.
 
     `host_only` says that the storage lives on other hosts too, so that an undo leaves the storage itself alone.
     """
 
     access: Access
     trust: Trust
-    agent: AgentRecord
-    at: Target
-    replaced: AgentRecord | None = None
-    debt: Tombstone | None = None
+    met: Met
+    debt: Debt | None = None
     host_only: bool = False
 
     @property
-    def needs_trust(self) -> bool:
-        """Whether the enrolment just won is the one by which the agent will be known."""
-        return self.agent.enrollmentId == self.trust.enrollment_id
+    def agent(self) -> AgentRecord:
+        """The agent as it is stored."""
+        return self.met.agent
 
 
 class Arriving:
     """Lets hosts arrive; whatever goes wrong before they are in the database, nothing of ours stays on them."""
 
-    def __init__(
-        self, fleet: Fleet, agents: Agents, enrolling: Enrolling, keyring: Keyring, *, turns: Turns, owing: Owing
-    ) -> None:
-        self._fleet = fleet
-        self._agents = agents
-        self._enrolling = enrolling
-        self._keyring = keyring
-        self._turns = turns
-        self._owing = owing
+    def __init__(self, means: Means, meeting: Meeting) -> None:
+        self._means = means
+        self._meeting = meeting
 
     @asynccontextmanager
-    async def arriving(self, accesses: Iterable[Access]) -> AsyncIterator[list[Arrival]]:
+    async def arriving(self, held: Held, accesses: Iterable[Access]) -> AsyncIterator[list[Arrival]]:
         """Win the trust of hosts, side by side. An exception inside undoes everything; else it is for good.
 
         Raises:
             ApiError: a host could not be entered; what was won of the others is undone.
         """
         wanted = list(accesses)
-        async with self._turns.of(*(access.hostname for access in wanted)):
+        outcomes = await asyncio.gather(
+            *(self._means.enrolling.enroll(access) for access in wanted), return_exceptions=True
+        )
+        won = [(access, trust) for access, trust in zip(wanted, outcomes, strict=True) if isinstance(trust, Trust)]
+        async with AsyncExitStack() as turns:
             arrivals: list[Arrival] = []
             try:
-                outcomes = await asyncio.gather(*(self._enter(access) for access in wanted), return_exceptions=True)
-                arrivals += [outcome for outcome in outcomes if isinstance(outcome, Arrival)]
+                await self._meet(turns, arrivals, won)
                 raise_first(outcomes)
-                yield arrivals
+                yield [next(one for one in arrivals if one.access is access) for access in wanted]
             except BaseException:
-                # The storage itself at last: until then another host might still write to it.
-                for host_only in (True, False):
-                    undone = [arrival for arrival in arrivals if arrival.host_only is host_only]
-                    await asyncio.gather(*(self._undo(arrival) for arrival in undone))
+                await self._undo(held, arrivals)
                 raise
-            for arrival in arrivals:
-                if not arrival.needs_trust:
-                    await self._owing.forget(arrival.trust.target(), arrival.trust.enrollment_id)
-                elif arrival.replaced:
-                    at = target_of(replace(arrival.agent, tokenSecret=arrival.replaced.tokenSecret), self._keyring)
-                    await self._owing.forget(at, arrival.replaced.enrollmentId)
 
-    async def command(self, arrival: Arrival, storage_uuid: str, parameters: StorageParameters) -> StorageReport:
+    async def command(
+        self, held: Held, arrival: Arrival, storage_uuid: str, parameters: StorageParameters
+    ) -> StorageReport:
         """Put the storage on the host."""
         if not arrival.debt:
-            arrival.debt = await self._owing.expect(
-                arrival.agent, storage_uuid, parameters, host_only=arrival.host_only
+            arrival.debt = await self._means.debts.expect(
+                held, arrival.agent, storage_uuid, parameters, host_only=arrival.host_only
             )
-        return await self._agents.connect(arrival.at, storage_uuid, parameters)
+        at = self._means.target(arrival.agent)
+        return await self._means.client.connect(at, storage_uuid, parameters, held.number)
 
-    async def _enter(self, access: Access) -> Arrival:
-        trust = await self._enrolling.enroll(access)
-        known = await self._fleet.find_agent(trust.hostname, trust.port, trust.fingerprint)
-        if known and await self._fits(known):
-            return Arrival(access, trust, known, target_of(known, self._keyring))
-        agent = to_record(trust, self._keyring, known.uuid if known else uuid4().hex)
-        return Arrival(access, trust, agent, trust.target(), known)
+    async def _meet(
+        self, turns: AsyncExitStack, arrivals: list[Arrival], won: Sequence[tuple[Access, Trust]]
+    ) -> None:
+        """Take the turns of the agents; what was won of those that may not come is forgotten by them.
 
-    async def _fits(self, known: AgentRecord) -> bool:
-        try:
-            await self._agents.report(target_of(known, self._keyring))
-        except StorageProblem:
-            return False
-        return True
+        Raises:
+            ApiError: one of them may not come; the others have been met all the same.
+        """
+        problem: ApiError | None = None
+        # Everybody takes the turns of several agents in one order, so that nobody waits for one who waits for him.
+        for access, trust in sorted(won, key=lambda pair: pair[1].fingerprint):
+            other = next((one for one in arrivals if one.trust.fingerprint == trust.fingerprint), None)
+            try:
+                if other:
+                    names = f"{other.access.hostname} and {access.hostname}"
+                    raise InvalidArgument(f"{names} are one host: the same agent answers")
+                met = await turns.enter_async_context(self._meeting.meeting(trust))
+                arrivals.append(Arrival(access, trust, met))
+            except ApiError as error:
+                problem = problem or error
+                if not await self._means.agents.enrolled(trust.enrollment_id):
+                    await self._means.client.forget_quietly(trust.target(), trust.enrollment_id)
+        if problem:
+            raise problem
 
-    async def _undo(self, arrival: Arrival) -> None:
-        if arrival.debt:
-            await self._owing.undo(arrival.agent, arrival.debt)
-        if not (arrival.debt and arrival.needs_trust):
-            await self._owing.forget(arrival.trust.target(), arrival.trust.enrollment_id)
+    async def _undo(self, held: Held, arrivals: Iterable[Arrival]) -> None:
+        async def undo(arrival: Arrival) -> None:
+            with suppress(ApiError):  # without the database, or the turn, it is due when the operation is gone
+                if arrival.debt:
+                    await self._means.debts.pay_own(held, arrival.agent, arrival.debt, UNDO_DEADLINE)
+                await self._means.debts.leave_own(arrival.met.held, arrival.agent)
 
-
-def debts_of(arrivals: Iterable[Arrival]) -> list[Tombstone]:
-    """Return what is not owed any more once these hosts have arrived."""
-    return [arrival.debt for arrival in arrivals if arrival.debt]
+        # The storage itself at last: until then another host might still write to it.
+        for host_only in (True, False):
+            await asyncio.gather(*(undo(arrival) for arrival in arrivals if arrival.host_only is host_only))
 
 
 def raise_first(outcomes: Iterable[object]) -> None:

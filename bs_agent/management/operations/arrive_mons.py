@@ -1,11 +1,11 @@
 """Mon hosts on their way into a Ceph storage: what each sees of its cluster, where its mon listens, what is stored."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from bs_agent.contract.errors import InvalidArgument, StorageProblem
+from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.monurl import MonUrl
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephReport
@@ -17,7 +17,7 @@ from bs_agent.management.model.records import HostRecord, StorageRecord
 from bs_agent.management.operations.add_image_store import accepted, host_record
 from bs_agent.management.operations.arrive import Arrival, Arriving, raise_first
 from bs_agent.management.secrets import Keyring
-from bs_agent.management.store.fleet import Fleet
+from bs_agent.management.store.operations import Held
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class ArrivingMons:
         self._keyring = keyring
 
     async def look(
-        self, mons: Sequence[ArrivingMon], storage: StorageRecord, *, create_pool: bool = False
+        self, held: Held, mons: Sequence[ArrivingMon], storage: StorageRecord, *, create_pool: bool = False
     ) -> list[CephReport]:
         """Put the storage on the hosts, wherever their mons listen, and return what they see.
 
@@ -55,7 +55,7 @@ class ArrivingMons:
         async def look(mon: ArrivingMon) -> CephReport:
             host = host_record(self._keyring, storage, mon.arrival)
             parameters = storage.parameters(host, create_pool=create_pool)
-            report = await self._arriving.command(mon.arrival, storage.uuid, parameters)
+            report = await self._arriving.command(held, mon.arrival, storage.uuid, parameters)
             if not isinstance(report, CephReport):
                 raise StorageProblem.of(ReasonCode.AGENT_FAULT, f"the agent answered for {report.type}")
             accepted(report, storage)
@@ -65,6 +65,7 @@ class ArrivingMons:
 
     async def settle(
         self,
+        held: Held,
         mons: Sequence[ArrivingMon],
         reports: Sequence[CephReport],
         storage: StorageRecord,
@@ -84,7 +85,7 @@ class ArrivingMons:
             host = host_record(self._keyring, storage, mon.arrival)
             host = replace(host, monAddr=place.host, monPort=place.port)
             parameters = storage.parameters(host, write_probe=write_probe)
-            report = await self._arriving.command(mon.arrival, storage.uuid, parameters)
+            report = await self._arriving.command(held, mon.arrival, storage.uuid, parameters)
             health, capacity = accepted(report, storage)
             capacities.append((health, capacity))
             return host.being(health)
@@ -107,35 +108,6 @@ def accesses_to(urls: Iterable[MonUrl], tags: HostTags) -> list[Access]:
         )
         for url in urls
     ]
-
-
-def refuse_arriving_twice(arrivals: Iterable[Arrival], present: Mapping[str, str]) -> None:
-    """Refuse a host that arrives twice, or is there, under another name.
-
-    Raises:
-        InvalidArgument: there is one.
-    """
-    seen = dict(present)
-    for arrival in arrivals:
-        refuse_one_host_twice("monUrls", arrival.access.hostname, arrival.trust.fingerprint, seen)
-        seen[arrival.trust.fingerprint] = arrival.access.hostname
-
-
-def refuse_one_host_twice(field: str, hostname: str, fingerprint: str, seen: Mapping[str, str]) -> None:
-    """Refuse a host that is known under another name; `seen` has hostnames by the fingerprints of their agents.
-
-    Raises:
-        InvalidArgument: it is.
-    """
-    other = seen.get(fingerprint, hostname)
-    if other != hostname:
-        raise InvalidArgument(f"{field}: {other} and {hostname} are one host: the same agent answers")
-
-
-async def fingerprints_of(fleet: Fleet, hosts: Sequence[HostRecord]) -> dict[str, str]:
-    """Return hostnames by the fingerprints of their agents."""
-    agents = await fleet.agents(host.agentUuid for host in hosts)
-    return {agents[host.agentUuid].fingerprint: host.hostname for host in hosts if host.agentUuid in agents}
 
 
 async def for_each(mons: Sequence[ArrivingMon], work: Callable[[ArrivingMon], Awaitable[T]]) -> list[T]:

@@ -1,11 +1,10 @@
-"""What is owed to hosts: the cleanup of those that could not be reached, or never took part; the enrolment nobody uses.
+"""Debts: the clean-ups that hosts are still owed, and the enrolments that agents have still to forget.
 
-What is put on a host is first written as owed, and not owed any more once the database has the storage: whenever a
-management node is lost in between, the host is cleaned.
+What is put on a host is first written as owed, and not owed any more once the database has the storage: a debt is due
+when the operation that made it is gone, so whenever a management node is lost in between, the host is cleaned.
 """
 
 import logging
-import time
 from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
@@ -16,161 +15,157 @@ from bs_agent.contract.report import CephParameters, StorageParameters
 from bs_agent.management.config import CleanupSettings
 from bs_agent.management.hosts.agent_client import Agents, Target
 from bs_agent.management.hosts.trust import SSH_HELPS, target_of
-from bs_agent.management.model.records import AgentRecord, Tombstone
-from bs_agent.management.operations.turns import Turns
+from bs_agent.management.model.records import AgentRecord, Debt
+from bs_agent.management.operations.turns import Operations, agent_key, storage_key
 from bs_agent.management.secrets import Keyring
-from bs_agent.management.store.debts import Debts
-from bs_agent.management.store.fleet import Fleet
+from bs_agent.management.store.agents import AgentStore
+from bs_agent.management.store.debts import DebtStore
+from bs_agent.management.store.operations import Held
 
 log = logging.getLogger(__name__)
 
 DEADLINE = 600.0
-"""Seconds that a cleanup may run; a cleanup removes a few names, so this is for storages that hang."""
-_UNDO_DEADLINE = 30.0
+"""Seconds that a clean-up may run; a clean-up removes a few names, so this is for storages that hang."""
+UNDO_DEADLINE = 30.0
 _DAY = 86400
-_COMMANDS = 5
-"""More than an arrival needs one after the other: each may take the deadline of a command."""
 
 
-class Owing:
+class Debts:
     """Writes and pays what is owed, and lets go of agents that serve nothing any more."""
 
-    def __init__(self, fleet: Fleet, agents: Agents, keyring: Keyring, turns: Turns, settings: CleanupSettings) -> None:
-        self._fleet = fleet
-        self._debts = Debts(fleet.database)
+    def __init__(
+        self, store: DebtStore, agents: AgentStore, client: Agents, keyring: Keyring, operations: Operations
+    ) -> None:
+        self.settings = CleanupSettings()
+        self._store = store
         self._agents = agents
+        self._client = client
         self._keyring = keyring
-        self._turns = turns
-        self.settings = settings
-
-    def debt(self, storage_uuid: str, agent_uuid: str, *, host_only: bool = False, due: int = 0) -> Tombstone:
-        """Return a cleanup that is owed to an agent, to be written together with what makes it owed."""
-        expires = int(max(due, time.time()) + self.settings.tombstone_days * _DAY)
-        return Tombstone(uuid4().hex, storage_uuid, agent_uuid, expires, hostOnly=host_only, dueDate=due)
+        self._operations = operations
 
     async def expect(
-        self, agent: AgentRecord, storage_uuid: str, parameters: StorageParameters, *, host_only: bool
-    ) -> Tombstone:
-        """Write, before an agent is told `parameters`, that it is cleaned unless the storage arrives in time.
-
-        The host through which the storage itself is cleaned comes last: nobody else writes to it then.
-        """
-        commands = _COMMANDS if host_only else _COMMANDS + 1
-        due = int(time.time() + commands * self._agents.command_timeout)
-        debt = self.debt(storage_uuid, agent.uuid, host_only=host_only, due=due)
+        self, held: Held, agent: AgentRecord, storage_uuid: str, parameters: StorageParameters, *, host_only: bool
+    ) -> Debt:
+        """Write, before an agent is told `parameters`, that it is cleaned unless this operation stores the storage."""
+        debt = cleanup(held, storage_uuid, agent.uuid, host_only=host_only)
         if isinstance(parameters, CephParameters) and parameters.createPool:
             removing = parameters.model_copy(update={"createPool": False, "removePool": True})
             debt = replace(debt, removePool=removing.model_dump(mode="json"))
-        await self._debts.expect(agent, debt)
+        await self._store.write(held, [debt])
         return debt
 
-    async def owe(self, agent: AgentRecord, storage_uuid: str) -> None:
-        """Clean an agent of a storage in which it has no part any more, now or when it is back."""
-        debt = self.debt(storage_uuid, agent.uuid)
-        await self._debts.expect(agent, debt)
-        await self._pay_or_let_fall_due(agent, debt)
-
-    async def undo(self, agent: AgentRecord, debt: Tombstone) -> None:
-        """Clean an agent on which a storage was expected, now or when it is back; the turn of its host is ours."""
-        await self._pay_or_let_fall_due(agent, debt)
-        with suppress(ApiError):
-            await self._retire(agent)
+    async def pay_own(self, held: Held, agent: AgentRecord, debt: Debt, deadline: float) -> None:
+        """Pay a debt of the operation under way; what cannot be paid now is due when that is gone."""
+        try:
+            await self._pay(held, agent, debt, deadline)
+        except ApiError as problem:
+            log.warning("%s will be cleaned when that is possible: %s", agent.hostname, problem.details)
 
     async def pay(self, agent: AgentRecord, deadline: float = DEADLINE) -> None:
-        """Carry out the cleanups that are owed to an agent that answers.
+        """Pay what is owed to an agent that answers; what another operation has just taken up is left to it.
 
         Raises:
-            ApiError: one of them could not be carried out now.
+            ApiError: one of the debts could not be paid now.
         """
         problem: ApiError | None = None
-        for debt in await self._debts.due(agent.uuid, int(time.time())):
+        for debt in await self._store.due(agent.uuid):
+            key = storage_key(debt.backupStorageUuid) if debt.backupStorageUuid else agent_key(agent.uuid)
             try:
-                await self._pay(agent, debt, deadline)
+                async with self._operations.holding(key, "pay", wait=0) as held:
+                    if left := await self._store.find(debt.uuid):
+                        await self._pay(held, agent, left, deadline)
             except (StorageProblem, InvalidArgument) as error:
                 problem = error
         if problem:
             raise problem
-        await self.retire(agent)
 
-    async def try_to_pay(self, agent: AgentRecord, deadline: float) -> None:
-        """Carry out the cleanups that are owed to an agent, now or when it is back."""
-        try:
-            await self.pay(agent, deadline)
-        except ApiError as problem:
-            _put_off(agent, problem)
+    async def of_storage(self, storage_uuid: str) -> list[Debt]:
+        """Return the clean-ups of a storage that are owed."""
+        return await self._store.of_storage(storage_uuid)
 
-    async def expire(self) -> None:
-        """Give up what has been owed for too long."""
-        for debt in await self._debts.expired(int(time.time())):
-            await self._debts.settle(debt.commandUuid)
-            log.warning(
-                "the cleanup of backup storage %s is given up: %s",
-                debt.backupStorageUuid,
-                debt.lastError or "its host did not come back",
-            )
-        for agent in await self._fleet.unused_agents():
-            await self.retire(agent)
+    async def keep_house(self) -> None:
+        """Give up what has been owed for too long, and let go of agents that serve nothing and are owed nothing."""
+        for debt in await self._store.expire(self.settings.debt_days * _DAY):
+            what = f"clean-up of backup storage {debt.backupStorageUuid}" if debt.backupStorageUuid else "forgetting"
+            log.warning("the %s is given up: %s", what, debt.lastError or "its host did not come back")
+        for agent in await self._agents.unused():
+            with suppress(StorageProblem):  # somebody is about to use it
+                await self.leave(agent)
 
-    async def retire(self, agent: AgentRecord) -> None:
-        """Let the agent forget us, and forget it, unless it is needed."""
-        async with self._turns.of(agent.hostname):  # an add may just be about to use it
-            await self._retire(agent)
+    async def leave(self, agent: AgentRecord) -> None:
+        """Let an agent forget us, and forget it, unless it is needed; one that is away is owed the forgetting.
 
-    async def forget(self, at: Target, enrollment_id: str) -> None:
-        """Let an agent forget an enrolment, unless an agent is known by it; without the database it stays."""
-        try:
-            needed = await self._fleet.enrolled(enrollment_id)
-        except ApiError as problem:
-            log.warning("enrolment %s stays with agent %s: %s", enrollment_id, at.name, problem.details)
-        else:
-            if not needed:
-                await self._agents.forget_quietly(at, enrollment_id)
+        Raises:
+            StorageProblem: StorageBusy: an operation on it is under way.
+        """
+        async with self._operations.holding(agent_key(agent.uuid), "leave", wait=0) as held:
+            await self.leave_own(held, agent)
 
-    async def _retire(self, agent: AgentRecord) -> None:
-        if agent in await self._fleet.unused_agents():
-            # One host may be known under several names by the same enrolment.
-            if await self._fleet.enrolled(agent.enrollmentId) == [agent]:
-                await self._agents.forget_quietly(target_of(agent, self._keyring), agent.enrollmentId)
-            await self._fleet.remove_unused_agent(agent.uuid)
+    async def leave_own(self, held: Held, agent: AgentRecord) -> None:
+        """Do the same within an operation on the agent."""
+        debt = forgetting(held, agent.uuid, agent.enrollmentId, agent.tokenSecret)
+        if leaving := await self._agents.leave(held, debt):
+            await self.pay_own(held, leaving, debt, self._client.timeout)
+            await self._agents.remove(held, leaving.uuid)
 
-    async def _pay_or_let_fall_due(self, agent: AgentRecord, debt: Tombstone) -> None:
-        try:
-            await self._pay(agent, debt, _UNDO_DEADLINE)
-        except ApiError as problem:
-            _put_off(agent, problem)
-            with suppress(ApiError):  # without the database it falls due by its date
-                await self._debts.fall_due(debt.commandUuid)
-
-    async def _pay(self, agent: AgentRecord, debt: Tombstone, deadline: float) -> None:
-        if left := await self._debts.left(debt, agent, int(time.time())):
-            await self._clean(agent, left, deadline)
-            await self._debts.settle(left.commandUuid)
+    async def _pay(self, held: Held, agent: AgentRecord, debt: Debt, deadline: float) -> None:
+        if debt.enrollmentId:
+            await self._forget(agent, debt)
+        elif left := await self._left(debt):
+            await self._clean(held, agent, left, deadline)
             log.info("backup storage %s is cleaned on %s", left.backupStorageUuid, agent.hostname)
+        await self._store.settle(debt.uuid)
 
-    async def _clean(self, agent: AgentRecord, debt: Tombstone, deadline: float) -> None:
-        at, storage, command = target_of(agent, self._keyring), debt.backupStorageUuid, debt.commandUuid
+    async def _forget(self, agent: AgentRecord, debt: Debt) -> None:
+        if debt.enrollmentId == agent.enrollmentId and not agent.leaving:
+            return  # it is needed again
+        at = target_of(replace(agent, tokenSecret=debt.tokenSecret or ""), self._keyring)
+        try:
+            await self._client.forget(at, debt.enrollmentId or "")
+        except StorageProblem as problem:
+            if problem.reason.code != ReasonCode.AGENT_UNAUTHORIZED:  # which says that it is forgotten already
+                raise
+
+    async def _left(self, debt: Debt) -> Debt | None:
+        """Return what is left to be done: nothing, if the agent serves the storage now.
+
+        While the storage lives on elsewhere, only this host is cleaned.
+        """
+        serving = await self._store.serving(debt.backupStorageUuid or "")
+        if debt.agentUuid in serving:
+            return None
+        return replace(debt, hostOnly=True, removePool=None) if serving else debt
+
+    async def _clean(self, held: Held, agent: AgentRecord, debt: Debt, deadline: float) -> None:
+        at, storage, command = target_of(agent, self._keyring), debt.backupStorageUuid or "", debt.uuid
         try:
             if debt.removePool:
                 command = uuid4().hex  # the same one would not be done again
-                await self._agents.plan_cleanup(at, storage, command)
-                await self._let_remove_pool(at, storage, CephParameters.model_validate(debt.removePool))
-            await self._agents.cleanup(at, storage, command, deadline, host_only=debt.hostOnly)
+                await self._client.plan_cleanup(at, storage, command, held.number)
+                await self._let_remove_pool(held, at, storage, CephParameters.model_validate(debt.removePool))
+            await self._client.cleanup(at, storage, command, held.number, deadline, host_only=debt.hostOnly)
         except StorageProblem as problem:
             if problem.reason.code == ReasonCode.STORAGE_UNKNOWN:
                 return  # it is clean already, or the agent has taken back itself what it could not finish
             if problem.reason.code not in SSH_HELPS:
                 # The agent has answered, and would only repeat its answer under the same uuid.
-                await self._debts.try_again(debt, uuid4().hex, problem.details)
+                await self._store.failed(debt.uuid, uuid4().hex, problem.details)
             raise
 
-    async def _let_remove_pool(self, at: Target, storage_uuid: str, parameters: CephParameters) -> None:
-        """Let the cleanup that follows remove the pool that was made, if it is there."""
+    async def _let_remove_pool(self, held: Held, at: Target, storage_uuid: str, parameters: CephParameters) -> None:
+        """Let the clean-up that follows remove the pool that was made, if it is there."""
         try:
-            await self._agents.connect(at, storage_uuid, parameters)
+            await self._client.connect(at, storage_uuid, parameters, held.number)
         except StorageProblem as problem:
             if problem.reason.code != ReasonCode.POOL_MISSING:
                 raise
 
 
-def _put_off(agent: AgentRecord, problem: ApiError) -> None:
-    log.warning("%s will be cleaned when that is possible: %s", agent.hostname, problem.details)
+def cleanup(held: Held, storage_uuid: str, agent_uuid: str, *, host_only: bool = False) -> Debt:
+    """Return the clean-up of a storage that an operation owes to an agent."""
+    return Debt(uuid4().hex, agent_uuid, held.uuid, storage_uuid, hostOnly=host_only)
+
+
+def forgetting(held: Held, agent_uuid: str, enrollment_id: str, token_secret: str) -> Debt:
+    """Return the forgetting of an enrolment that an operation owes to an agent."""
+    return Debt(uuid4().hex, agent_uuid, held.uuid, enrollmentId=enrollment_id, tokenSecret=token_secret)

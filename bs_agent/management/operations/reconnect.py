@@ -1,6 +1,7 @@
 """ReconnectBackupStorage: connect to the hosts of a storage afresh, side by side, and see that it is still the same."""
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Sequence
 
@@ -12,9 +13,10 @@ from bs_agent.management.model.host_tags import HostTags, parse_host_tags
 from bs_agent.management.model.identity import IDENTITY, verify
 from bs_agent.management.model.records import HostRecord, StorageRecord
 from bs_agent.management.operations.connect import Connecting
-from bs_agent.management.operations.turns import Operations, Refresh, unknown
-from bs_agent.management.store.fleet import Fleet, refuse_pool
-from bs_agent.management.store.intake import Intake
+from bs_agent.management.operations.means import Means
+from bs_agent.management.operations.turns import storage_key, unknown
+from bs_agent.management.store.operations import Held
+from bs_agent.management.store.storages import refuse_pool
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +24,9 @@ log = logging.getLogger(__name__)
 class Reconnecting:
     """Connects storages afresh: a whole one when asked to, a single host when it is back."""
 
-    def __init__(
-        self, fleet: Fleet, connecting: Connecting, intake: Intake, operations: Operations, refresh: Refresh
-    ) -> None:
-        self._fleet = fleet
+    def __init__(self, means: Means, connecting: Connecting) -> None:
+        self._means = means
         self._connecting = connecting
-        self._intake = intake
-        self._operations = operations
-        self._refresh = refresh
 
     async def reconnect(self, uuid: str, system_tags: Sequence[str] = ()) -> None:
         """Connect all hosts of a storage; later callers join the running reconnect.
@@ -38,10 +35,14 @@ class Reconnecting:
             ResourceNotFound: there is no such storage.
             ApiError: the storage is not Connected afterwards, or is not the one that was added.
         """
-        if await self._fleet.storage(uuid) is None:
+        if await self._means.storages.find(uuid) is None:
             raise unknown(uuid)
         tags = sorted(system_tags)
-        await self._operations.run(uuid, "reconnect", lambda: self._reconnect(uuid, tags), variant="\n".join(tags))
+        # Hashed: a tag may hold a secret.
+        variant = hashlib.sha256("\n".join(tags).encode()).hexdigest() if tags else ""
+        await self._means.operations.run(
+            storage_key(uuid), "reconnect", lambda held: self._reconnect(held, uuid, tags), variant
+        )
 
     async def restore(self, uuid: str, mon_uuid: str) -> None:
         """Connect one host that is back, without SSH; the others and the storage's status are left alone.
@@ -49,44 +50,44 @@ class Reconnecting:
         Raises:
             ApiError: it could not be connected; its row says why.
         """
-        await self._operations.run(uuid, "restore", lambda: self._restore(uuid, mon_uuid), variant=mon_uuid)
+        await self._means.operations.run(storage_key(uuid), "restore", lambda held: self._restore(held, uuid, mon_uuid))
 
-    async def _reconnect(self, uuid: str, system_tags: Sequence[str]) -> None:
-        storage = await self._fleet.storage(uuid)
+    async def _reconnect(self, held: Held, uuid: str, system_tags: Sequence[str]) -> None:
+        storage = await self._means.storages.find(uuid)
         if storage is None:
             raise unknown(uuid)
-        hosts = await self._fleet.hosts(uuid)
+        hosts = await self._means.hosts.of(uuid)
         tags = parse_host_tags(system_tags, [host.hostname for host in hosts])
         for host in hosts:
-            self._intake.health(uuid, host.monUuid, Health("Connecting", None, host.capacityFresh))
-        await self._intake.flush()
-        problems = await asyncio.gather(*(self._connect(storage, host, tags) for host in hosts))
-        await self._intake.flush()
-        await self._refresh([host.agentUuid for host in await self._fleet.hosts(uuid)])
+            self._means.intake.health(uuid, host.monUuid, Health("Connecting", None, host.capacityFresh), held)
+        await self._means.intake.flush()
+        problems = await asyncio.gather(*(self._connect(held, storage, host, tags) for host in hosts))
+        await self._means.intake.flush()
+        await self._means.refresh([host.agentUuid for host in await self._means.hosts.of(uuid)])
         await self._conclude(uuid, [problem for problem in problems if problem])
 
-    async def _connect(self, storage: StorageRecord, host: HostRecord, tags: HostTags) -> ApiError | None:
+    async def _connect(self, held: Held, storage: StorageRecord, host: HostRecord, tags: HostTags) -> ApiError | None:
         """Connect one host and take what it reports; return what went wrong."""
         try:
-            report = await self._connecting.by_any_means(storage, host, tags)
-            return await self._accept(storage, host, report)
+            report = await self._connecting.by_any_means(held, storage, host, tags)
+            return await self._accept(held, storage, host, report)
         except ApiError as problem:
-            self._reject(host, problem)
+            self._reject(held, host, problem)
             return problem
 
-    async def _restore(self, uuid: str, mon_uuid: str) -> None:
-        storage, host = await self._fleet.storage(uuid), await self._fleet.host(mon_uuid)
+    async def _restore(self, held: Held, uuid: str, mon_uuid: str) -> None:
+        storage, host = await self._means.storages.find(uuid), await self._means.hosts.find(mon_uuid)
         if storage is None or host is None:
             return
         try:
-            problem = await self._accept(storage, host, await self._connecting.by_agent(storage, host))
+            problem = await self._accept(held, storage, host, await self._connecting.by_agent(held, storage, host))
         except ApiError as problem:
-            self._reject(host, problem)
+            self._reject(held, host, problem)
             raise
         finally:
-            await self._intake.flush()
+            await self._means.intake.flush()
 
-    async def _accept(self, storage: StorageRecord, host: HostRecord, report: StorageReport) -> StorageProblem | None:
+    async def _accept(self, held: Held, storage: StorageRecord, host: HostRecord, report: StorageReport) -> StorageProblem | None:
         """Take what a host reports of its storage; return what makes it unusable.
 
         Raises:
@@ -94,18 +95,18 @@ class Reconnecting:
         """
         health = verify(report, storage)
         if storage.fsid and storage.poolName:
-            owner = await self._fleet.pool_owner(storage.fsid, storage.poolName, storage.uuid)
+            owner = await self._means.storages.pool_owner(storage.fsid, storage.poolName, storage.uuid)
             refuse_pool(storage.fsid, storage.poolName, owner)
         if health.sees_storage:
-            self._intake.capacity(storage.uuid, report)
-        self._intake.health(storage.uuid, host.monUuid, health)
+            self._means.intake.capacity(storage.uuid, report, held)
+        self._means.intake.health(storage.uuid, host.monUuid, health, held)
         return StorageProblem(health.reason) if health.status != "Connected" and health.reason else None
 
-    def _reject(self, host: HostRecord, problem: ApiError) -> None:
-        self._intake.health(host.backupStorageUuid, host.monUuid, Health("Disconnected", _reason_of(problem)))
+    def _reject(self, held: Held, host: HostRecord, problem: ApiError) -> None:
+        self._means.intake.health(host.backupStorageUuid, host.monUuid, Health("Disconnected", _reason_of(problem)), held)
 
     async def _conclude(self, uuid: str, problems: Sequence[ApiError]) -> None:
-        storage = await self._fleet.storage(uuid)
+        storage = await self._means.storages.find(uuid)
         if storage is None:
             raise unknown(uuid)
         if not problems:

@@ -1,80 +1,169 @@
-"""One operation at a time on each backup storage: a second call of the same kind joins the running one.
+"""One operation at a time on each backup storage and each agent, on whichever management node it runs.
 
-The operation is a task of its own, so a caller that goes away does not take it from the others.
+A row of the database is the turn. A second call of the same kind joins the operation under way, on whichever node it
+came in; another kind waits its turn, with a deadline. An operation is a task of its own, so a caller that goes away
+does not take it from the others; it stops when the node's lease is lost.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Literal, NamedTuple
-from weakref import WeakValueDictionary
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Literal
 
-from bs_agent.contract.errors import ResourceNotFound, StorageProblem
+from bs_agent.contract.errors import ApiError, ErrorCode, OperationFailed, ResourceNotFound, StorageProblem, from_shown
 from bs_agent.contract.reasons import ReasonCode
+from bs_agent.management.store.database import DatabaseUnavailable
+from bs_agent.management.store.leases import Node
+from bs_agent.management.store.operations import Ended, Held, OperationStore, Running, lost
 
+log = logging.getLogger(__name__)
+
+Kind = Literal["add", "reconnect", "restore", "delete", "change", "pay", "meet", "leave"]
 Refresh = Callable[[Iterable[str | None]], Awaitable[None]]
-Kind = Literal["reconnect", "restore", "delete", "change"]
 
-
-class _Running(NamedTuple):
-    kind: Kind
-    variant: str
-    task: asyncio.Task[None]
+WAIT = 60.0
+"""Seconds that an operation waits for its turn."""
+_LOOK = 0.5
+"""Seconds after which who waits looks at the row, should a wake-up have been lost."""
+_JOINED = frozenset({"reconnect", "delete"})
 
 
 class Operations:
-    """The operations under way in this process, by the storage's uuid."""
+    """The operations of this node, and the way to wait for those of the others."""
 
-    def __init__(self) -> None:
-        self._running: dict[str, _Running] = {}
+    def __init__(self, store: OperationStore, node: Node) -> None:
+        self.store = store
+        self._limits: dict[str, asyncio.Timeout] = {}
+        self._busy: dict[str, Held] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        node.on_loss(self.stop)
 
     async def close(self) -> None:
         """Cancel what still runs, and wait for it."""
-        tasks = [running.task for running in self._running.values()]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def is_busy(self, uuid: str) -> bool:
-        """Tell whether an operation on the storage is under way."""
-        return uuid in self._running
+    def stop(self) -> None:
+        """Stop all operations of this node: others may have taken them over."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits.values():
+            limit.reschedule(now)
+
+    def is_busy(self, storage_uuid: str) -> bool:
+        """Tell whether this node does an operation on a storage; what another one does, its row tells."""
+        return storage_key(storage_uuid) in self._busy
+
+    async def keep_house(self) -> None:
+        """End what this node has ended, should the database have been away then, and forget old rows."""
+        await self.store.keep_only(list(self._limits))
+        await self.store.prune()
 
     async def run(
-        self, uuid: str, kind: Kind, work: Callable[[], Coroutine[Any, Any, None]], variant: str = ""
+        self, key: str, kind: Kind, work: Callable[[Held], Coroutine[Any, Any, None]], variant: str = ""
     ) -> None:
-        """Run `work`, or join the running operation of the same kind and variant; others are waited for.
+        """Do `work` when it is its turn, or join the operation of the same kind and variant that is under way.
 
         Raises:
-            StorageProblem: StorageBusy, while the storage is being deleted.
+            StorageProblem: StorageBusy: the turn did not come in time, or was lost.
+            ApiError: what the operation, or the one that was joined, has ended with.
         """
-        while running := self._running.get(uuid):
-            if (running.kind, running.variant) == (kind, variant) and kind != "change":
-                break
-            if running.kind == "delete":
-                raise StorageProblem.of(
-                    ReasonCode.STORAGE_BUSY, f"backup storage[uuid:{uuid}] is being deleted ({running.variant})"
-                )
-            await asyncio.wait([running.task])
-        else:
-            running = _Running(kind, variant, asyncio.create_task(work(), name=f"{kind} {uuid}"))
-            self._running[uuid] = running
-            running.task.add_done_callback(lambda _: self._running.pop(uuid, None))
-        await asyncio.shield(running.task)
-
-
-class Turns:
-    """One at a time for each key, such as a host name; those with several keys take them in one order."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        got = await self._take(key, kind, variant, WAIT)
+        if isinstance(got, ErrorCode):
+            raise from_shown(got)
+        if got is None:
+            return  # it was joined, and has ended well
+        task = asyncio.create_task(self._work(got, work), name=f"{kind} {key}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
 
     @asynccontextmanager
-    async def of(self, *keys: str) -> AsyncIterator[None]:
-        """Have these keys for oneself while the context is open."""
-        async with AsyncExitStack() as stack:
-            for key in sorted(set(keys)):
-                await stack.enter_async_context(self._locks.setdefault(key, asyncio.Lock()))
-            yield
+    async def holding(self, key: str, kind: Kind, wait: float = WAIT) -> AsyncIterator[Held]:
+        """Have the turn of a key while the context is open; nobody joins.
+
+        Raises:
+            StorageProblem: StorageBusy: the turn did not come in so many seconds, or was lost.
+        """
+        got = await self._take(key, kind, "", wait)
+        if not isinstance(got, Held):
+            raise TypeError("an operation that is held is never joined")
+        async with self._kept(got):
+            yield got
+
+    async def _work(self, held: Held, work: Callable[[Held], Coroutine[Any, Any, None]]) -> None:
+        async with self._kept(held):
+            await work(held)
+
+    @asynccontextmanager
+    async def _kept(self, held: Held) -> AsyncIterator[None]:
+        problem: ErrorCode | None = OperationFailed("the operation was cut short; look, then try again").shown()
+        self._busy[held.key] = held
+        try:
+            try:
+                async with asyncio.timeout(None) as limit:
+                    self._limits[held.uuid] = limit
+                    yield
+            except TimeoutError:
+                raise (lost(held.key) if limit.expired() else TimeoutError) from None
+            problem = None
+        except ApiError as error:
+            problem = error.shown()
+            raise
+        finally:
+            del self._limits[held.uuid]
+            del self._busy[held.key]
+            with suppress(DatabaseUnavailable):  # `keep_house` ends it later
+                await asyncio.shield(self.store.end(held, problem))
+
+    async def _take(self, key: str, kind: Kind, variant: str, wait: float) -> Held | ErrorCode | None:
+        """Return the turn; or how the operation that was joined has ended: None is well."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        while True:
+            with self.store.database.wakes.waiting(key) as woken:
+                got = await self.store.take(key, kind, variant)
+                if isinstance(got, Held):
+                    return got
+                if kind in _JOINED and (got.kind, got.variant) == (kind, variant):
+                    ended = await self._joined(key, got, woken)
+                    if ended is not None:
+                        return ended.problem
+                    continue
+                if loop.time() >= deadline:
+                    details = f"another operation on {_named(key)} is under way: {got.kind}"
+                    raise StorageProblem.of(ReasonCode.STORAGE_BUSY, details)
+                await _next_look(woken)
+
+    async def _joined(self, key: str, running: Running, woken: asyncio.Event) -> Ended | None:
+        while True:
+            found = await self.store.ended(key, running.uuid)
+            if not isinstance(found, Running):
+                return found
+            await _next_look(woken)
+            woken.clear()
+
+
+async def _next_look(woken: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(woken.wait(), _LOOK)
+
+
+def storage_key(uuid: str) -> str:
+    """Return the key of the operations on a storage."""
+    return f"storage:{uuid}"
+
+
+def agent_key(uuid: str) -> str:
+    """Return the key of the operations on an agent."""
+    return f"agent:{uuid}"
+
+
+def _named(key: str) -> str:
+    kind, _, uuid = key.partition(":")
+    return f"{'backup storage' if kind == 'storage' else 'agent'}[uuid:{uuid}]"
 
 
 def unknown(uuid: str) -> ResourceNotFound:

@@ -8,23 +8,28 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from bs_agent.contract.errors import ApiError, StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import HostReport
 from bs_agent.management.config import PollSettings
-from bs_agent.management.hosts.agent_client import Agents
+from bs_agent.management.hosts.agent_client import Agents, Told
+from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.model.health import Health, Link, Retry, judge, next_due
-from bs_agent.management.operations.debts import Owing
+from bs_agent.management.operations.debts import Debts
 from bs_agent.management.operations.turns import Operations
 from bs_agent.management.polling.watches import LONGEST_SWEEP, Watch, Watches
 from bs_agent.management.store.intake import Intake
-from bs_agent.management.store.leases import WatchedHost
+from bs_agent.management.store.agents import AgentStore
+from bs_agent.management.store.watched import LOOK, WatchedHost
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 256
+_TICK = 5.0
+"""Seconds after which a node looks for agents that nobody polls, and for those that others were told of."""
 _RESTORES_AT_ONCE = 64
 
 Restore = Callable[[str, str], Awaitable[None]]
@@ -38,20 +43,25 @@ class Poller:
         watches: Watches,
         agents: Agents,
         *,
+        store: AgentStore,
+        owner: str,
         intake: Intake,
         operations: Operations,
-        owing: Owing,
+        debts: Debts,
         restore: Restore,
         settings: PollSettings,
     ) -> None:
         self._agents = agents
         self._intake = intake
         self._operations = operations
-        self._owing = owing
+        self._store = store
+        self._owner = owner
+        self._debts = debts
         self._restore = restore
         self._settings = settings
         self._watches = watches
-        watches.added = self._schedule
+        watches.added, watches.unwatched, watches.look = self._schedule, self._unobserved, self._begin_poll
+        self._asked = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Agents that are away wait in a lane of their own: they must not delay those that answer.
         self._lane, self._slow_lane = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
@@ -84,27 +94,55 @@ class Poller:
         loop = asyncio.get_running_loop()
         try:
             while True:
+                self._asked.clear()
                 try:
-                    await self._watches.sweep()
-                    self._start("expire", self._owing.expire())
+                    if await self._watches.sweep():
+                        self._start("house", self._keep_house())
                 except ApiError as error:
                     log.warning("cannot read which agents to poll: %s", error.details)
                 except Exception:  # edge: polling must go on
                     log.exception("the sweep failed")
                 self._swept_at = loop.time()
-                await asyncio.sleep(min(LONGEST_SWEEP, self._settings.interval / 2))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._asked.wait(), min(_TICK, self._settings.interval / 2))
         finally:
-            for watch in self._watches:
-                self._watches.drop(watch)
+            self._watches.drop_all()
             tasks = list(self._tasks.values())
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def receive(self, agent_uuid: str, report: HostReport) -> None:
-        """Take a report that an agent has sent by itself."""
-        if watch := await self._watches.find(agent_uuid):
+    def receive(self, agent_uuid: str, report: HostReport) -> bool:
+        """Take a report that an agent has sent by itself; False when another node polls that agent.
+
+        What another machine says than the one that was polled is looked at where the agent is reached.
+        """
+        watch = self._watches.find(agent_uuid)
+        if watch is None:
+            return False
+        if watch.boots.seen[-1:] in ((), (report.bootId,)) and not watch.boots.are_two:
             self._take(watch, report, "")
+        else:
+            self._begin_poll(watch)
+        return True
+
+    def hear(self, topic: str) -> None:
+        """Look at once when another node was told of an agent that this one polls."""
+        if topic.startswith(LOOK) and self._watches.find(topic.removeprefix(LOOK)):
+            self._asked.set()
+
+    async def _keep_house(self) -> None:
+        await self._debts.keep_house()
+        await self._operations.keep_house()
+
+    def _unobserved(self, watch: Watch, seconds: float) -> None:
+        """Show nothing as known of hosts that nobody has polled for so long that they would be Disconnected."""
+        if seconds < self._settings.max_failures * self._settings.interval:
+            return
+        details = f"no management node has asked the host for {seconds:.0f} s"
+        for host in watch.seen.hosts:
+            reason = Reason(code=ReasonCode.UNOBSERVED, details=details)
+            self._set(watch, host, Health("Connecting", reason))
 
     def _schedule(self, watch: Watch) -> None:
         if watch.timer:
@@ -132,17 +170,19 @@ class Poller:
     async def _poll(self, watch: Watch) -> None:
         try:
             async with self._slow_lane if watch.link.misses else self._lane:
-                report, etag = await self._agents.report(watch.target, watch.etag if watch.is_well else "")
+                told = await self._agents.report(watch.target, watch.etag if watch.is_well else "")
         except ApiError as problem:
             self._missed(watch, _reason(problem))
         else:
-            self._answered(watch, report, etag)
+            self._answered(watch, told)
         finally:
             if watch in self._watches:
                 self._schedule(watch)
 
     def _missed(self, watch: Watch, reason: Reason) -> None:
         watch.link = watch.link.missed(reason)
+        if reason.code in _ELSEWHERE:
+            self._watches.go_elsewhere(watch)
         if watch.link.misses == 1:
             log.warning("a poll was missed: %s: %s", reason.code, reason.details)
         if not watch.link.is_down(self._settings.max_failures):
@@ -154,14 +194,35 @@ class Poller:
             if just_now or watch.health[host.mon_uuid].status != "Disconnected":
                 self._set(watch, host, Health("Disconnected", reason))
 
-    def _answered(self, watch: Watch, report: HostReport | None, etag: str) -> None:
+    def _answered(self, watch: Watch, told: Told) -> None:
         if watch.link.misses:
             log.info("%s answers again after %d missed polls", watch.target.name, watch.link.misses)
             watch.link = Link()
-        if report:
-            self._take(watch, report, etag)
+        watch.boots = watch.boots.heard(told.report.bootId if told.report else "")
+        if watch.boots.are_two:
+            self._refuse_clone(watch)
+            return
+        if learnt := _learnt(watch.record, watch.seen.record, told):
+            self._start(f"learn {watch.uuid}", self._learn(watch, learnt))
+        if told.report:
+            self._take(watch, told.report, told.etag)
         if watch.seen.owed:
-            self._attempt(watch, "owed", lambda: self._owing.pay(watch.seen.record))
+            self._attempt(watch, "owed", lambda: self._debts.pay(watch.seen.record))
+
+    def _refuse_clone(self, watch: Watch) -> None:
+        details = f"two machines answer in turn at {watch.target.name}"
+        watch.etag = ""
+        for host in watch.seen.hosts:
+            self._set(watch, host, Health("Disconnected", Reason(code=ReasonCode.AGENT_CLONED, details=details)))
+
+    async def _learn(self, watch: Watch, learnt: dict[str, Any]) -> None:
+        """Write what an answer has shown of the agent itself: its certificates, its boot, where it is reached."""
+        try:
+            if not await self._store.update(watch.uuid, self._owner, learnt):
+                log.warning("%s: what it says of itself is not taken: %s", watch.target.name, ", ".join(learnt))
+            await self._watches.refresh([watch.uuid])
+        except ApiError as problem:
+            log.warning("%s: what it says of itself is not written yet: %s", watch.target.name, problem.details)
 
     def _take(self, watch: Watch, report: HostReport, etag: str) -> None:
         reports = {storage.uuid: storage for storage in report.storages}
@@ -174,7 +235,9 @@ class Poller:
             judged, known = judge(told), watch.health[host.mon_uuid]
             if told and judged.sees_storage:
                 self._intake.capacity(host.storage_uuid, told)
-            if told is None or judged.status == "Connected" != known.status:
+            if _is_unobserved(known) and told:
+                self._set(watch, host, judged)
+            elif told is None or judged.status == "Connected" != known.status:
                 under_way = self._attempt_restore(watch, host)
                 if told is None and not under_way and judged != known:
                     self._set(watch, host, judged)
@@ -211,6 +274,25 @@ class Poller:
         else:
             watch.retries.pop(what, None)
         await self._watches.refresh([watch.uuid])
+
+
+_ELSEWHERE = frozenset(
+    {ReasonCode.AGENT_UNREACHABLE, ReasonCode.AGENT_TIMEOUT, ReasonCode.CERTIFICATE_CHANGED, ReasonCode.NO_ROUTE}
+)
+
+
+def _is_unobserved(health: Health) -> bool:
+    return health.reason is not None and health.reason.code == ReasonCode.UNOBSERVED
+
+
+def _learnt(reached: AgentRecord, stored: AgentRecord, told: Told) -> dict[str, Any]:
+    """Return what an answer shows of an agent that is not stored of it yet, by column."""
+    shown: dict[str, Any] = {"hostname": reached.hostname, "port": reached.port, "fingerprint": told.shown}
+    if told.report:
+        shown |= {"bootId": told.report.bootId or None, "nextFingerprint": told.report.nextFingerprint or None}
+    elif told.shown != stored.fingerprint:
+        shown["nextFingerprint"] = None
+    return {name: value for name, value in shown.items() if getattr(stored, name) != value}
 
 
 def _reason(problem: ApiError) -> Reason:

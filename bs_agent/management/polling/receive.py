@@ -20,22 +20,27 @@ from bs_agent.management.hosts.agent_client import MAX_ANSWER
 from bs_agent.management.hosts.trust import reveal
 from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.secrets import Keyring
-from bs_agent.management.store.fleet import Fleet
+from bs_agent.management.store.agents import AgentStore
 
 AT_ONCE = 32
 
-Receive = Callable[[str, HostReport], Awaitable[None]]
+Receive = Callable[[str, HostReport], bool]
+Forward = Callable[[str], Awaitable[None]]
 
 _REPORT = TypeAdapter(HostReport)
 
 
 class Pushes:
-    """The route for pushed reports; `receive` takes an agent's uuid and its report."""
+    """The route for pushed reports.
 
-    def __init__(self, fleet: Fleet, keyring: Keyring, receive: Receive) -> None:
-        self._fleet = fleet
+    `receive` takes an agent's uuid and its report; of an agent that another node polls, `forward` tells that node.
+    """
+
+    def __init__(self, agents: AgentStore, keyring: Keyring, receive: Receive, forward: Forward) -> None:
+        self._agents = agents
         self._keyring = keyring
         self._receive = receive
+        self._forward = forward
         self._under_way = 0
 
     def routes(self) -> list[web.RouteDef]:
@@ -48,29 +53,28 @@ class Pushes:
             raise Overloaded(f"{AT_ONCE} reports are being taken")
         self._under_way += 1
         try:
-            agents = await self._senders(request)
+            sender = await self._sender(request)
             try:
                 report = _REPORT.validate_python(await read_json(request, MAX_ANSWER))
             except ValidationError as error:
                 raise RequestError(explain(error)) from None
-            for agent in agents:
-                await self._receive(agent.uuid, report)
+            if not self._receive(sender.uuid, report):
+                await self._forward(sender.uuid)
             return web.json_response({})
         finally:
             self._under_way -= 1
 
-    async def _senders(self, request: web.Request) -> list[AgentRecord]:
-        """Return the agent of this enrolment: several records, when its host was added under several names.
+    async def _sender(self, request: web.Request) -> AgentRecord:
+        """Return the agent of this enrolment.
 
         Raises:
             AgentUnauthorized: nobody is enrolled so, or the token is another.
         """
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        known = await self._fleet.enrolled(request.match_info["id"]) if scheme.lower() == "bearer" else []
-        agents = [agent for agent in known if hmac.compare_digest(self._token_of(agent), token.encode())]
-        if not agents:
+        known = await self._agents.enrolled(request.match_info["id"]) if scheme.lower() == "bearer" else None
+        if known is None or not hmac.compare_digest(self._token_of(known), token.encode()):
             raise AgentUnauthorized("no enrolment has this id and this token")
-        return agents
+        return known
 
     def _token_of(self, agent: AgentRecord) -> bytes:
         return push_token(token_hash(reveal(self._keyring, agent.tokenSecret))).encode()

@@ -2,30 +2,37 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from uuid import uuid4
+from dataclasses import dataclass, field, replace
 
 from bs_agent.management.config import PollSettings
 from bs_agent.management.hosts.agent_client import KEEPALIVE, Target
 from bs_agent.management.hosts.trust import target_of
-from bs_agent.management.model.health import Health, Link, Retry
+from bs_agent.management.model.health import Boots, Health, Link, Retry
+from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.leases import WatchedAgent, claim, watched
+from bs_agent.management.store.leases import Node
+from bs_agent.management.store.watched import WatchedAgent, asked_to_look, claim, watched
 
 LONGEST_SWEEP = 30.0
-_LEASE = 3 * LONGEST_SWEEP
+"""Seconds after which the rows of all watched agents are read again."""
 
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """One agent: what its rows said last, and what only this process knows."""
+    """One agent: what its rows said last, and what only this process knows.
+
+    `record` is the agent as it is polled: where its row says that it is reached, or at another of its places when
+    nothing answers there.
+    """
 
     seen: WatchedAgent
+    record: AgentRecord
     target: Target
     health: dict[str, Health]
     etag: str = ""
     link: Link = field(default_factory=Link)
+    boots: Boots = field(default_factory=Boots)
     retries: dict[str, Retry] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
 
@@ -41,17 +48,25 @@ class Watch:
 
 
 class Watches:
-    """The watched agents by uuid; `added` is called with each new one."""
+    """The watched agents by uuid.
+
+    `added` is called with each new one, `unwatched` with one that nobody had watched for so many seconds, `look` with
+    one that another node was told of.
+    """
 
     added: Callable[[Watch], None]
+    unwatched: Callable[[Watch, float], None]
+    look: Callable[[Watch], None]
 
-    def __init__(self, database: Database, keyring: Keyring, settings: PollSettings) -> None:
+    def __init__(self, database: Database, keyring: Keyring, settings: PollSettings, node: Node) -> None:
         self.settings = settings
         self._database = database
         self._keyring = keyring
-        self._node = uuid4().hex
+        self._node = node
         self._by_uuid: dict[str, Watch] = {}
         self._kept = 0
+        self._read_at: float | None = None
+        node.on_loss(self.drop_all)
 
     def __len__(self) -> int:
         return len(self._by_uuid)
@@ -62,21 +77,35 @@ class Watches:
     def __contains__(self, watch: Watch) -> bool:
         return self._by_uuid.get(watch.uuid) is watch
 
-    async def sweep(self) -> None:
-        """Take up the agents that are to be watched by this node, and let go of the others."""
-        await self._follow(set(await claim(self._database, self._node, _LEASE)), everything=True)
+    async def sweep(self) -> bool:
+        """Take up the agents that are to be watched by this node, and let go of the others.
+
+        Returns whether all rows were read; that is done now and then, and when the agents are others.
+        """
+        claimed = await claim(self._database, self._node.uuid)
+        now = asyncio.get_running_loop().time()
+        whole = self._read_at is None or now - self._read_at >= LONGEST_SWEEP or claimed.uuids != self._by_uuid.keys()
+        if whole:
+            await self._follow(claimed.uuids, everything=True)
+            self._read_at = now
+        for uuid, seconds in claimed.unwatched.items():
+            if uuid in self._by_uuid:
+                self.unwatched(self._by_uuid[uuid], seconds)
+        for uuid in await asked_to_look(self._database, self._node.uuid):
+            if uuid in self._by_uuid:
+                self.look(self._by_uuid[uuid])
+        return whole
 
     async def refresh(self, uuids: Iterable[str | None]) -> None:
-        """Read the rows of some agents again, because they have just been changed."""
-        await self._follow({uuid for uuid in uuids if uuid}, everything=False)
+        """Read the rows of some agents again, because they have just been changed; others watch what we do not."""
+        wanted = {uuid for uuid in uuids if uuid}
+        if wanted - self._by_uuid.keys():
+            wanted &= (await claim(self._database, self._node.uuid)).uuids | self._by_uuid.keys()
+        await self._follow(wanted, everything=False)
 
-    async def find(self, uuid: str) -> Watch | None:
-        """Return an agent's watch; for an agent that another node watches, one made for the moment."""
-        if known := self._by_uuid.get(uuid):
-            return known
-        async for seen in watched(self._database, [uuid]):
-            return Watch(seen, target_of(seen.record, self._keyring), _health(seen))
-        return None
+    def find(self, uuid: str) -> Watch | None:
+        """Return an agent's watch, if this node watches it."""
+        return self._by_uuid.get(uuid)
 
     def drop(self, watch: Watch) -> None:
         """Let go of an agent."""
@@ -85,6 +114,19 @@ class Watches:
             self._kept -= watch.target.keep
         if watch.timer:
             watch.timer.cancel()
+
+    def drop_all(self) -> None:
+        """Let go of all agents: other nodes may watch them."""
+        for watch in self:
+            self.drop(watch)
+
+    def go_elsewhere(self, watch: Watch) -> None:
+        """Poll an agent that does not answer at the next of its places."""
+        places = [(watch.seen.record.hostname, watch.seen.record.port), *watch.seen.places]
+        here = (watch.record.hostname, watch.record.port)
+        hostname, port = places[(places.index(here) + 1) % len(places)] if here in places else places[0]
+        if (hostname, port) != here:
+            self._point(watch, replace(watch.record, hostname=hostname, port=port))
 
     async def _follow(self, uuids: set[str], *, everything: bool) -> None:
         gone = (self._by_uuid.keys() if everything else self._by_uuid.keys() & uuids) - uuids
@@ -99,23 +141,28 @@ class Watches:
     def _take_up(self, seen: WatchedAgent) -> None:
         watch = self._by_uuid.get(seen.record.uuid)
         if watch is None:
-            watch = self._by_uuid[seen.record.uuid] = Watch(seen, self._target(seen), _health(seen))
+            target = self._target(seen.record)
+            watch = self._by_uuid[seen.record.uuid] = Watch(seen, seen.record, target, _health(seen))
             self.added(watch)
             return
-        if watch.seen.record != seen.record:
-            self._kept -= watch.target.keep
-            watch.target, watch.link = self._target(seen), Link()
+        if replace(watch.seen.record, bootId=None) != replace(seen.record, bootId=None):
+            watch.link = Link()
+            self._point(watch, seen.record)
         watch.seen = seen
         # Compared even if the rows are as they were seen last: they may have changed twice since.
         health = _health(seen)
         if watch.health != health:
             watch.health, watch.etag = health, ""
 
-    def _target(self, seen: WatchedAgent) -> Target:
+    def _point(self, watch: Watch, record: AgentRecord) -> None:
+        self._kept -= watch.target.keep
+        watch.record, watch.target = record, self._target(record)
+
+    def _target(self, record: AgentRecord) -> Target:
         # Not the most recently used ones: agents are polled in turn, so each would be thrown out before its next poll.
         keep = self._kept < self.settings.keep_connections and self.settings.interval < KEEPALIVE
         self._kept += keep
-        return target_of(seen.record, self._keyring, keep=keep)
+        return target_of(record, self._keyring, keep=keep)
 
 
 def _health(seen: WatchedAgent) -> dict[str, Health]:

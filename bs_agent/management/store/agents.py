@@ -1,31 +1,136 @@
-"""Rows of agents, as other transactions read and write them."""
+"""The SQL of agents: which machine is which, where it is reached, by which enrolment, and when it is needed no more."""
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, exists, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bs_agent.management.model.records import AgentRecord
-from bs_agent.management.store.rows import to_values
-from bs_agent.management.store.tables import agent, host
+from bs_agent.management.model.records import AgentRecord, Debt
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.debts import write_debts
+from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.rows import columns_of, to_record, to_values
+from bs_agent.management.store.tables import agent, agent_address, debt, host
+
+Place = tuple[str, int]
+"""A host name or address, and a port."""
 
 
-async def put_agents(connection: AsyncConnection, records: Iterable[AgentRecord], now: int) -> None:
-    """Write agents, new or known."""
-    for record in records:
-        values = to_values(record)
-        changed = await connection.execute(update(agent).where(agent.c.uuid == record.uuid).values(**values))
-        if not changed.rowcount:
-            await connection.execute(insert(agent).values(**values, dueDate=0, leaseDate=0, createDate=now))
+class AgentStore:
+    """The agents in the database. Every method is one transaction."""
+
+    def __init__(self, database: Database, operations: OperationStore) -> None:
+        self._database = database
+        self._operations = operations
+
+    async def find(self, uuids: Iterable[str | None]) -> dict[str, AgentRecord]:
+        """Return agents by uuid."""
+        query = select(*columns_of(AgentRecord)).where(agent.c.uuid.in_({known for known in uuids if known}))
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return {record.uuid: record for record in (to_record(AgentRecord, row) for row in rows)}
+
+    async def of_fingerprint(self, fingerprint: str) -> AgentRecord | None:
+        """Return the agent that shows this certificate, or will after its next rotation."""
+        shows = or_(agent.c.fingerprint == fingerprint, agent.c.nextFingerprint == fingerprint)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(*columns_of(AgentRecord)).where(shows))).first()
+        return to_record(AgentRecord, row) if row else None
+
+    async def enrolled(self, enrollment_id: str) -> AgentRecord | None:
+        """Return the agent that is known by this enrolment."""
+        query = select(*columns_of(AgentRecord)).where(agent.c.enrollmentId == enrollment_id)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).first()
+        return to_record(AgentRecord, row) if row else None
+
+    async def places(self, uuid: str) -> list[Place]:
+        """Return where an agent is known to be reached, beside where it is reached now."""
+        query = select(agent_address.c.hostname, agent_address.c.port).where(agent_address.c.agentUuid == uuid)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query.order_by(agent_address.c.hostname, agent_address.c.port))
+            return [(hostname, port) for hostname, port in rows]
+
+    async def hostnames(self, uuid: str) -> list[str]:
+        """Return the names under which storages have a host behind an agent."""
+        query = select(host.c.hostname).where(host.c.agentUuid == uuid).distinct()
+        async with self._database.reading() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def put(self, held: Held, record: AgentRecord, replaced: Debt | None = None) -> bool:
+        """Write an agent, new or known, and that the enrolment it had before is owed a forgetting.
+
+        Returns False, and nothing is written, when another agent has its certificate by now.
+
+        Raises:
+            StorageProblem: StorageBusy: the operation has been taken over.
+        """
+        try:
+            async with self._database.writing() as connection:
+                await self._operations.confirm(connection, held)
+                now = int(await self._database.now(connection))
+                values = to_values(record)
+                changed = await connection.execute(update(agent).where(agent.c.uuid == record.uuid).values(**values))
+                if not changed.rowcount:
+                    await connection.execute(insert(agent).values(**values, createDate=now))
+                await put_place(connection, record.uuid, (record.hostname, record.port))
+                await write_debts(connection, [replaced] if replaced else [], now)
+        except IntegrityError:
+            return False
+        return True
+
+    async def update(self, uuid: str, owner: str, values: dict[str, Any]) -> bool:
+        """Write what the node that polls an agent has learnt of it; False when another node polls it, or has it so."""
+        mine = (agent.c.uuid == uuid, agent.c.leaseOwner == owner)
+        try:
+            async with self._database.writing() as connection:
+                return (await connection.execute(update(agent).where(*mine).values(**values))).rowcount > 0
+        except IntegrityError:
+            return False  # another agent claims that certificate
+
+    async def unused(self) -> list[AgentRecord]:
+        """Return the agents that serve no storage and are owed nothing."""
+        async with self._database.reading() as connection:
+            return [to_record(AgentRecord, row) for row in await connection.execute(_UNUSED)]
+
+    async def leave(self, held: Held, forgetting: Debt) -> AgentRecord | None:
+        """Begin to take the enrolment from an agent that is not used any more; None when it is used, or gone.
+
+        Raises:
+            StorageProblem: StorageBusy: the operation has been taken over.
+        """
+        mine = agent.c.uuid == forgetting.agentUuid
+        async with self._database.writing() as connection:
+            await self._operations.confirm(connection, held)
+            row = (await connection.execute(_UNUSED.where(mine))).first()
+            if row is None:
+                return None
+            if to_record(AgentRecord, row).leaving:  # it has left, or was waited for long enough
+                await connection.execute(delete(agent).where(mine))
+                return None
+            await connection.execute(update(agent).where(mine).values(leaving=True))
+            await write_debts(connection, [forgetting], int(await self._database.now(connection)))
+        return to_record(AgentRecord, row)
+
+    async def remove(self, held: Held, uuid: str) -> None:
+        """Remove an agent that is leaving, unless it is used again."""
+        unused = _UNUSED.where(agent.c.uuid == uuid, agent.c.leaving).with_only_columns(agent.c.uuid)
+        async with self._database.writing() as connection:
+            await self._operations.confirm(connection, held)
+            await connection.execute(delete(agent).where(agent.c.uuid.in_(unused)))
 
 
-async def agents_behind(connection: AsyncConnection, storage_uuid: str) -> set[tuple[str, str]]:
-    """Return uuid and fingerprint of the agents that serve a storage."""
-    query = select(agent.c.uuid, agent.c.fingerprint).join(host, host.c.agentUuid == agent.c.uuid)
-    rows = await connection.execute(query.where(host.c.backupStorageUuid == storage_uuid))
-    return {(agent_uuid, fingerprint) for agent_uuid, fingerprint in rows}
+async def put_place(connection: AsyncConnection, agent_uuid: str, place: Place) -> None:
+    """Write that an agent is reached at a place; whoever was reached there before is not any more."""
+    hostname, port = place
+    here = (agent_address.c.hostname == hostname, agent_address.c.port == port)
+    changed = await connection.execute(update(agent_address).where(*here).values(agentUuid=agent_uuid))
+    if not changed.rowcount:
+        await connection.execute(insert(agent_address).values(hostname=hostname, port=port, agentUuid=agent_uuid))
 
 
-def is_among(record: AgentRecord, agents: set[tuple[str, str]]) -> bool:
-    """Tell whether an agent is one of those whose uuids and fingerprints are given: by the one or by the other."""
-    return any(uuid == record.uuid or fingerprint == record.fingerprint for uuid, fingerprint in agents)
+_UNUSED = select(*columns_of(AgentRecord)).where(
+    ~exists().where(host.c.agentUuid == agent.c.uuid), ~exists().where(debt.c.agentUuid == agent.c.uuid)
+)

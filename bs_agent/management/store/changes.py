@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.management.model.health import Health, storage_health
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.fence import Fence
+from bs_agent.management.store.operations import Held
 from bs_agent.management.store.rows import to_health, to_json
 from bs_agent.management.store.tables import backup_storage, host
 
@@ -27,11 +29,12 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class HostChange:
-    """The new health of one host."""
+    """The new health of one host: from an operation, or from a poll."""
 
     mon_uuid: str
     storage_uuid: str
     health: Health
+    held: Held | None = None
 
 
 class Turn(NamedTuple):
@@ -43,7 +46,9 @@ class Turn(NamedTuple):
     after: Health
 
 
-async def apply(database: Database, hosts: Sequence[HostChange], capacities: Mapping[str, Columns]) -> list[Turn]:
+async def apply(
+    database: Database, fence: Fence, hosts: Sequence[HostChange], capacities: Mapping[str, Columns]
+) -> list[Turn]:
     """Write changes, capacities by storage; what has been deleted meanwhile stays deleted."""
     now = int(time.time())
     changed = {change.storage_uuid for change in hosts}
@@ -51,6 +56,10 @@ async def apply(database: Database, hosts: Sequence[HostChange], capacities: Map
         # In one order, and before the hosts are read: two nodes that watch two hosts of one storage must neither wait
         # for each other nor miss each other's change.
         storages = await _lock(connection, sorted(changed | capacities.keys())) if hosts else []
+        admitted = await fence.admitted(
+            connection, [(change.storage_uuid, change.mon_uuid, change.held) for change in hosts]
+        )
+        hosts = [change for change in hosts if (change.storage_uuid, change.mon_uuid) in admitted]
         await _write_capacities(connection, capacities, now)
         if not hosts:
             return []

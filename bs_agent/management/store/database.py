@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bs_agent.contract.errors import InternalError
+from bs_agent.management.store.wakes import Wakes
 
 _BUSY_SECONDS = 10
 _LONGEST_COMMAND = 30
@@ -32,6 +33,8 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.clock: Callable[[], float] = time.time
+        self.wakes = Wakes(engine)
+        self._topics: dict[int, list[str]] = {}
         self._writer = asyncio.Lock()
 
     @classmethod
@@ -85,15 +88,31 @@ class Database:
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction that writes; it is committed at the end, or rolled back by an exception."""
         with _translated():
-            if not self.is_sqlite:
-                async with self.engine.begin() as connection:
+            async with self._writing() as connection:
+                topics = self._topics[id(connection)] = []
+                try:
                     yield connection
-                return
-            # A transaction that begins by reading cannot become a writer while another one writes: take the lock first.
-            async with self._writer, self.engine.connect() as plain:
-                connection = await plain.execution_options(writes=True)
-                async with connection.begin():
-                    yield connection
+                finally:
+                    del self._topics[id(connection)]
+        for topic in topics:
+            self.wakes.fire(topic)
+
+    async def wake(self, connection: AsyncConnection, topic: str) -> None:
+        """Wake whoever waits for a topic, on every node, once this writing transaction is committed."""
+        self._topics[id(connection)].append(topic)
+        await self.wakes.call(connection, topic)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        if not self.is_sqlite:
+            async with self.engine.begin() as connection:
+                yield connection
+            return
+        # A transaction that begins by reading cannot become a writer while another one writes: take the lock first.
+        async with self._writer, self.engine.connect() as plain:
+            connection = await plain.execution_options(writes=True)
+            async with connection.begin():
+                yield connection
 
     async def now(self, connection: AsyncConnection) -> float:
         """Return the database's clock in Unix seconds; all dates that nodes compare are by it."""

@@ -1,111 +1,98 @@
-"""What is owed to agents: cleanups of storages that were deleted, were taken from a host, or may never arrive there."""
+"""The SQL of debts: the clean-ups and forgettings that are owed to agents, due when their operation is gone."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bs_agent.contract.errors import StorageProblem
-from bs_agent.contract.reasons import ReasonCode
-from bs_agent.management.model.records import AgentRecord, Tombstone
-from bs_agent.management.store.agents import agents_behind, is_among, put_agents
+from bs_agent.management.model.records import Debt
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.leases import is_free
+from bs_agent.management.store.operations import Held, OperationStore
 from bs_agent.management.store.rows import columns_of, to_record, to_values
-from bs_agent.management.store.tables import agent, tombstone
+from bs_agent.management.store.tables import debt, host, operation
 
 
-class Debts:
-    """The tombstones in the database. Every method is one transaction."""
+class DebtStore:
+    """The debts in the database. Every method is one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, operations: OperationStore) -> None:
         self._database = database
+        self._operations = operations
 
-    async def expect(self, record: AgentRecord, debt: Tombstone) -> None:
-        """Write an agent, and what is owed to it unless a storage arrives, in place of what was owed of that before."""
-        now = int(time.time())
-        before = (tombstone.c.backupStorageUuid == debt.backupStorageUuid, tombstone.c.agentUuid == record.uuid)
-        async with self._database.writing() as connection:
-            await put_agents(connection, [record], now)
-            await connection.execute(delete(tombstone).where(*before))
-            await write_debts(connection, [debt], now)
+    async def write(self, held: Held, debts: Sequence[Debt]) -> None:
+        """Write debts of an operation under way.
 
-    async def due(self, agent_uuid: str, now: int) -> list[Tombstone]:
-        """Return the cleanups that are owed to an agent by now."""
-        query = select(*columns_of(Tombstone)).where(tombstone.c.agentUuid == agent_uuid, tombstone.c.dueDate <= now)
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query.order_by(tombstone.c.createDate))).all()
-        return [to_record(Tombstone, row) for row in rows]
-
-    async def left(self, debt: Tombstone, record: AgentRecord, now: int) -> Tombstone | None:
-        """Return what is left to be done for an agent of what it was owed.
-
-        That is nothing if it was settled meanwhile, or if the agent serves the storage, or is about to, under whatever
-        name its host is known. While the storage lives on elsewhere, only this host is cleaned.
+        Raises:
+            StorageProblem: StorageBusy: the operation has been taken over.
         """
-        mine = tombstone.c.commandUuid == debt.commandUuid
         async with self._database.writing() as connection:
-            row = (await connection.execute(select(*columns_of(Tombstone)).where(mine))).one_or_none()
-            serving = await agents_behind(connection, debt.backupStorageUuid)
-            arriving = await _expected(connection, debt, now)
-            if is_among(record, serving):
-                await connection.execute(delete(tombstone).where(mine))
-        if row is None or is_among(record, serving | arriving):
-            return None
-        current = to_record(Tombstone, row)
-        return replace(current, hostOnly=True, removePool=None) if serving or arriving else current
+            await self._operations.confirm(connection, held)
+            await write_debts(connection, debts, int(await self._database.now(connection)))
 
-    async def fall_due(self, command_uuid: str) -> None:
-        """Let a cleanup be owed from now on."""
-        async with self._database.writing() as connection:
-            mine = tombstone.c.commandUuid == command_uuid
-            await connection.execute(update(tombstone).where(mine).values(dueDate=0))
-
-    async def try_again(self, debt: Tombstone, command_uuid: str, error: str) -> None:
-        """Give a tombstone whose command has failed for good a new one; it is due."""
-        async with self._database.writing() as connection:
-            await connection.execute(
-                update(tombstone)
-                .where(tombstone.c.commandUuid == debt.commandUuid)
-                .values(commandUuid=command_uuid, lastError=error, dueDate=0)
-            )
-
-    async def settle(self, command_uuid: str) -> None:
-        """Remove a tombstone: its cleanup is done, or given up."""
-        async with self._database.writing() as connection:
-            await connection.execute(delete(tombstone).where(tombstone.c.commandUuid == command_uuid))
-
-    async def expired(self, now: int) -> list[Tombstone]:
-        """Return what has been owed for too long."""
-        query = select(*columns_of(Tombstone)).where(tombstone.c.expiredDate < now)
+    async def due(self, agent_uuid: str) -> list[Debt]:
+        """Return what is owed to an agent by operations that are gone."""
         async with self._database.reading() as connection:
-            return [to_record(Tombstone, row) for row in (await connection.execute(query)).all()]
+            mine = (debt.c.agentUuid == agent_uuid, is_due(await self._database.now(connection)))
+            rows = await connection.execute(select(*columns_of(Debt)).where(*mine).order_by(debt.c.createDate))
+            return [to_record(Debt, row) for row in rows]
+
+    async def of_storage(self, storage_uuid: str) -> list[Debt]:
+        """Return the clean-ups of a storage that are owed."""
+        query = select(*columns_of(Debt)).where(debt.c.backupStorageUuid == storage_uuid)
+        async with self._database.reading() as connection:
+            return [to_record(Debt, row) for row in await connection.execute(query.order_by(debt.c.createDate))]
+
+    async def find(self, uuid: str) -> Debt | None:
+        """Return a debt that is owed still."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(*columns_of(Debt)).where(debt.c.uuid == uuid))).one_or_none()
+        return to_record(Debt, row) if row else None
+
+    async def serving(self, storage_uuid: str) -> set[str | None]:
+        """Return the uuids of the agents that serve a storage."""
+        query = select(host.c.agentUuid).where(host.c.backupStorageUuid == storage_uuid)
+        async with self._database.reading() as connection:
+            return set((await connection.execute(query)).scalars())
+
+    async def settle(self, uuid: str) -> None:
+        """Remove a debt: it is paid, or nothing is owed any more."""
+        async with self._database.writing() as connection:
+            await connection.execute(delete(debt).where(debt.c.uuid == uuid))
+
+    async def failed(self, uuid: str, new_uuid: str, error: str) -> None:
+        """Let a debt be paid under another uuid the next time: its agent would only repeat its answer."""
+        async with self._database.writing() as connection:
+            values = {"uuid": new_uuid, "lastError": error}
+            await connection.execute(update(debt).where(debt.c.uuid == uuid).values(**values))
+
+    async def expire(self, seconds: float) -> list[Debt]:
+        """Give up what has been owed for longer than so many seconds, and return it."""
+        async with self._database.writing() as connection:
+            old = debt.c.createDate < await self._database.now(connection) - seconds
+            rows = (await connection.execute(select(*columns_of(Debt)).where(old).with_for_update())).all()
+            expired = [to_record(Debt, row) for row in rows]
+            await connection.execute(delete(debt).where(debt.c.uuid.in_([one.uuid for one in expired])))
+        return expired
 
 
-async def write_debts(connection: AsyncConnection, debts: Sequence[Tombstone], now: int) -> None:
-    """Write what is owed from now on."""
-    if debts:
-        await connection.execute(insert(tombstone), [to_values(debt) | {"createDate": now} for debt in debts])
+def is_due(now: float) -> ColumnElement[bool]:
+    """Tell of debts whether their operation is gone."""
+    mine = operation.c.uuid == debt.c.operationUuid
+    return ~exists().where(mine, ~is_free(operation.c.leaseOwner, now)).correlate(debt)
 
 
-async def settle_expected(connection: AsyncConnection, expected: Sequence[Tombstone], now: int) -> None:
-    """Remove what was owed until now that the storage is there.
-
-    Raises:
-        StorageProblem: StorageBusy: some of it has fallen due, or the storage is expected anew.
-    """
-    uuids = [debt.commandUuid for debt in expected]
-    in_time = delete(tombstone).where(tombstone.c.commandUuid.in_(uuids), tombstone.c.dueDate > now)
-    if (await connection.execute(in_time)).rowcount < len(uuids):
-        details = f"backup storage[uuid:{expected[0].backupStorageUuid}] took too long to come, or comes twice"
-        raise StorageProblem.of(ReasonCode.STORAGE_BUSY, details)
+async def write_debts(connection: AsyncConnection, debts: Sequence[Debt], now: int) -> None:
+    """Write what is owed, in place of the clean-ups of the same storages that were owed to the same agents before."""
+    for one in debts:
+        if one.backupStorageUuid:
+            same = (debt.c.backupStorageUuid == one.backupStorageUuid, debt.c.agentUuid == one.agentUuid)
+            await connection.execute(delete(debt).where(*same))
+        await connection.execute(insert(debt).values(**to_values(one), createDate=now))
 
 
-async def _expected(connection: AsyncConnection, debt: Tombstone, now: int) -> set[tuple[str, str]]:
-    """Return uuid and fingerprint of the agents on which the storage of another debt is still expected."""
-    query = select(agent.c.uuid, agent.c.fingerprint).join(tombstone, tombstone.c.agentUuid == agent.c.uuid)
-    of_storage = tombstone.c.backupStorageUuid == debt.backupStorageUuid
-    others = tombstone.c.commandUuid != debt.commandUuid
-    rows = await connection.execute(query.where(of_storage, others, tombstone.c.dueDate > now))
-    return {(agent_uuid, fingerprint) for agent_uuid, fingerprint in rows}
+async def settle_arrived(connection: AsyncConnection, held: Held, storage_uuid: str) -> None:
+    """Remove the clean-ups that an operation wrote in case that its storage would not arrive: it has."""
+    mine = (debt.c.operationUuid == held.uuid, debt.c.backupStorageUuid == storage_uuid)
+    serving = select(host.c.agentUuid).where(host.c.backupStorageUuid == storage_uuid)
+    await connection.execute(delete(debt).where(*mine, debt.c.agentUuid.in_(serving)))

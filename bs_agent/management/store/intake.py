@@ -16,6 +16,8 @@ from bs_agent.management.model.capacity import measured
 from bs_agent.management.model.health import Health
 from bs_agent.management.store.changes import HostChange, Turn, apply
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.fence import Fence
+from bs_agent.management.store.operations import Held
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,9 @@ class _Known:
 class Intake:
     """The queue and its writer; `run` is the writer."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, fence: Fence) -> None:
         self._database = database
+        self._fence = fence
         self._hosts: dict[str, HostChange] = {}
         self._capacities: dict[str, dict[str, Any]] = {}
         self._known: dict[str, _Known] = {}
@@ -44,12 +47,12 @@ class Intake:
         self._written = asyncio.Condition()
         self._queued = self._done = 0
 
-    def health(self, storage_uuid: str, mon_uuid: str, health: Health) -> None:
-        """Take the new health of a host."""
-        self._hosts[mon_uuid] = HostChange(mon_uuid, storage_uuid, health)
+    def health(self, storage_uuid: str, mon_uuid: str, health: Health, held: Held | None = None) -> None:
+        """Take the new health of a host: from an operation under way, or from a poll."""
+        self._hosts[mon_uuid] = HostChange(mon_uuid, storage_uuid, health, held)
         self._announce()
 
-    def capacity(self, storage_uuid: str, report: StorageReport) -> None:
+    def capacity(self, storage_uuid: str, report: StorageReport, held: Held | None = None) -> None:
         """Take what a host that sees the storage reports of the capacity; the newest measurement counts.
 
         A host whose clock is ahead has measured now, so that the others are heard again when it falls silent.
@@ -88,7 +91,7 @@ class Intake:
             hosts, self._hosts = self._hosts, {}
             capacities, self._capacities = self._capacities, {}
             try:
-                turns = await apply(self._database, list(hosts.values()), capacities)
+                turns = await apply(self._database, self._fence, list(hosts.values()), capacities)
             except Exception:  # edge: the database is away; nothing is lost, newer news win
                 log.exception("cannot write the news of %d hosts; trying again", len(hosts) + len(capacities))
                 self._hosts = hosts | self._hosts

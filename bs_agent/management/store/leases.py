@@ -1,92 +1,111 @@
-"""Who polls which agent, and what there is to know about it.
+"""One lease for all that a management node holds: agents that it polls, operations, jobs, web hooks.
 
-On SQLite one process has all agents. On PostgreSQL every node holds leases: it renews its own, takes those that have
-run out (of a node that died), and takes some of the richest node's when it has too few. The times of leases are
-the database's own.
+A row that is held names its node in `leaseOwner`, and the node's own row says until when the node lives. So a node
+renews one row, however much it holds; what it held is free as soon as that date has passed, and at once after an
+orderly stop. The dates are by the database's clock.
 """
 
-import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Float, Select, cast, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bs_agent.management.model.health import Health
-from bs_agent.management.model.records import AgentRecord
-from bs_agent.management.store.changes import batched
-from bs_agent.management.store.database import Database
-from bs_agent.management.store.rows import columns_of, to_health, to_record
-from bs_agent.management.store.tables import agent, host, tombstone
+from bs_agent.daemon.lifecycle import background
+from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.tables import node
+
+log = logging.getLogger(__name__)
+
+SECONDS = 15.0
+"""How long a node that has fallen silent keeps what it holds, unless the configuration says otherwise."""
+_RENEWALS = 4
+_FORGOTTEN_AFTER = 30 * 86400
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedHost:
-    """One host of one storage, behind an agent."""
-
-    mon_uuid: str
-    storage_uuid: str
-    health: Health
+def living(now: float) -> Select[tuple[str]]:
+    """Select the nodes that live at `now`, by the database's clock."""
+    return select(node.c.uuid).where(node.c.leaseDate > now)
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedAgent:
-    """An agent with the hosts behind it, and whether cleanups are owed to it."""
-
-    record: AgentRecord
-    hosts: tuple[WatchedHost, ...]
-    owed: bool
+def is_free(owner: ColumnElement[str | None], now: float) -> ColumnElement[bool]:
+    """Tell of rows by the column of their owner whether they are held by nobody."""
+    return or_(owner.is_(None), owner.not_in(living(now)))
 
 
-async def claim(database: Database, owner: str, seconds: float) -> list[str]:
-    """Return the uuids of the agents that `owner` polls for the next `seconds`."""
-    if database.is_sqlite:
-        async with database.reading() as connection:
-            return list((await connection.execute(select(agent.c.uuid))).scalars())
-    now: ColumnElement[float] = cast(func.extract("epoch", func.clock_timestamp()), Float)
-    mine = agent.c.leaseOwner == owner
-    async with database.writing() as connection:
-        await _take(connection, select(agent.c.uuid).where(mine | (agent.c.leaseDate < now)), owner, now + seconds)
-        await _take(connection, await _share_of_the_richest(connection, owner, now), owner, now + seconds)
-        return list((await connection.execute(select(agent.c.uuid).where(mine, agent.c.leaseDate >= now))).scalars())
+class Node:
+    """This management node's lease. What it holds must be let go of when `lost` is called."""
 
+    def __init__(self, database: Database, seconds: float) -> None:
+        self.uuid = uuid4().hex
+        self.seconds = seconds
+        self._database = database
+        self._renewed = 0.0
+        self._lost: list[Callable[[], None]] = []
 
-async def watched(database: Database, uuids: Iterable[str]) -> AsyncIterator[WatchedAgent]:
-    """Read agents with their hosts, some at a time: other work goes on in between."""
-    for some in batched(sorted(uuids)):
-        behind: dict[str, list[WatchedHost]] = defaultdict(list)
-        health = (host.c.status, host.c.statusReason, host.c.capacityFresh)
-        async with database.reading() as connection:
-            records = (await connection.execute(select(*columns_of(AgentRecord)).where(agent.c.uuid.in_(some)))).all()
-            query = select(host.c.agentUuid, host.c.monUuid, host.c.backupStorageUuid, *health)
-            query = query.where(host.c.agentUuid.in_(some)).order_by(host.c.monUuid)
-            for agent_uuid, mon_uuid, storage_uuid, *columns in await connection.execute(query):
-                behind[agent_uuid].append(WatchedHost(mon_uuid, storage_uuid, to_health(*columns)))
-            due = tombstone.c.dueDate <= int(time.time())
-            owing = select(tombstone.c.agentUuid).where(tombstone.c.agentUuid.in_(some), due).distinct()
-            owed = set((await connection.execute(owing)).scalars())
-        for row in records:
-            record = to_record(AgentRecord, row)
-            yield WatchedAgent(record, tuple(behind[record.uuid]), record.uuid in owed)
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database: Database, seconds: float = SECONDS) -> AsyncIterator["Node"]:
+        """Hold a lease of so many seconds, and renew it, while the context is open; it is given back at the end."""
+        held = cls(database, seconds)
+        await held._begin()
+        try:
+            async with background(held._keep(), "the node's lease"):
+                yield held
+        finally:
+            with suppress(DatabaseUnavailable):
+                await held._give_back()
 
+    def on_loss(self, lost: Callable[[], None]) -> None:
+        """Call `lost` whenever the lease could not be renewed in time: others may have what was held."""
+        self._lost.append(lost)
 
-async def _take(
-    connection: AsyncConnection, which: Select[tuple[str]], owner: str, until: ColumnElement[float]
-) -> None:
-    # What another node is just taking is skipped, not waited for.
-    taken = which.with_for_update(skip_locked=True).cte("taken")
-    values = {"leaseOwner": owner, "leaseDate": until}
-    await connection.execute(update(agent).where(agent.c.uuid.in_(select(taken.c.uuid))).values(values))
+    async def is_held(self, connection: AsyncConnection) -> bool:
+        """Tell whether this node lives in the eyes of the others, as of this transaction."""
+        now = await self._database.now(connection)
+        return (await connection.execute(living(now).where(node.c.uuid == self.uuid))).first() is not None
 
+    async def _begin(self) -> None:
+        self._renewed = asyncio.get_running_loop().time()
+        async with self._database.writing() as connection:
+            now = await self._database.now(connection)
+            if self._database.is_sqlite:  # a node that starts is the only one
+                await connection.execute(update(node).where(node.c.leaseDate > now).values(leaseDate=now))
+            await connection.execute(delete(node).where(node.c.leaseDate < now - _FORGOTTEN_AFTER))
+            await connection.execute(insert(node).values(uuid=self.uuid, leaseDate=now + self.seconds))
 
-async def _share_of_the_richest(
-    connection: AsyncConnection, owner: str, now: ColumnElement[float]
-) -> Select[tuple[str]]:
-    """Select half of what the richest node has more than this one."""
-    count = func.count().label("count")
-    held = select(agent.c.leaseOwner, count).where(agent.c.leaseDate >= now).group_by(agent.c.leaseOwner)
-    counts = {holder: number for holder, number in await connection.execute(held) if holder}
-    richest = max(counts, key=counts.__getitem__, default=owner)
-    surplus = (counts.get(richest, 0) - counts.get(owner, 0)) // 2
-    return select(agent.c.uuid).where(agent.c.leaseOwner == richest).order_by(agent.c.uuid).limit(surplus)
+    async def _renew(self) -> None:
+        asked = asyncio.get_running_loop().time()
+        async with asyncio.timeout(self.seconds / 2), self._database.writing() as connection:
+            until = await self._database.now(connection) + self.seconds
+            mine = node.c.uuid == self.uuid
+            if not (await connection.execute(update(node).where(mine).values(leaseDate=until))).rowcount:
+                await connection.execute(insert(node).values(uuid=self.uuid, leaseDate=until))
+        self._renewed = asked
+
+    async def _give_back(self) -> None:
+        async with asyncio.timeout(self.seconds), self._database.writing() as connection:
+            now = await self._database.now(connection)
+            await connection.execute(update(node).where(node.c.uuid == self.uuid).values(leaseDate=now))
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        is_lost = False
+        while True:
+            await asyncio.sleep(self.seconds / _RENEWALS)
+            if not is_lost and loop.time() - self._renewed >= self.seconds:
+                is_lost = True
+                log.error("the lease of this node has run out; what it held is let go of")
+                for lost in self._lost:
+                    lost()
+            try:
+                await self._renew()
+            except (DatabaseUnavailable, TimeoutError) as error:
+                log.warning("the lease of this node is not renewed: %s", error or "no answer in time")
+            except Exception:  # edge: a node lives as long as it can
+                log.exception("the lease of this node is not renewed")
+            else:
+                is_lost = False

@@ -7,16 +7,16 @@ from sqlalchemy import Row, Table
 
 from bs_agent.contract.reasons import Reason
 from bs_agent.management.model.health import Health
-from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord, Tombstone
+from bs_agent.management.model.records import AgentRecord, Debt, HostRecord, StorageRecord
 from bs_agent.management.store import tables
 
-R = TypeVar("R", AgentRecord, HostRecord, StorageRecord, Tombstone)
+R = TypeVar("R", AgentRecord, HostRecord, StorageRecord, Debt)
 
 _TABLES: dict[type[Any], Table] = {
     AgentRecord: tables.agent,
     HostRecord: tables.host,
     StorageRecord: tables.backup_storage,
-    Tombstone: tables.tombstone,
+    Debt: tables.debt,
 }
 
 
@@ -34,7 +34,7 @@ def to_record(record: type[R], row: Row[Any]) -> R:
     return record(**values)
 
 
-def to_values(record: AgentRecord | HostRecord | StorageRecord | Tombstone) -> dict[str, Any]:
+def to_values(record: AgentRecord | HostRecord | StorageRecord | Debt) -> dict[str, Any]:
     """Return what to write for a record, by column."""
     values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
     if "statusReason" in values:

@@ -1,13 +1,21 @@
-"""What is changed and summed up of backup storages without asking their hosts."""
+"""The SQL of backup storages: what operations read and write of them, what is changed and summed up without them."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, func, or_, select, update
+from sqlalchemy import Column, ColumnElement, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
+from bs_agent.contract.errors import InvalidArgument
+from bs_agent.management.model.records import AgentRecord, Debt, HostRecord, StorageRecord
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.tables import backup_storage, backup_storage_zone
+from bs_agent.management.store.debts import settle_arrived, write_debts
+from bs_agent.management.store.hosts import one_machine, write_hosts
+from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.rows import columns_of, to_record, to_values
+from bs_agent.management.store.tables import backup_storage, backup_storage_zone, host, tag
+from bs_agent.management.store.tags import Tagged, put_tags
 
 _PART = 2**30
 
@@ -17,6 +25,83 @@ class Capacity(NamedTuple):
 
     total: int
     available: int
+
+
+class OperatedStore:
+    """The storages as operations read and write them. Every method is one transaction."""
+
+    def __init__(self, database: Database, operations: OperationStore) -> None:
+        self._database = database
+        self._operations = operations
+
+    async def find(self, uuid: str) -> StorageRecord | None:
+        """Return a storage, or None."""
+        query = select(*columns_of(StorageRecord)).where(backup_storage.c.uuid == uuid)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return to_record(StorageRecord, row) if row else None
+
+    async def behind(self, agent_uuids: Iterable[str]) -> list[StorageRecord]:
+        """Return the storages that have a host behind one of these agents."""
+        of_them = select(host.c.backupStorageUuid).where(host.c.agentUuid.in_(list(agent_uuids)))
+        query = select(*columns_of(StorageRecord)).where(backup_storage.c.uuid.in_(of_them))
+        async with self._database.reading() as connection:
+            return [to_record(StorageRecord, row) for row in (await connection.execute(query)).all()]
+
+    async def pool_owner(self, fsid: str, pool: str, other_than: str = "") -> str | None:
+        """Return the uuid of another storage that is this pool of this cluster, or None."""
+        mine = (backup_storage.c.fsid == fsid, backup_storage.c.poolName == pool, backup_storage.c.uuid != other_than)
+        async with self._database.reading() as connection:
+            return (await connection.execute(select(backup_storage.c.uuid).where(*mine))).scalars().first()
+
+    async def system_tags(self, uuid: str) -> list[str]:
+        """Return the system tags of a storage."""
+        query = select(tag.c.tag).where(tag.c.resourceUuid == uuid, tag.c.type == "System")
+        async with self._database.reading() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def add(
+        self,
+        held: Held,
+        storage: StorageRecord,
+        hosts: Sequence[HostRecord],
+        agents: Sequence[AgentRecord],
+        capacity: Mapping[str, Any],
+        tags: Mapping[str, Iterable[str]],
+    ) -> None:
+        """Add a storage with its hosts and its tags (by kind: System, User), which it does not owe to be cleaned then.
+
+        Raises:
+            StorageProblem: StorageBusy: the operation has been taken over.
+            InvalidArgument: another storage is the same pool, or has the uuid; or two of the hosts are one machine.
+        """
+        with one_machine():
+            async with self._database.writing() as connection:
+                await self._operations.confirm(connection, held)
+                now = int(await self._database.now(connection))
+                stale = not any(record.capacityFresh for record in hosts)
+                dates = {"createDate": now, "lastOpDate": now}
+                values = {**to_values(storage), **capacity, "capacityStale": stale, **dates}
+                try:
+                    await connection.execute(insert(backup_storage).values(values))
+                except IntegrityError:
+                    raise InvalidArgument(_taken(storage)) from None
+                await write_hosts(connection, hosts, agents, now)
+                for kind in ("System", "User"):
+                    await put_tags(connection, Tagged("BackupStorageVO", storage.uuid), kind, tags.get(kind, ()))
+                await settle_arrived(connection, held, storage.uuid)
+
+    async def remove(self, held: Held, uuid: str, debts: Sequence[Debt]) -> None:
+        """Remove a storage with its hosts and tags; the debts are written with that.
+
+        Raises:
+            StorageProblem: StorageBusy: the operation has been taken over.
+        """
+        async with self._database.writing() as connection:
+            await self._operations.confirm(connection, held)
+            await connection.execute(delete(tag).where(tag.c.resourceUuid == uuid))
+            await connection.execute(delete(backup_storage).where(backup_storage.c.uuid == uuid))
+            await write_debts(connection, debts, int(await self._database.now(connection)))
 
 
 class StorageStore:
@@ -42,6 +127,32 @@ class StorageStore:
             parts = (await connection.execute(query if every else query.where(which))).one()
         total, total_rest, available, available_rest = (int(part) for part in parts)
         return Capacity(total * _PART + total_rest, available * _PART + available_rest)
+
+
+def refuse_directory(url: str, hostname: str, owner: str | None) -> None:
+    """Refuse a directory that another storage owns.
+
+    Raises:
+        InvalidArgument: there is an owner.
+    """
+    if owner:
+        raise InvalidArgument(f"the directory {url} of host {hostname} is backup storage[uuid:{owner}] already")
+
+
+def refuse_pool(fsid: str, pool: str, owner: str | None) -> None:
+    """Refuse a pool that another storage owns.
+
+    Raises:
+        InvalidArgument: there is an owner.
+    """
+    if owner:
+        raise InvalidArgument(f"the pool {pool} of cluster {fsid} is backup storage[uuid:{owner}] already")
+
+
+def _taken(storage: StorageRecord) -> str:
+    if storage.fsid:
+        return f"the pool {storage.poolName} of cluster {storage.fsid}, or the uuid {storage.uuid}, is taken by now"
+    return f"the uuid {storage.uuid} is taken by now"
 
 
 def _sum(column: Column[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:

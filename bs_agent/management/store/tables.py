@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     func,
 )
 from sqlalchemy.types import TypeEngine
@@ -23,7 +24,7 @@ from sqlalchemy.types import TypeEngine
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "fk": "fk_%(table_name)s_%(column_0_name)s",
         "pk": "pk_%(table_name)s",
     }
@@ -108,7 +109,7 @@ backup_storage = Table(
     Column("sshPort", BigInteger),
     Column("servicePort", BigInteger),
     # Ceph
-    Column("fsid", _text(36), index=True),
+    Column("fsid", _text(36)),
     Column("poolName", _text(255)),
     Column("poolCreated", Boolean, comment="whether the add call made the pool"),
     Column("capacityPolicy", _text(16)),
@@ -120,6 +121,7 @@ backup_storage = Table(
     Column("poolMaxAvail", BigInteger),
     Column("poolStored", BigInteger),
     Index("ix_backup_storage_createDate", "createDate", "uuid"),
+    UniqueConstraint("fsid", "poolName"),
 )
 
 backup_storage_zone = Table(
@@ -129,19 +131,54 @@ backup_storage_zone = Table(
     Column("zoneUuid", ForeignKey("zone.uuid", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
+node = Table(
+    "node",
+    metadata,
+    _uuid(primary_key=True),
+    Column("leaseDate", Float, nullable=False, index=True, comment="until when it lives, unless it renews that"),
+    comment="a management node that runs, or ran; what it holds in other tables names it as leaseOwner",
+)
+
+operation = Table(
+    "operation",
+    metadata,
+    Column("key", _text(64), primary_key=True, comment="storage:<uuid> or agent:<uuid>"),
+    _uuid(),
+    Column("number", BigInteger, nullable=False, comment="greater than that of each operation on the key before"),
+    Column("kind", _text(16), nullable=False),
+    Column("variant", _text(), nullable=False, comment="what a second call must have in common to join"),
+    Column("leaseOwner", _text(32), index=True, comment="the management node that does it; null when it has ended"),
+    Column("problem", JSON(none_as_null=True), comment="the error that it has ended with"),
+    Column("lastOpDate", BigInteger, nullable=False),
+    UniqueConstraint("uuid"),
+    comment="the latest operation on a storage or an agent; one at a time",
+)
+
 agent = Table(
     "agent",
     metadata,
     _uuid(primary_key=True),
-    Column("hostname", _text(255), nullable=False, index=True),
+    Column("hostname", _text(255), nullable=False, index=True, comment="where it is reached now"),
     Column("port", BigInteger, nullable=False),
-    Column("fingerprint", _text(64), nullable=False),
+    Column("fingerprint", _text(64), nullable=False, unique=True),
+    Column("nextFingerprint", _text(64), unique=True, comment="what it will show after its next rotation"),
+    Column("bootId", _text(64), comment="of its last report"),
     Column("enrollmentId", _text(32), nullable=False, index=True),
     Column("tokenSecret", _text(), nullable=False),
-    Column("dueDate", Float, nullable=False, index=True, comment="when it is polled next"),
-    Column("leaseOwner", _text(32), comment="the management node that polls it"),
-    Column("leaseDate", Float, nullable=False, comment="until when the lease holds"),
+    Column("leaving", Boolean, nullable=False, comment="whether its enrolment is being taken from it"),
+    Column("leaseOwner", _text(32), index=True, comment="the management node that polls it"),
+    Column("lookDate", Float, comment="when another node was told that there is something new; null: nothing is"),
     Column("createDate", BigInteger, nullable=False),
+    comment="one machine is one agent",
+)
+
+agent_address = Table(
+    "agent_address",
+    metadata,
+    Column("hostname", _text(255), primary_key=True),
+    Column("port", BigInteger, primary_key=True, autoincrement=False),
+    Column("agentUuid", ForeignKey("agent.uuid", ondelete="CASCADE"), nullable=False, index=True),
+    comment="every name and address by which an agent is reached",
 )
 
 host = Table(
@@ -161,22 +198,24 @@ host = Table(
     Column("statusReason", JSON(none_as_null=True)),
     Column("capacityFresh", Boolean, nullable=False, default=False, comment="whether its last numbers are"),
     *_dates(),
+    UniqueConstraint("backupStorageUuid", "agentUuid"),
     comment="the host of an ImageStore, or a mon host of a Ceph storage",
 )
 
-tombstone = Table(
-    "tombstone",
+debt = Table(
+    "debt",
     metadata,
-    _uuid("commandUuid", primary_key=True),
-    _uuid("backupStorageUuid"),
+    _uuid(primary_key=True),
     Column("agentUuid", ForeignKey("agent.uuid"), nullable=False, index=True),
+    Column("operationUuid", _text(32), nullable=False, index=True, comment="it is due when this one is gone"),
+    Column("backupStorageUuid", _text(32), comment="the storage that is to be cleaned from its host"),
     Column("hostOnly", Boolean, nullable=False, comment="whether the storage lives on through other hosts"),
-    Column("expiredDate", BigInteger, nullable=False),
-    Column("lastError", _text()),
-    Column("dueDate", BigInteger, nullable=False, comment="until then the storage may still be arriving"),
     Column("removePool", JSON(none_as_null=True), comment="the connect command after which the pool goes too"),
-    Column("createDate", BigInteger, nullable=False),
-    comment="a cleanup that is owed to a host which has, or may have, a storage that is not here",
+    Column("enrollmentId", _text(32), comment="the enrolment that is to be forgotten, when it is no clean-up"),
+    Column("tokenSecret", _text(), comment="the token of that enrolment"),
+    Column("lastError", _text()),
+    Column("createDate", BigInteger, nullable=False, index=True),
+    comment="a clean-up or a forgetting that is owed to an agent",
 )
 
 tag = Table(
@@ -198,8 +237,7 @@ job = Table(
     Column("accountUuid", _text(32), nullable=False),
     Column("state", _text(16), nullable=False, index=True, comment="running, done or failed"),
     Column("result", _text(), comment="the JSON that the client gets"),
-    Column("leaseOwner", _text(32)),
-    Column("leaseDate", Float, nullable=False),
+    Column("leaseOwner", _text(32), comment="the management node that runs it"),
     Column("finishedDate", BigInteger, index=True),
     *_dates(),
 )
@@ -213,7 +251,6 @@ hook = Table(
     Column("tries", BigInteger, nullable=False),
     Column("dueDate", Float, nullable=False, index=True, comment="when it is sent next"),
     Column("leaseOwner", _text(32), comment="the management node that sends it"),
-    Column("leaseDate", Float, nullable=False),
     comment="an address that is told how a job ended",
 )
 

@@ -26,6 +26,8 @@ def upgrade() -> None:
     make_zones()
     make_storages()
     make_attachments()
+    make_nodes()
+    make_agents()
     make_hosts()
     make_the_rest()
     make_hooks()
@@ -124,9 +126,9 @@ def make_storages() -> None:
         sa.Column("poolMaxAvail", sa.BigInteger(), nullable=True),
         sa.Column("poolStored", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_backup_storage"),
+        sa.UniqueConstraint("fsid", "poolName", name="uq_backup_storage_fsid_poolName"),
     )
     op.create_index("ix_backup_storage_createDate", "backup_storage", ["createDate", "uuid"])
-    op.create_index("ix_backup_storage_fsid", "backup_storage", ["fsid"])
     op.create_index("ix_backup_storage_hostname", "backup_storage", [sa.text("lower(hostname)"), "uuid"])
     op.create_index("ix_backup_storage_name", "backup_storage", [sa.text("lower(name)"), "uuid"])
     op.create_index("ix_backup_storage_state", "backup_storage", [sa.text("lower(state)"), "uuid"])
@@ -147,25 +149,67 @@ def make_attachments() -> None:
     op.create_index("ix_backup_storage_zone_zoneUuid", "backup_storage_zone", ["zoneUuid"])
 
 
-def make_hosts() -> None:
-    """Make agent, host, tombstone."""
+def make_nodes() -> None:
+    """Make node, operation."""
+    op.create_table(
+        "node",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("leaseDate", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_node"),
+    )
+    op.create_index("ix_node_leaseDate", "node", ["leaseDate"])
+    op.create_table(
+        "operation",
+        sa.Column("key", text(64), nullable=False),
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("kind", text(16), nullable=False),
+        sa.Column("variant", text(), nullable=False),
+        sa.Column("leaseOwner", text(32), nullable=True),
+        sa.Column("problem", sa.JSON(), nullable=True),
+        sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name="pk_operation"),
+        sa.UniqueConstraint("uuid", name="uq_operation_uuid"),
+    )
+    op.create_index("ix_operation_leaseOwner", "operation", ["leaseOwner"])
+
+
+def make_agents() -> None:
+    """Make agent, agent_address."""
     op.create_table(
         "agent",
         sa.Column("uuid", text(32), nullable=False),
         sa.Column("hostname", text(255), nullable=False),
         sa.Column("port", sa.BigInteger(), nullable=False),
         sa.Column("fingerprint", text(64), nullable=False),
+        sa.Column("nextFingerprint", text(64), nullable=True),
+        sa.Column("bootId", text(64), nullable=True),
         sa.Column("enrollmentId", text(32), nullable=False),
         sa.Column("tokenSecret", text(), nullable=False),
-        sa.Column("dueDate", sa.Float(), nullable=False),
+        sa.Column("leaving", sa.Boolean(), nullable=False),
         sa.Column("leaseOwner", text(32), nullable=True),
-        sa.Column("leaseDate", sa.Float(), nullable=False),
+        sa.Column("lookDate", sa.Float(), nullable=True),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("uuid", name="pk_agent"),
+        sa.UniqueConstraint("fingerprint", name="uq_agent_fingerprint"),
+        sa.UniqueConstraint("nextFingerprint", name="uq_agent_nextFingerprint"),
     )
-    op.create_index("ix_agent_dueDate", "agent", ["dueDate"])
     op.create_index("ix_agent_enrollmentId", "agent", ["enrollmentId"])
     op.create_index("ix_agent_hostname", "agent", ["hostname"])
+    op.create_index("ix_agent_leaseOwner", "agent", ["leaseOwner"])
+    op.create_table(
+        "agent_address",
+        sa.Column("hostname", text(255), nullable=False),
+        sa.Column("port", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("agentUuid", text(32), nullable=False),
+        refers("agent_address", "agentUuid", "agent", cascade=True),
+        sa.PrimaryKeyConstraint("hostname", "port", name="pk_agent_address"),
+    )
+    op.create_index("ix_agent_address_agentUuid", "agent_address", ["agentUuid"])
+
+
+def make_hosts() -> None:
+    """Make host, debt."""
     op.create_table(
         "host",
         sa.Column("monUuid", text(32), nullable=False),
@@ -186,26 +230,30 @@ def make_hosts() -> None:
         refers("host", "backupStorageUuid", "backup_storage", cascade=True),
         refers("host", "agentUuid", "agent", cascade=False),
         sa.PrimaryKeyConstraint("monUuid", name="pk_host"),
+        sa.UniqueConstraint("backupStorageUuid", "agentUuid", name="uq_host_backupStorageUuid_agentUuid"),
     )
     op.create_index("ix_host_agentUuid", "host", ["agentUuid"])
     op.create_index("ix_host_backupStorageUuid", "host", ["backupStorageUuid"])
     op.create_index("ix_host_hostname", "host", [sa.text("lower(hostname)"), "monUuid"])
     op.create_index("ix_host_status", "host", [sa.text("lower(status)"), "monUuid"])
     op.create_table(
-        "tombstone",
-        sa.Column("commandUuid", text(32), nullable=False),
-        sa.Column("backupStorageUuid", text(32), nullable=False),
+        "debt",
+        sa.Column("uuid", text(32), nullable=False),
         sa.Column("agentUuid", text(32), nullable=False),
+        sa.Column("operationUuid", text(32), nullable=False),
+        sa.Column("backupStorageUuid", text(32), nullable=True),
         sa.Column("hostOnly", sa.Boolean(), nullable=False),
-        sa.Column("expiredDate", sa.BigInteger(), nullable=False),
-        sa.Column("lastError", text(), nullable=True),
-        sa.Column("dueDate", sa.BigInteger(), nullable=False),
         sa.Column("removePool", sa.JSON(), nullable=True),
+        sa.Column("enrollmentId", text(32), nullable=True),
+        sa.Column("tokenSecret", text(), nullable=True),
+        sa.Column("lastError", text(), nullable=True),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
-        refers("tombstone", "agentUuid", "agent", cascade=False),
-        sa.PrimaryKeyConstraint("commandUuid", name="pk_tombstone"),
+        refers("debt", "agentUuid", "agent", cascade=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_debt"),
     )
-    op.create_index("ix_tombstone_agentUuid", "tombstone", ["agentUuid"])
+    op.create_index("ix_debt_agentUuid", "debt", ["agentUuid"])
+    op.create_index("ix_debt_createDate", "debt", ["createDate"])
+    op.create_index("ix_debt_operationUuid", "debt", ["operationUuid"])
 
 
 def make_the_rest() -> None:
@@ -230,7 +278,6 @@ def make_the_rest() -> None:
         sa.Column("state", text(16), nullable=False),
         sa.Column("result", text(), nullable=True),
         sa.Column("leaseOwner", text(32), nullable=True),
-        sa.Column("leaseDate", sa.Float(), nullable=False),
         sa.Column("finishedDate", sa.BigInteger(), nullable=True),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
@@ -250,7 +297,6 @@ def make_hooks() -> None:
         sa.Column("tries", sa.BigInteger(), nullable=False),
         sa.Column("dueDate", sa.Float(), nullable=False),
         sa.Column("leaseOwner", text(32), nullable=True),
-        sa.Column("leaseDate", sa.Float(), nullable=False),
         refers("hook", "jobUuid", "job", cascade=True),
         sa.PrimaryKeyConstraint("jobUuid", name="pk_hook"),
     )

@@ -1,0 +1,105 @@
+"""Which agent it is that trust was won of: one machine is one agent, under however many names it is reached."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import uuid4
+
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.management.hosts.agent_client import Target, target
+from bs_agent.management.hosts.trust import Trust, reveal, to_record
+from bs_agent.management.model.records import AgentRecord, Debt
+from bs_agent.management.operations.debts import forgetting
+from bs_agent.management.operations.means import Means
+from bs_agent.management.operations.turns import agent_key
+from bs_agent.management.store.operations import Held
+
+log = logging.getLogger(__name__)
+
+
+class Met:
+    """An agent whose turn we have, and the enrolment that turned out not to be needed for it."""
+
+    def __init__(self, held: Held, agent: AgentRecord, needless: Debt | None) -> None:
+        self.held = held
+        self.agent = agent
+        self.needless = needless
+
+
+class Meeting:
+    """Meets agents: finds or makes their rows, and settles by which enrolment they are known."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    @asynccontextmanager
+    async def meeting(self, trust: Trust, instead_of: AgentRecord | None = None) -> AsyncIterator[Met]:
+        """Have the turn of the agent that trust was won of while the context is open; it is in the database then.
+
+        A new certificate is a new machine, unless it was met where only the agent `instead_of` is reached.
+
+        Raises:
+            StorageProblem: AgentCloned: two machines answer with this certificate; StorageBusy.
+        """
+        while True:
+            known = await self._means.agents.of_fingerprint(trust.fingerprint)
+            uuid = known.uuid if known else await self._uuid_of_new(trust, instead_of)
+            async with self._means.operations.holding(agent_key(uuid), "meet") as held:
+                if met := await self._settle(held, trust, uuid):
+                    yield met
+                    if met.needless:
+                        await self._means.debts.pay_own(held, met.agent, met.needless, self._means.client.timeout)
+                    return
+
+    async def _uuid_of_new(self, trust: Trust, instead_of: AgentRecord | None) -> str:
+        if instead_of:
+            names = await self._means.agents.hostnames(instead_of.uuid)
+            if set(names) <= {trust.hostname}:
+                return instead_of.uuid
+        return uuid4().hex
+
+    async def _settle(self, held: Held, trust: Trust, uuid: str) -> Met | None:
+        """Write the agent as it is known from now on; None when another one has the certificate by now."""
+        present = (await self._means.agents.find([uuid])).get(uuid)
+        won = to_record(trust, self._means.keyring, uuid)
+        if present is None or trust.fingerprint not in {present.fingerprint, present.nextFingerprint}:
+            replaced = forgetting(held, uuid, present.enrollmentId, present.tokenSecret) if present else None
+            return Met(held, won, replaced) if await self._means.agents.put(held, won, replaced) else None
+        await self._refuse_clone(present, trust)
+        here = replace(present, hostname=trust.hostname, port=trust.port)
+        needless: Debt | None = None
+        if present.enrollmentId != trust.enrollment_id:
+            if not present.leaving and await self._fits(here):
+                needless = forgetting(held, uuid, trust.enrollment_id, won.tokenSecret)
+            else:
+                needless = forgetting(held, uuid, present.enrollmentId, present.tokenSecret)
+                here = replace(here, enrollmentId=won.enrollmentId, tokenSecret=won.tokenSecret)
+        here = replace(here, leaving=False)
+        return Met(held, here, needless) if await self._means.agents.put(held, here, needless) else None
+
+    async def _fits(self, agent: AgentRecord) -> bool:
+        try:
+            await self._means.client.report(self._means.target(agent))
+        except StorageProblem:
+            return False
+        return True
+
+    async def _refuse_clone(self, known: AgentRecord, trust: Trust) -> None:
+        """See that the machine that answers here is the one that answers where the agent was reached until now."""
+        if (known.hostname, known.port) == (trust.hostname, trust.port):
+            return
+        there = target(known.hostname, known.port, trust.fingerprint, reveal(self._means.keyring, known.tokenSecret))
+        before, was, after = [await self._boot(at) for at in (trust.target(), there, trust.target())]
+        if was and before and before == after != was:
+            details = f"{known.hostname} and {trust.hostname} answer with one certificate, but are two machines"
+            raise StorageProblem.of(ReasonCode.AGENT_CLONED, details)
+
+    async def _boot(self, at: Target) -> str:
+        """Return the boot id of the machine that answers; empty when none does."""
+        try:
+            report = (await self._means.client.report(at)).report
+        except StorageProblem:
+            return ""
+        return report.bootId if report else ""

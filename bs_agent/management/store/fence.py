@@ -1,0 +1,55 @@
+"""Who may write what of a storage: its operation while one is under way, else the node that polls the agent.
+
+Asked within the transaction that writes, so that a node that slept through its lease writes nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.tables import agent, host
+
+_BATCH = 500
+
+
+class Fence:
+    """Tells what `owner`, this node, may write."""
+
+    def __init__(self, operations: OperationStore, owner: str) -> None:
+        self._operations = operations
+        self._owner = owner
+
+    async def admitted(
+        self, connection: AsyncConnection, news: Iterable[tuple[str, str, Held | None]]
+    ) -> set[tuple[str, str]]:
+        """Return storage and host of the news that may be written, of these storages, hosts and operations."""
+        told = list(news)
+        lost = await self._lost(connection, {held for _, _, held in told if held})
+        polled = [(storage, mon) for storage, mon, held in told if held is None]
+        keys = {storage: f"storage:{storage}" for storage, _ in polled}
+        busy = await self._operations.busy(connection, list(keys.values()))
+        mine = await self._polled_here(connection, [mon for storage, mon in polled if keys[storage] not in busy])
+        operated = {(storage, mon) for storage, mon, held in told if held and held not in lost}
+        return operated | {(storage, mon) for storage, mon in polled if mon in mine}
+
+    async def _lost(self, connection: AsyncConnection, operations: Iterable[Held]) -> set[Held]:
+        lost = set()
+        for held in sorted(operations, key=lambda one: one.key):
+            try:
+                await self._operations.confirm(connection, held)
+            except StorageProblem:
+                lost.add(held)
+        return lost
+
+    async def _polled_here(self, connection: AsyncConnection, mons: Sequence[str]) -> set[str]:
+        """Return those of the hosts whose agents this node polls; nobody takes them before the transaction's end."""
+        found: set[str] = set()
+        query = select(host.c.monUuid).join(agent, agent.c.uuid == host.c.agentUuid)
+        query = query.where(agent.c.leaseOwner == self._owner).order_by(agent.c.uuid)
+        for start in range(0, len(mons), _BATCH):
+            some = query.where(host.c.monUuid.in_(mons[start : start + _BATCH]))
+            found |= set((await connection.execute(some.with_for_update(of=agent, read=True))).scalars())
+        return found

@@ -1,0 +1,151 @@
+"""The SQL of operations: at most one at a time on each storage and each agent, on whichever node it runs.
+
+A row stays when its operation has ended, so that the next one has a greater number: an agent refuses a command whose
+number is less than one that it has seen for that storage.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, delete, exists, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bs_agent.contract.errors import ErrorCode, StorageProblem
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.leases import is_free, living
+from bs_agent.management.store.tables import debt, node, operation
+
+_KEPT = 86400
+"""Seconds that the row of an ended operation is kept; the database's clock makes later numbers greater, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An operation that this node does: its number goes with every command of it."""
+
+    key: str
+    uuid: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An operation that somebody does."""
+
+    uuid: str
+    kind: str
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an operation has ended: with the error that it was refused with, or well."""
+
+    problem: ErrorCode | None
+
+
+class OperationStore:
+    """The operations in the database, as the node `owner` sees them. Every method is one transaction."""
+
+    def __init__(self, database: Database, owner: str) -> None:
+        self.database = database
+        self._owner = owner
+
+    async def take(self, key: str, kind: str, variant: str = "") -> Held | Running:
+        """Begin an operation on a key, or return the one that is under way."""
+        while True:
+            try:
+                async with self.database.writing() as connection:
+                    return await self._take(connection, key, kind, variant)
+            except IntegrityError:
+                continue  # another node has just written the first row of this key
+
+    async def ended(self, key: str, uuid: str) -> Ended | Running | None:
+        """Return how an operation has ended, or the operation while it runs; None when nobody knows any more."""
+        columns = (operation.c.kind, operation.c.variant, operation.c.problem)
+        async with self.database.reading() as connection:
+            now = await self.database.now(connection)
+            free = is_free(operation.c.leaseOwner, now).label("free")
+            mine = (operation.c.key == key, operation.c.uuid == uuid)
+            row = (await connection.execute(select(*columns, operation.c.leaseOwner, free).where(*mine))).one_or_none()
+        if row is None or (row.free and row.leaseOwner is not None):
+            return None  # another one came after it, or its node was lost
+        if row.free:
+            return Ended(ErrorCode.model_validate(row.problem) if row.problem else None)
+        return Running(uuid, row.kind, row.variant)
+
+    async def end(self, held: Held, problem: ErrorCode | None) -> None:
+        """End an operation; nothing happens when another node has taken it over."""
+        values = {
+            "leaseOwner": None,
+            "problem": problem.model_dump(mode="json", exclude_none=True) if problem else None,
+        }
+        async with self.database.writing() as connection:
+            await connection.execute(update(operation).where(*self._mine(held)).values(**values))
+            await self.database.wake(connection, held.key)
+
+    async def keep_only(self, uuids: Collection[str]) -> None:
+        """End the operations of this node that are not among those: their end could not be written before."""
+        stale = (operation.c.leaseOwner == self._owner, operation.c.uuid.not_in(list(uuids)))
+        async with self.database.reading() as connection:
+            keys = (await connection.execute(select(operation.c.key, operation.c.uuid).where(*stale))).all()
+        for key, uuid in keys:
+            await self.end(Held(key, uuid, 0), None)
+
+    async def confirm(self, connection: AsyncConnection, held: Held) -> None:
+        """See in a writing transaction that the operation is still this node's; nobody takes it before its end.
+
+        Raises:
+            StorageProblem: StorageBusy: another node has taken over.
+        """
+        query = select(operation.c.uuid).where(*self._mine(held)).with_for_update()
+        found = (await connection.execute(query)).first()
+        now = await self.database.now(connection)
+        if not found or not (await connection.execute(living(now).where(node.c.uuid == self._owner))).first():
+            raise lost(held.key)
+
+    async def busy(self, connection: AsyncConnection, keys: Sequence[str]) -> set[str]:
+        """Return those of the keys on which somebody does an operation."""
+        now = await self.database.now(connection)
+        query = select(operation.c.key, is_free(operation.c.leaseOwner, now)).where(operation.c.key.in_(keys))
+        return {key for key, free in await connection.execute(query) if not free}
+
+    async def prune(self) -> None:
+        """Forget operations that ended long ago."""
+        async with self.database.writing() as connection:
+            now = await self.database.now(connection)
+            owed = exists().where(debt.c.operationUuid == operation.c.uuid)
+            old = (operation.c.lastOpDate < now - _KEPT, is_free(operation.c.leaseOwner, now), ~owed)
+            await connection.execute(delete(operation).where(*old))
+
+    async def _take(self, connection: AsyncConnection, key: str, kind: str, variant: str) -> Held | Running:
+        now = await self.database.now(connection)
+        free = is_free(operation.c.leaseOwner, now).label("free")
+        row = (
+            await connection.execute(select(operation, free).where(operation.c.key == key).with_for_update())
+        ).one_or_none()
+        if row is not None and not row.free:
+            return Running(row.uuid, row.kind, row.variant)
+        number = max(int(now * 1000), row.number + 1 if row else 0)
+        held = Held(key, uuid4().hex, number)
+        values = {"uuid": held.uuid, "number": number, "kind": kind, "variant": variant, "problem": None}
+        values |= {"leaseOwner": self._owner, "lastOpDate": int(now)}
+        if row is None:
+            await connection.execute(insert(operation).values(key=key, **values))
+        else:
+            await connection.execute(update(operation).where(operation.c.key == key).values(**values))
+        return held
+
+    def _mine(self, held: Held) -> tuple[ColumnElement[bool], ...]:
+        return operation.c.key == held.key, operation.c.uuid == held.uuid, operation.c.leaseOwner == self._owner
+
+
+def lost(key: str) -> StorageProblem:
+    """Return the error of an operation that another node has taken over, or may have."""
+    details = (
+        f"the operation on {key} has lost its lease: another management node goes on with it; look, then try again"
+    )
+    return StorageProblem.of(ReasonCode.STORAGE_BUSY, details)
