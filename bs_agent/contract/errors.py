@@ -21,9 +21,10 @@
     |  |- TooManyRequests               429
     |  `- Overloaded                    503
     `- StorageProblem         BS.<reason> 503 a host or a storage is not well: see `reasons.py`
-       |- AgentUnauthorized            401   these three only between management node and agent
+       |- AgentUnauthorized            401   these four only between management node and agent
        |- StorageUnknown               404
-       `- CommandConflict              409
+       |- CommandConflict              409
+       `- CommandOutdated              409
 
 The HTTP statuses are those that existing clients of the API expect: 503 for every failure after dispatch.
 """
@@ -246,6 +247,17 @@ class CommandConflict(StorageProblem):
     def __init__(self, uuid: str) -> None:
         details = f"command {uuid} was given before with another body"
         super().__init__(Reason(code=ReasonCode.COMMAND_CONFLICT, details=details))
+
+
+class CommandOutdated(StorageProblem):
+    """A newer operation on the storage is known to the agent: its number is greater, `seen`."""
+
+    http_status = 409
+
+    def __init__(self, uuid: str, number: int, seen: int) -> None:
+        given = f"operation {number}" if number else "a command without a number"
+        details = f"{given} comes too late: operation {seen} on backup storage {uuid} is newer"
+        super().__init__(Reason(code=ReasonCode.COMMAND_OUTDATED, details=details))
 
 
 def explain(error: ValidationError) -> str:
