@@ -21,9 +21,10 @@
     |  |- TooManyRequests               429
     |  `- Overloaded                    503
     `- StorageProblem         BS.<reason> 503 a host or a storage is not well: see `reasons.py`
-       |- AgentUnauthorized            401   these three only between management node and agent
+       |- AgentUnauthorized            401   these four only between management node and agent
        |- StorageUnknown               404
-       `- CommandConflict              409
+       |- CommandConflict              409
+       `- CommandOutdated              409
 
 The HTTP statuses are those that existing clients of the API expect: 503 for every failure after dispatch.
 """
@@ -248,11 +249,22 @@ class CommandConflict(StorageProblem):
         super().__init__(Reason(code=ReasonCode.COMMAND_CONFLICT, details=details))
 
 
+class CommandOutdated(StorageProblem):
+    """A newer operation on the storage is known to the agent: its number is greater, `seen`."""
+
+    http_status = 409
+
+    def __init__(self, uuid: str, number: int, seen: int) -> None:
+        given = f"operation {number}" if number else "a command without a number"
+        details = f"{given} comes too late: operation {seen} on backup storage {uuid} is newer"
+        super().__init__(Reason(code=ReasonCode.COMMAND_OUTDATED, details=details))
+
+
 def from_shown(shown: ErrorCode) -> ApiError:
     """Return the error that an answer, or a row, shows; it shows itself the same again, where this version knows it."""
     cause = from_shown(shown.cause) if shown.cause else None
     details = shown.details or shown.description
-    if (reason := shown.code.removeprefix("BS.")) in ReasonCode:
+    if (reason := shown.code.removeprefix("BS.")) in set(ReasonCode):
         return StorageProblem.of(ReasonCode(reason), details)
     kinds = {kind.code: kind for kind in ApiError.__subclasses__() if kind not in {RequestError, StorageProblem}}
     return kinds.get(shown.code, InternalError)(details, cause=cause)

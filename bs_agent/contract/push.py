@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from bs_agent.contract.report import Wire
+from bs_agent.contract.report import OperationNumber, Wire
 
 PUSH_PATH = "/agent/v1/enrollments/{id}/report"
 URL_PATTERN = r"^https?://[^/?#@\s]+$"
@@ -36,6 +36,7 @@ class ReportTo(Wire):
 class ConnectRequest(Wire):
     """What the connect command says beside the parameters of the storage; without `reportTo` nothing is pushed."""
 
+    number: OperationNumber = 0
     reportTo: ReportTo | None = None
 
 

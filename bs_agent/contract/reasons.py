@@ -24,10 +24,13 @@ class ReasonCode(StrEnum):
     AGENT_UNAUTHORIZED = "AgentUnauthorized"
     AGENT_FAULT = "AgentFault"
     CERTIFICATE_CHANGED = "CertificateChanged"
+    AGENT_CLONED = "AgentCloned"
+    UNOBSERVED = "Unobserved"
     STORAGE_UNKNOWN = "StorageUnknown"
     STORAGE_BUSY = "StorageBusy"
     JOURNAL_UNAVAILABLE = "JournalUnavailable"
     COMMAND_CONFLICT = "CommandConflict"
+    COMMAND_OUTDATED = "CommandOutdated"
     COMMAND_INTERRUPTED = "CommandInterrupted"
     PROBE_TIMEOUT = "ProbeTimeout"
     WORKER_CRASHED = "WorkerCrashed"
@@ -123,6 +126,11 @@ REASONS: dict[ReasonCode, ReasonText] = {
         "The agent showed another certificate than the pinned one.",
         "If its state directory was made anew on purpose, reconnect with an SSH log-in or a new enrolment code.",
     ),
+    ReasonCode.AGENT_CLONED: ReasonText(
+        "Two machines answer with one certificate: one was cloned from the other.",
+        "On the clone, stop the agent, remove its state directory (it holds the certificate and the journal), start it "
+        "and enrol it anew.",
+    ),
     ReasonCode.STORAGE_UNKNOWN: ReasonText(
         "The agent does not know this backup storage.", "Reconnect the backup storage."
     ),
@@ -135,6 +143,15 @@ REASONS: dict[ReasonCode, ReasonText] = {
     ),
     ReasonCode.COMMAND_CONFLICT: ReasonText(
         "The command's uuid was used before with another body.", "Use a new uuid for a new command."
+    ),
+    ReasonCode.UNOBSERVED: ReasonText(
+        "No management node has asked the host for a while: how it is now is not known.",
+        "Nothing: it is asked within a poll interval. If this stays, see that a management node runs.",
+        blocking=False,
+    ),
+    ReasonCode.COMMAND_OUTDATED: ReasonText(
+        "The command belongs to an operation that a newer one has overtaken: the agent did nothing.",
+        "Look at the backup storage; try again if it is not as you want it.",
     ),
     ReasonCode.COMMAND_INTERRUPTED: ReasonText(
         "The command was cut short by a restart of the agent.", "Send it again under a new uuid."

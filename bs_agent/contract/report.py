@@ -18,6 +18,17 @@ CEPH: Literal["Ceph"] = "Ceph"
 DEFAULT_PORT = 7765
 
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="A uuid: 32 hexadecimal digits without dashes.")]
+OperationNumber = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2**63 - 1,
+        strict=True,
+        description="The number of the operation that the command belongs to, which never goes back for a storage: "
+        "an agent refuses a command with a smaller number than the greatest that it has seen for the storage. "
+        "0 is no number; it is accepted while no number was seen.",
+    ),
+]
 
 
 class Wire(BaseModel):
@@ -159,7 +170,9 @@ class CephParameters(Wire):
     """What the connect command says of a Ceph storage.
 
     `fsid` is empty on the first connect; afterwards another cluster is refused.
-    `createPool` lets the agent create the pool.
+    `createPool` lets the agent create the pool. `monAddress` is where the host's mon listens, `host:port`, once that is
+    known. `hostAddress` is the host of the mon's URL, a name or an address: of several mons on one machine, the one
+    that listens there is the host's.
     """
 
     type: Literal["Ceph"] = CEPH
@@ -168,6 +181,7 @@ class CephParameters(Wire):
     createPool: bool = False
     removePool: bool = False
     monAddress: str = ""
+    hostAddress: str = Field("", max_length=255)
     capacityPolicy: Literal["osd_bytes", "max_avail"] = "osd_bytes"
     writeProbe: bool = False
 
@@ -198,11 +212,18 @@ StorageReport = Annotated[ImageStoreReport | CephReport, Field(discriminator="ty
 
 
 class HostReport(Wire):
-    """All that an agent says: one entry per backup storage it serves."""
+    """All that an agent says: one entry per backup storage it serves.
+
+    `bootId` is the kernel's name of this boot of the machine: two machines never have the same, so one certificate with
+    two boot ids at the same time is a cloned machine. `nextFingerprint` is the SHA-256 of the certificate that the
+    agent will show after its next rotation. Each is empty where it is not known.
+    """
 
     agentVersion: str
     hostname: str
     startedAt: float
+    bootId: str = Field("", pattern=r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")
+    nextFingerprint: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     storages: list[StorageReport]
 
     def etag(self) -> str:
@@ -242,6 +263,7 @@ class CleanupRequest(Wire):
     """
 
     commandUuid: Uuid
+    number: OperationNumber = 0
     dryRun: bool = False
     hostOnly: bool = False
 

@@ -5,12 +5,21 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from bs_agent.contract.api import APIS, AddImageStoreParameters
 from bs_agent.contract.dates import format_date, parse_date
 from bs_agent.contract.errors import ApiError, CannotDelete, StorageProblem
+from bs_agent.contract.push import ConnectRequest
 from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
-from bs_agent.contract.report import DirectoryUsage, HostReport, ImageStoreReport, Section, blocking_reason
+from bs_agent.contract.report import (
+    CleanupRequest,
+    DirectoryUsage,
+    HostReport,
+    ImageStoreReport,
+    Section,
+    blocking_reason,
+)
 
 UUID = "0123456789abcdef0123456789abcdef"
 
@@ -82,6 +91,39 @@ def _report(available: int, age: float, reason: Reason | None = None) -> HostRep
 def test_an_etag_names_the_content_and_not_its_age() -> None:
     assert _report(5, 1.0).etag() == _report(5, 2.0).etag()
     assert _report(5, 1.0).etag() != _report(6, 1.0).etag()
+
+
+@pytest.mark.parametrize(
+    "identity", [{"bootId": "6fa8b9b4-0dc1-4f0f-8f2e-0c9d3b1c5a11"}, {"nextFingerprint": "0" * 64}]
+)
+def test_who_the_agent_is_belongs_to_the_content(identity: dict[str, str]) -> None:
+    report = _report(5, 1.0)
+    assert HostReport.model_validate(report.model_dump() | identity).etag() != report.etag()
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        {"bootId": "6FA8B9B4-0DC1-4F0F-8F2E-0C9D3B1C5A11"},
+        {"bootId": "6fa8b9b40dc14f0f8f2e0c9d3b1c5a11"},
+        {"bootId": "6fa8b9b4-0dc1-4f0f-8f2e-0c9d3b1c5a11\n"},
+        {"nextFingerprint": "0" * 63},
+        {"nextFingerprint": "A" * 64},
+        {"nextFingerprint": "0" * 64 + "\n"},
+    ],
+)
+def test_who_the_agent_is_has_one_form(identity: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        HostReport.model_validate(_report(5, 1.0).model_dump() | identity)
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 1.0, True, "1", None])
+def test_the_number_of_an_operation_is_a_count_that_every_database_holds(number: object) -> None:
+    for kind, body in ((CleanupRequest, {"commandUuid": UUID}), (ConnectRequest, {})):
+        with pytest.raises(ValidationError, match="number"):
+            kind.model_validate({**body, "number": number})
+        assert kind.model_validate({**body, "number": 2**63 - 1})
+        assert kind.model_validate(body).number == 0
 
 
 def test_a_report_survives_the_wire() -> None:

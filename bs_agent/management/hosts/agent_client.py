@@ -156,9 +156,7 @@ class Agents:
         except StorageProblem:
             return False
 
-    async def connect(
-        self, at: Target, storage_uuid: str, parameters: StorageParameters, number: int
-    ) -> StorageReport:
+    async def connect(self, at: Target, storage_uuid: str, parameters: StorageParameters, number: int) -> StorageReport:
         """Run the connect command: fresh handles, then this storage's fresh report. Reports go to `report_to` then.
 
         `number` is that of the operation, here and in the commands below: the agent refuses an overtaken one.
@@ -176,7 +174,7 @@ class Agents:
         return _decode(at, _PLAN, await self._post_cleanup(at, storage_uuid, request))
 
     async def cleanup(
-        self, at: Target, storage_uuid: str, command_uuid: str, number: int, deadline: float, *, host_only: bool = False
+        self, at: Target, storage_uuid: str, command_uuid: str, number: int, *, deadline: float, host_only: bool = False
     ) -> Command:
         """Run the cleanup to its end; under the same `command_uuid` it is run once, however often it is asked for.
 
@@ -242,20 +240,20 @@ class Agents:
         with _translated(at, deadline):
             async with asyncio.timeout(deadline):
                 try:
-                    answer = await self._send(at, at.pin, method, path, data, sent)
+                    answer = await self._send(at, at.pin, (method, path), data, sent)
                 except aiohttp.ServerFingerprintMismatch as error:
                     # Nothing was sent yet: the certificate is looked at before.
                     if at.next_pin is None or error.got != at.next_pin.fingerprint:
                         raise
-                    answer = await self._send(at, at.next_pin, method, path, data, sent)
+                    answer = await self._send(at, at.next_pin, (method, path), data, sent)
         if answer.status >= 300 and answer.status != 304 and answer.status not in allowed:
             raise _error(at, answer)
         return answer
 
-
     async def _send(
-        self, at: Target, pin: aiohttp.Fingerprint, method: str, path: str, data: str | None, headers: dict[str, str]
+        self, at: Target, pin: aiohttp.Fingerprint, what: tuple[str, str], data: str | None, headers: dict[str, str]
     ) -> Answer:
+        method, path = what
         request = self._session.request(
             method, at.url + path, data=data, headers=headers, ssl=pin, allow_redirects=False, timeout=_NONE
         )

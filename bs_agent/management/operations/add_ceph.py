@@ -86,7 +86,7 @@ class AddingCeph:
         agents = [mon.arrival.agent for mon in mons]
         reason = next((host.statusReason for host in settled.hosts if host.statusReason), None)
         storage = replace(storage, statusReason=reason)
-        await self._means.storages.add(held, storage, settled.hosts, agents, settled.capacity, tags)
+        await self._means.storages.add(held, storage, settled.hosts, agents, capacity=settled.capacity, tags=tags)
 
     async def _refuse_known_pool(self, storage: StorageRecord, mons: Sequence[ArrivingMon]) -> None:
         """Refuse a pool that one of these hosts serves already, before anything is put on it."""

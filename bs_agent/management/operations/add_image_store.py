@@ -1,7 +1,7 @@
 """AddImageStoreBackupStorage: enrol with the host, connect the directory, verify, store. On failure nothing stays."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -74,9 +74,7 @@ class AddingImageStore:
         log.info("backup storage %s [%s] is added: %s on %s", storage.name, storage.uuid, storage.url, access.hostname)
         return storage.uuid
 
-    async def _settle(
-        self, held: Held, storage: StorageRecord, arrival: Arrival, tags: dict[str, list[str]]
-    ) -> None:
+    async def _settle(self, held: Held, storage: StorageRecord, arrival: Arrival, tags: dict[str, list[str]]) -> None:
         behind = await self._means.storages.behind([arrival.agent.uuid])
         owner = next((known.uuid for known in behind if known.url == storage.url), None)
         refuse_directory(storage.url, arrival.access.hostname, owner)
@@ -85,7 +83,9 @@ class AddingImageStore:
         health, capacity = accepted(report, storage)
         tags = tags | {"System": [*tags["System"], *pinned_key_tags([arrival], one_host=True)]}
         storage = replace(storage, statusReason=health.reason)
-        await self._means.storages.add(held, storage, [host.being(health)], [arrival.agent], capacity, tags)
+        await self._means.storages.add(
+            held, storage, [host.being(health)], [arrival.agent], capacity=capacity, tags=tags
+        )
 
 
 def accepted(report: StorageReport, storage: StorageRecord) -> tuple[Health, dict[str, Any]]:

@@ -74,9 +74,7 @@ class Arriving:
         at = self._means.target(arrival.agent)
         return await self._means.client.connect(at, storage_uuid, parameters, held.number)
 
-    async def _meet(
-        self, turns: AsyncExitStack, arrivals: list[Arrival], won: Sequence[tuple[Access, Trust]]
-    ) -> None:
+    async def _meet(self, turns: AsyncExitStack, arrivals: list[Arrival], won: Sequence[tuple[Access, Trust]]) -> None:
         """Take the turns of the agents; what was won of those that may not come is forgotten by them.
 
         Raises:

@@ -25,9 +25,7 @@ class Connecting:
         """Run the connect command on the host's agent; SSH is not tried."""
         return await self._command(held, await self._agent(host), storage, host)
 
-    async def by_any_means(
-        self, held: Held, storage: StorageRecord, host: HostRecord, tags: HostTags
-    ) -> StorageReport:
+    async def by_any_means(self, held: Held, storage: StorageRecord, host: HostRecord, tags: HostTags) -> StorageReport:
         """Run the connect command, and win the agent's trust or start it first where that is needed."""
         access = access_to(self._means.keyring, host, tags)
         known = (await self._means.agents.find([host.agentUuid])).get(host.agentUuid or "")
@@ -48,10 +46,10 @@ class Connecting:
             raise StorageProblem.of(ReasonCode.AGENT_NOT_ENROLLED, f"{host.hostname}: its agent is not known")
         return agents.popitem()[1]
 
-    async def _command(
-        self, held: Held, agent: AgentRecord, storage: StorageRecord, host: HostRecord
-    ) -> StorageReport:
-        write_probe = storage.type == CEPH and asks_for_write_probe(await self._means.storages.system_tags(storage.uuid))
+    async def _command(self, held: Held, agent: AgentRecord, storage: StorageRecord, host: HostRecord) -> StorageReport:
+        write_probe = storage.type == CEPH and asks_for_write_probe(
+            await self._means.storages.system_tags(storage.uuid)
+        )
         parameters = storage.parameters(host, write_probe=write_probe)
         return await self._means.client.connect(self._means.target(agent), storage.uuid, parameters, held.number)
 
@@ -70,14 +68,14 @@ class Connecting:
             raise why
         if entered.host_key != host.sshHostKey:
             keyed = replace(host, sshHostKey=entered.host_key)
-            await self._means.hosts.change(held, keyed, host, known, entered.host_key_fingerprint)
+            await self._means.hosts.change(held, keyed, host, known, key=entered.host_key_fingerprint)
         return known
 
     async def _adopt(self, held: Held, host: HostRecord, trust: Trust, known: AgentRecord | None) -> AgentRecord:
         """Trust from now on what was won; the enrolment that it replaces is forgotten by the agent."""
         async with self._meeting.meeting(trust, instead_of=known) as met:
             now = replace(host, agentUuid=met.agent.uuid, sshHostKey=trust.host_key or host.sshHostKey)
-            await self._means.hosts.change(held, now, host, met.agent, trust.host_key_fingerprint)
+            await self._means.hosts.change(held, now, host, met.agent, key=trust.host_key_fingerprint)
             return met.agent
 
 

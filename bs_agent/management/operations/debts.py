@@ -143,7 +143,7 @@ class Debts:
                 command = uuid4().hex  # the same one would not be done again
                 await self._client.plan_cleanup(at, storage, command, held.number)
                 await self._let_remove_pool(held, at, storage, CephParameters.model_validate(debt.removePool))
-            await self._client.cleanup(at, storage, command, held.number, deadline, host_only=debt.hostOnly)
+            await self._client.cleanup(at, storage, command, held.number, deadline=deadline, host_only=debt.hostOnly)
         except StorageProblem as problem:
             if problem.reason.code == ReasonCode.STORAGE_UNKNOWN:
                 return  # it is clean already, or the agent has taken back itself what it could not finish

@@ -112,11 +112,15 @@ class Deleting:
             raise StorageProblem(error)
 
     async def _ask_plan(self, held: Held, storage: StorageRecord, place: _Place) -> CleanupPlan:
-        return await self._means.client.plan_cleanup(place.at, storage.uuid, place.command, held.number, host_only=place.host_only)
+        return await self._means.client.plan_cleanup(
+            place.at, storage.uuid, place.command, held.number, host_only=place.host_only
+        )
 
     async def _run(self, held: Held, storage: StorageRecord, place: _Place) -> None:
         try:
-            await self._means.client.cleanup(place.at, storage.uuid, place.command, held.number, DEADLINE, host_only=place.host_only)
+            await self._means.client.cleanup(
+                place.at, storage.uuid, place.command, held.number, deadline=DEADLINE, host_only=place.host_only
+            )
         except StorageProblem as problem:
             if not (place.host_only and problem.reason.code == ReasonCode.STORAGE_UNKNOWN):
                 raise  # a host that was to let go of the storage, and does not know it, has done so

@@ -87,7 +87,9 @@ class Reconnecting:
         finally:
             await self._means.intake.flush()
 
-    async def _accept(self, held: Held, storage: StorageRecord, host: HostRecord, report: StorageReport) -> StorageProblem | None:
+    async def _accept(
+        self, held: Held, storage: StorageRecord, host: HostRecord, report: StorageReport
+    ) -> StorageProblem | None:
         """Take what a host reports of its storage; return what makes it unusable.
 
         Raises:
@@ -103,7 +105,9 @@ class Reconnecting:
         return StorageProblem(health.reason) if health.status != "Connected" and health.reason else None
 
     def _reject(self, held: Held, host: HostRecord, problem: ApiError) -> None:
-        self._means.intake.health(host.backupStorageUuid, host.monUuid, Health("Disconnected", _reason_of(problem)), held)
+        self._means.intake.health(
+            host.backupStorageUuid, host.monUuid, Health("Disconnected", _reason_of(problem)), held
+        )
 
     async def _conclude(self, uuid: str, problems: Sequence[ApiError]) -> None:
         storage = await self._means.storages.find(uuid)

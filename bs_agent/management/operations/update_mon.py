@@ -71,7 +71,9 @@ class UpdatingMon:
                     if other.agentUuid == met.agent.uuid:
                         names = f"{other.hostname} and {host.hostname}"
                         raise InvalidArgument(f"hostname: {names} are one host: the same agent answers")
-                host = await self._change(held, storage, host, before, (met, trust), parameters)
+                host = await self._change(
+                    held, storage, host, before=before, met=met, trust=trust, parameters=parameters
+                )
         except ApiError:
             if known is None or known.enrollmentId != trust.enrollment_id:
                 await self._forget_unless_kept(trust)
@@ -84,11 +86,12 @@ class UpdatingMon:
         held: Held,
         storage: StorageRecord,
         host: HostRecord,
+        *,
         before: HostRecord,
-        reached: tuple[Met, Trust],
+        met: Met,
+        trust: Trust,
         parameters: UpdateMonParameters,
     ) -> HostRecord:
-        met, trust = reached
         moved = before.agentUuid != met.agent.uuid
         host = replace(host, agentUuid=met.agent.uuid, sshHostKey=trust.host_key or host.sshHostKey)
         expected: Debt | None = None
@@ -100,7 +103,7 @@ class UpdatingMon:
                 host = await self._settle(held, storage, host, met.agent, parameters.monPort)
             left = before.agentUuid if moved else None
             debts = [cleanup(held, storage.uuid, left, host_only=True)] if left else []
-            await self._means.hosts.change(held, host, before, met.agent, trust.host_key_fingerprint, debts)
+            await self._means.hosts.change(held, host, before, met.agent, key=trust.host_key_fingerprint, debts=debts)
         except BaseException:
             await self._undo(held, storage, before, met, expected)
             raise

@@ -16,13 +16,13 @@ from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import HostReport
 from bs_agent.management.config import PollSettings
 from bs_agent.management.hosts.agent_client import Agents, Told
-from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.model.health import Health, Link, Retry, judge, next_due
+from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.operations.debts import Debts
 from bs_agent.management.operations.turns import Operations
 from bs_agent.management.polling.watches import LONGEST_SWEEP, Watch, Watches
-from bs_agent.management.store.intake import Intake
 from bs_agent.management.store.agents import AgentStore
+from bs_agent.management.store.intake import Intake
 from bs_agent.management.store.watched import LOOK, WatchedHost
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,6 @@ from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import host, tag
 from bs_agent.management.store.tags import Tagged, put_tags
 
-
 _HEALTH = {"status", "statusReason", "capacityFresh"}  # the intake writes those
 
 
@@ -76,7 +75,14 @@ class HostStore:
             await write_debts(connection, debts, int(await self._database.now(connection)))
 
     async def change(
-        self, held: Held, record: HostRecord, before: HostRecord, its: AgentRecord, key: str, debts: Sequence[Debt] = ()
+        self,
+        held: Held,
+        record: HostRecord,
+        before: HostRecord,
+        its: AgentRecord,
+        *,
+        key: str,
+        debts: Sequence[Debt] = (),
     ) -> None:
         """Write how a host is reached from now on; `key` is the fingerprint of its SSH host key, if it was met now.
 

@@ -66,6 +66,7 @@ class OperatedStore:
         storage: StorageRecord,
         hosts: Sequence[HostRecord],
         agents: Sequence[AgentRecord],
+        *,
         capacity: Mapping[str, Any],
         tags: Mapping[str, Iterable[str]],
     ) -> None:

@@ -56,6 +56,7 @@ async def claim(database: Database, owner: str) -> Claimed:
     """Return the agents that `owner` polls from now on, as long as its lease lasts."""
     claimed = Claimed()
     left = select(agent.c.uuid, node.c.leaseDate).outerjoin(node, node.c.uuid == agent.c.leaseOwner)
+    surplus: list[str] = []
     async with database.writing() as connection:
         now = await database.now(connection)
         # What another node is just taking is skipped, not waited for.
@@ -63,7 +64,7 @@ async def claim(database: Database, owner: str) -> Claimed:
         for uuid, until in (await connection.execute(free)).all():
             claimed.unwatched[uuid] = max(0.0, now - until) if until is not None else 0.0
         rich = (await _share_of_the_richest(connection, owner, now)).with_for_update(skip_locked=True)
-        surplus = (await connection.execute(rich)).scalars().all()
+        surplus += [uuid for (uuid,) in await connection.execute(rich)]
         for some in batched([*claimed.unwatched, *surplus]):
             await connection.execute(update(agent).where(agent.c.uuid.in_(some)).values(leaseOwner=owner))
         mine = select(agent.c.uuid).where(agent.c.leaseOwner == owner)
