@@ -17,6 +17,7 @@ from bs_agent.management.config import ManagementSettings
 from bs_agent.management.fleet import FleetService, open_fleet
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find_one
 from bs_agent.management.store.schema import migrate
 
@@ -30,6 +31,7 @@ class FleetBed:
 
     service: FleetService
     database: Database
+    node: Node
 
     async def shown(self, uuid: str) -> dict[str, Any] | None:
         """Return a storage as the public API shows it, or None."""
@@ -66,14 +68,21 @@ async def until(
 
 
 @asynccontextmanager
-async def fleet(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[FleetBed]:
-    """Run a fleet service on the SQLite database in `folder`; polls are quick unless `poll` says otherwise."""
+async def fleet(folder: Path, url: str = "", **settings: dict[str, Any]) -> AsyncIterator[FleetBed]:
+    """Run a fleet service on the SQLite database in `folder`, or that of `url`, which several may share.
+
+    Polls are quick unless `poll` says otherwise.
+    """
     values = {"poll": POLL, **settings}
-    database = Database.connect(f"sqlite:///{folder}/management.db")
+    database = Database.connect(url or f"sqlite:///{folder}/management.db")
     await migrate(database)
     try:
-        async with open_fleet(database, Keyring.open(folder), ManagementSettings.model_validate(values)) as service:
-            yield FleetBed(service, database)
+        wanted = ManagementSettings.model_validate(values)
+        async with (
+            Node.open(database, wanted.database.lease) as node,
+            open_fleet(database, Keyring.open(folder), wanted, node) as service,
+        ):
+            yield FleetBed(service, database, node)
     finally:
         await database.close()
 

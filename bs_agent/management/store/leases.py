@@ -26,7 +26,7 @@ _RENEWALS = 4
 _FORGOTTEN_AFTER = 30 * 86400
 
 
-def living(now: float) -> Select[tuple[str]]:
+def living(now: float) -> Select[str]:
     """Select the nodes that live at `now`, by the database's clock."""
     return select(node.c.uuid).where(node.c.leaseDate > now)
 

@@ -116,7 +116,7 @@ async def watched(database: Database, uuids: Iterable[str]) -> AsyncIterator[Wat
             yield WatchedAgent(record, tuple(behind[record.uuid]), others, record.uuid in owed)
 
 
-async def _share_of_the_richest(connection: AsyncConnection, owner: str, now: float) -> Select[tuple[str]]:
+async def _share_of_the_richest(connection: AsyncConnection, owner: str, now: float) -> Select[str]:
     """Select half of what the richest node has more than this one."""
     count = func.count().label("count")
     held = select(agent.c.leaseOwner, count).where(agent.c.leaseOwner.in_(living(now))).group_by(agent.c.leaseOwner)

@@ -3,22 +3,16 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bs_agent.contract.errors import CannotDelete, InvalidArgument, ResourceNotFound, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.contract.report import Enrollment, StorageReport
+from bs_agent.contract.report import Enrollment
 from bs_agent.daemon.configuration import Address
-from bs_agent.management.hosts.agent_client import Agents
-from bs_agent.management.hosts.trust import target_of
-from bs_agent.management.model.records import Tombstone
-from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.debts import Debts
-from bs_agent.management.store.fleet import Fleet
 from tests.beds.agent import AgentProcess, client_of
 from tests.beds.arrivals import dying_with_its_answer
 from tests.beds.fleet import FleetBed, fleet, image_store, until
@@ -113,53 +107,6 @@ async def test_a_vanished_disk_and_its_return(tmp_path: Path, agent: AgentProces
         move(images, tmp_path / "mount point")
         move(tmp_path / "away", images)
         await bed.reaches(uuid, ("Connected", ""))
-
-
-async def test_a_host_that_is_connected_again_behind_a_delete_is_cleaned_again(
-    tmp_path: Path, agent: AgentProcess, images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As another node does that has not heard of the delete yet."""
-    before, remove = tree(images), Fleet.remove
-    async with fleet(tmp_path) as bed:
-        uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
-
-        async def late(self: Fleet, storage_uuid: str, owe: Callable[[str], Tombstone]) -> list[str]:
-            (record,) = [*(await self.agents(host.agentUuid for host in await self.hosts(storage_uuid))).values()]
-            storage, (host,) = await self.storage(storage_uuid), await self.hosts(storage_uuid)
-            assert storage is not None
-            async with Agents.open(5.0, 5.0) as agents:
-                await agents.connect(target_of(record, Keyring.open(tmp_path)), storage_uuid, storage.parameters(host))
-            assert tree(images) != before
-            return await remove(self, storage_uuid, owe)
-
-        monkeypatch.setattr(Fleet, "remove", late)
-        await bed.service.delete(uuid, "Permissive")
-        assert tree(images) == before
-
-
-async def test_a_reconnect_that_ends_behind_a_delete_leaves_nothing(
-    tmp_path: Path, agent: AgentProcess, images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As it may be when the delete is on another node."""
-    before, connect = tree(images), Agents.connect
-    async with fleet(tmp_path) as bed, fleet(tmp_path) as other:
-        uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
-
-        async def delete_and_connect(self: Agents, *words: Any, **more: Any) -> StorageReport:
-            monkeypatch.undo()
-            await other.service.delete(uuid, "Permissive")
-            assert tree(images) == before
-            report = await connect(self, *words, **more)
-            assert tree(images) != before
-            return report
-
-        second = tmp_path / "second"  # so that the delete does not end the enrolment
-        second.mkdir()
-        await bed.service.add_image_store(image_store(second, agent.enroll()))
-        monkeypatch.setattr(Agents, "connect", delete_and_connect)
-        with pytest.raises(ResourceNotFound, match=uuid):
-            await bed.service.reconnect(uuid)
-        assert tree(images) == before
 
 
 async def test_permissive_delete_of_a_dead_host_changes_nothing(
