@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from bs_agent.contract.api import AddImageStoreParameters
 from bs_agent.contract.inventory import BackupStorageInventory
 from bs_agent.contract.report import Enrollment
 from bs_agent.management.config import ManagementSettings
 from bs_agent.management.fleet import FleetService, open_fleet
+from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.agents import AgentStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import Node
+from bs_agent.management.store.operations import OperationStore
 from bs_agent.management.store.queries import find_one
 from bs_agent.management.store.schema import migrate
+from bs_agent.management.store.tables import debt
 
 DEADLINE = 60.0
 POLL = {"interval": 0.3, "timeout": 0.3}
@@ -44,6 +49,13 @@ class FleetBed:
         if shown is None:
             return "gone", ""
         return shown["status"], shown.get("statusReason", {}).get("code", "")
+
+    async def owed(self) -> list[AgentRecord]:
+        """Return the agents that are owed something, each as often."""
+        async with self.database.reading() as connection:
+            uuids = (await connection.execute(select(debt.c.agentUuid))).scalars().all()
+        agents = await AgentStore(self.database, OperationStore(self.database, self.node.uuid)).find(uuids)
+        return [agents[uuid] for uuid in uuids]
 
     async def reaches(self, uuid: str, *wanted: tuple[str, str]) -> None:
         """Wait until a storage has one of these statuses and reasons."""

@@ -1,13 +1,13 @@
 """Agents played in this process, for what real ones cannot do on request: be slow, refuse, count what they are asked.
 
-All listen on one port; each has a loopback address of its own, where every address answers.
+Each has a loopback address of its own, where every address answers.
 """
 
 import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,43 +52,27 @@ class Played:
     refuses: dict[str, Reason] = field(default_factory=dict)
     holds: dict[str, asyncio.Event] = field(default_factory=dict)
     parameters: list[dict[str, Any]] = field(default_factory=list)
+    code: str = ""
+    boot: str = ""
 
     def report(self) -> HostReport:
         """Return what it reports."""
-        return HostReport(agentVersion="1", hostname="played", startedAt=0, storages=list(self.storages.values()))
+        return HostReport(
+            agentVersion="1", hostname="played", startedAt=0, bootId=self.boot, storages=list(self.storages.values())
+        )
 
     def change(self, uuid: str, **sections: Any) -> None:
         """Report other sections of a storage from now on."""
         self.storages[uuid] = self.storages[uuid].model_copy(update=sections)
 
-
-class Players:
-    """The agents by address; unknown addresses play one that serves nothing."""
-
-    def __init__(self, pin: str) -> None:
-        self.port = 0
-        self.pin = pin
-        self.by_host: dict[str, Played] = {}
-
-    def add(self, host: str, build: Build = image_store) -> Played:
-        """Play an agent at an address within 127.0.0.0/8."""
-        return self.by_host.setdefault(host, Played(build))
-
-    @property
-    def code(self) -> str:
-        """The enrolment code of any of them."""
-        return encode(self.port, TOKEN, self.pin)
-
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer as the agent of the address that was asked."""
-        transport = request.transport
-        agent = self.by_host[transport.get_extra_info("sockname")[0]] if transport else Played()
+        """Answer as this agent."""
         what, *rest = [part for part in request.path.split("/") if part and part != "v1"]
         kind = f"{request.method} {'cleanup' if rest[-1:] == ['cleanup'] else what}"
-        agent.asked[kind] += 1
-        if hold := agent.holds.get(kind):
+        self.asked[kind] += 1
+        if hold := self.holds.get(kind):
             await hold.wait()
-        if refusal := agent.refuses.get(kind):
+        if refusal := self.refuses.get(kind):
             error = {"code": f"BS.{refusal.code}", "description": "", "details": refusal.details}
             return web.json_response({"error": error}, status=503)
         answer: Callable[..., Any] = {
@@ -97,8 +81,36 @@ class Players:
             "POST cleanup": _cleanup,
             "GET commands": _command,
         }.get(kind, _nothing)
-        response: web.StreamResponse = await answer(agent, request, rest)
+        response: web.StreamResponse = await answer(self, request, rest)
         return response
+
+
+class Players:
+    """The agents by address, each a machine of its own: with a certificate of its own, and all at one port."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self.port = 0
+        self.by_host: dict[str, Played] = {}
+        self._folder = folder
+        self._stack = stack
+
+    async def add(self, host: str, build: Build = image_store) -> Played:
+        """Play an agent at an address within 127.0.0.0/8."""
+        certificate, key = await ensure_certificate(self._folder / host, host)
+        agent = self.by_host[host] = Played(build)
+        app = web.Application()
+        app.router.add_route("*", "/{rest:.*}", agent.handle)
+        where = serving(app, Address(host, self.port), server_context(certificate, key))
+        self.port = (await self._stack.enter_async_context(where)).port
+        agent.code = encode(self.port, TOKEN, fingerprint(certificate))
+        return agent
+
+
+@asynccontextmanager
+async def players(folder: Path) -> AsyncIterator[Players]:
+    """Play agents while the context is open."""
+    async with AsyncExitStack() as stack:
+        yield Players(folder / "played", stack)
 
 
 async def _nothing(_agent: Played, _request: web.Request, _rest: list[str]) -> web.Response:
@@ -139,16 +151,3 @@ async def _cleanup(agent: Played, request: web.Request, rest: list[str]) -> web.
 
 async def _command(agent: Played, _request: web.Request, rest: list[str]) -> web.Response:
     return web.Response(text=agent.commands[rest[0]].model_dump_json())
-
-
-@asynccontextmanager
-async def players(folder: Path) -> AsyncIterator[Players]:
-    """Play agents while the context is open."""
-    certificate, key = await ensure_certificate(folder / "played", "played")
-    made = Players(fingerprint(certificate))
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", made.handle)
-    everywhere = Address("0.0.0.0", 0)  # noqa: S104  all of 127.0.0.0/8
-    async with serving(app, everywhere, server_context(certificate, key)) as address:
-        made.port = address.port
-        yield made

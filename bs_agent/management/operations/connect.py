@@ -73,7 +73,7 @@ class Connecting:
 
     async def _adopt(self, held: Held, host: HostRecord, trust: Trust, known: AgentRecord | None) -> AgentRecord:
         """Trust from now on what was won; the enrolment that it replaces is forgotten by the agent."""
-        async with self._meeting.meeting(trust, instead_of=known) as met:
+        async with self._meeting.meeting(trust, instead_of=known, renews=True) as met:
             now = replace(host, agentUuid=met.agent.uuid, sshHostKey=trust.host_key or host.sshHostKey)
             await self._means.hosts.change(held, now, host, met.agent, key=trust.host_key_fingerprint)
             return met.agent

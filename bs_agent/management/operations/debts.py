@@ -78,6 +78,8 @@ class Debts:
                 problem = error
         if problem:
             raise problem
+        with suppress(StorageProblem):  # somebody is about to use it
+            await self.leave(agent)
 
     async def of_storage(self, storage_uuid: str) -> list[Debt]:
         """Return the clean-ups of a storage that are owed."""

@@ -35,10 +35,13 @@ class Meeting:
         self._means = means
 
     @asynccontextmanager
-    async def meeting(self, trust: Trust, instead_of: AgentRecord | None = None) -> AsyncIterator[Met]:
+    async def meeting(
+        self, trust: Trust, *, instead_of: AgentRecord | None = None, renews: bool = False
+    ) -> AsyncIterator[Met]:
         """Have the turn of the agent that trust was won of while the context is open; it is in the database then.
 
-        A new certificate is a new machine, unless it was met where only the agent `instead_of` is reached.
+        A new certificate is a new machine, unless it was met where only the agent `instead_of` is reached. Of a known
+        agent the enrolment that is there is kept while it fits, unless the one that was won `renews` it.
 
         Raises:
             StorageProblem: AgentCloned: two machines answer with this certificate; StorageBusy.
@@ -47,7 +50,7 @@ class Meeting:
             known = await self._means.agents.of_fingerprint(trust.fingerprint)
             uuid = known.uuid if known else await self._uuid_of_new(trust, instead_of)
             async with self._means.operations.holding(agent_key(uuid), "meet") as held:
-                if met := await self._settle(held, trust, uuid):
+                if met := await self._settle(held, trust, uuid, renews=renews):
                     yield met
                     if met.needless:
                         await self._means.debts.pay_own(held, met.agent, met.needless, self._means.client.timeout)
@@ -60,7 +63,7 @@ class Meeting:
                 return instead_of.uuid
         return uuid4().hex
 
-    async def _settle(self, held: Held, trust: Trust, uuid: str) -> Met | None:
+    async def _settle(self, held: Held, trust: Trust, uuid: str, *, renews: bool) -> Met | None:
         """Write the agent as it is known from now on; None when another one has the certificate by now."""
         present = (await self._means.agents.find([uuid])).get(uuid)
         won = to_record(trust, self._means.keyring, uuid)
@@ -71,7 +74,7 @@ class Meeting:
         here = replace(present, hostname=trust.hostname, port=trust.port)
         needless: Debt | None = None
         if present.enrollmentId != trust.enrollment_id:
-            if not present.leaving and await self._fits(here):
+            if not renews and not present.leaving and await self._fits(here):
                 needless = forgetting(held, uuid, trust.enrollment_id, won.tokenSecret)
             else:
                 needless = forgetting(held, uuid, present.enrollmentId, present.tokenSecret)

@@ -66,7 +66,7 @@ class UpdatingMon:
         trust = await self._reach(host, known, tags, logs_in=_logs_in(parameters))
         stays = known if host.hostname == before.hostname else None
         try:
-            async with self._meeting.meeting(trust, instead_of=stays) as met:
+            async with self._meeting.meeting(trust, instead_of=stays, renews=True) as met:
                 for other in others:
                     if other.agentUuid == met.agent.uuid:
                         names = f"{other.hostname} and {host.hostname}"

@@ -96,8 +96,8 @@ class Poller:
             while True:
                 self._asked.clear()
                 try:
-                    if await self._watches.sweep():
-                        self._start("house", self._keep_house())
+                    await self._watches.sweep()
+                    self._start("house", self._keep_house())
                 except ApiError as error:
                     log.warning("cannot read which agents to poll: %s", error.details)
                 except Exception:  # edge: polling must go on

@@ -77,15 +77,14 @@ class Watches:
     def __contains__(self, watch: Watch) -> bool:
         return self._by_uuid.get(watch.uuid) is watch
 
-    async def sweep(self) -> bool:
+    async def sweep(self) -> None:
         """Take up the agents that are to be watched by this node, and let go of the others.
 
-        Returns whether all rows were read; that is done now and then, and when the agents are others.
+        All rows are read now and then, and when the agents are others.
         """
         claimed = await claim(self._database, self._node.uuid)
         now = asyncio.get_running_loop().time()
-        whole = self._read_at is None or now - self._read_at >= LONGEST_SWEEP or claimed.uuids != self._by_uuid.keys()
-        if whole:
+        if self._read_at is None or now - self._read_at >= LONGEST_SWEEP or claimed.uuids != self._by_uuid.keys():
             await self._follow(claimed.uuids, everything=True)
             self._read_at = now
         for uuid, seconds in claimed.unwatched.items():
@@ -94,7 +93,6 @@ class Watches:
         for uuid in await asked_to_look(self._database, self._node.uuid):
             if uuid in self._by_uuid:
                 self.look(self._by_uuid[uuid])
-        return whole
 
     async def refresh(self, uuids: Iterable[str | None]) -> None:
         """Read the rows of some agents again, because they have just been changed; others watch what we do not."""

@@ -1,6 +1,7 @@
 """The SQL of agents: which machine is which, where it is reached, by which enrolment, and when it is needed no more."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import delete, exists, insert, or_, select, update
@@ -112,7 +113,7 @@ class AgentStore:
                 return None
             await connection.execute(update(agent).where(mine).values(leaving=True))
             await write_debts(connection, [forgetting], int(await self._database.now(connection)))
-        return to_record(AgentRecord, row)
+        return replace(to_record(AgentRecord, row), leaving=True)
 
     async def remove(self, held: Held, uuid: str) -> None:
         """Remove an agent that is leaving, unless it is used again."""

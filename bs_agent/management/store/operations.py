@@ -115,6 +115,12 @@ class OperationStore:
 
     async def prune(self) -> None:
         """Forget operations that ended long ago."""
+        async with self.database.reading() as connection:
+            latest = await self.database.now(connection) - _KEPT
+            if (
+                await connection.execute(select(operation.c.key).where(operation.c.lastOpDate < latest))
+            ).first() is None:
+                return
         async with self.database.writing() as connection:
             now = await self.database.now(connection)
             owed = exists().where(debt.c.operationUuid == operation.c.uuid)

@@ -7,6 +7,7 @@ has too few itself. Whoever hears of news from an agent that another node holds 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -53,22 +54,28 @@ class Claimed:
 
 
 async def claim(database: Database, owner: str) -> Claimed:
-    """Return the agents that `owner` polls from now on, as long as its lease lasts."""
+    """Return the agents that `owner` polls from now on, as long as its lease lasts; what is as it was costs no write."""
+    async with database.reading() as connection:
+        now = await database.now(connection)
+        free = select(agent.c.uuid).where(is_free(agent.c.leaseOwner, now)).limit(1)
+        surplus = await _share_of_the_richest(connection, owner, now)
+        if (await connection.execute(free)).first() is None and not surplus:
+            return Claimed(await _held(connection, owner))
     claimed = Claimed()
     left = select(agent.c.uuid, node.c.leaseDate).outerjoin(node, node.c.uuid == agent.c.leaseOwner)
-    surplus: list[str] = []
     async with database.writing() as connection:
         now = await database.now(connection)
         # What another node is just taking is skipped, not waited for.
         free = left.where(is_free(agent.c.leaseOwner, now)).with_for_update(of=agent, skip_locked=True)
         for uuid, until in (await connection.execute(free)).all():
             claimed.unwatched[uuid] = max(0.0, now - until) if until is not None else 0.0
-        rich = (await _share_of_the_richest(connection, owner, now)).with_for_update(skip_locked=True)
-        surplus += [uuid for (uuid,) in await connection.execute(rich)]
-        for some in batched([*claimed.unwatched, *surplus]):
+        taken = [*claimed.unwatched]
+        if surplus:
+            rich = surplus.select().with_for_update(skip_locked=True)
+            taken += [uuid for (uuid,) in await connection.execute(rich)]
+        for some in batched(taken):
             await connection.execute(update(agent).where(agent.c.uuid.in_(some)).values(leaseOwner=owner))
-        mine = select(agent.c.uuid).where(agent.c.leaseOwner == owner)
-        claimed.uuids = set((await connection.execute(mine)).scalars())
+        claimed.uuids = await _held(connection, owner)
     return claimed
 
 
@@ -116,11 +123,24 @@ async def watched(database: Database, uuids: Iterable[str]) -> AsyncIterator[Wat
             yield WatchedAgent(record, tuple(behind[record.uuid]), others, record.uuid in owed)
 
 
-async def _share_of_the_richest(connection: AsyncConnection, owner: str, now: float) -> Select[str]:
-    """Select half of what the richest node has more than this one."""
+async def _held(connection: AsyncConnection, owner: str) -> set[str]:
+    return set((await connection.execute(select(agent.c.uuid).where(agent.c.leaseOwner == owner))).scalars())
+
+
+class _Surplus(NamedTuple):
+    holder: str
+    count: int
+
+    def select(self) -> Select[str]:
+        of_holder = select(agent.c.uuid).where(agent.c.leaseOwner == self.holder)
+        return of_holder.order_by(agent.c.uuid).limit(self.count)
+
+
+async def _share_of_the_richest(connection: AsyncConnection, owner: str, now: float) -> _Surplus | None:
+    """Return half of what the richest node has more than this one."""
     count = func.count().label("count")
     held = select(agent.c.leaseOwner, count).where(agent.c.leaseOwner.in_(living(now))).group_by(agent.c.leaseOwner)
     counts = {holder: number for holder, number in await connection.execute(held) if holder}
     richest = max(counts, key=counts.__getitem__, default=owner)
     surplus = (counts.get(richest, 0) - counts.get(owner, 0)) // 2
-    return select(agent.c.uuid).where(agent.c.leaseOwner == richest).order_by(agent.c.uuid).limit(max(0, surplus))
+    return _Surplus(richest, surplus) if surplus > 0 else None

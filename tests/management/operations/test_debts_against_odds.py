@@ -9,18 +9,15 @@ from typing import Any
 import pytest
 
 from bs_agent.contract.calls_ceph import AddCephParameters
-from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
+from bs_agent.contract.errors import InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.contract.report import StorageReport
 from bs_agent.management.hosts.agent_client import Agents, Target
-from bs_agent.management.model.records import AgentRecord
-from bs_agent.management.operations.debts import Owing
+from bs_agent.management.operations.debts import Debts
 from bs_agent.management.store.database import DatabaseUnavailable
-from bs_agent.management.store.debts import Debts
-from bs_agent.management.store.fleet import Fleet
-from bs_agent.management.store.tables import tombstone
+from bs_agent.management.store.debts import DebtStore
+from bs_agent.management.store.storages import OperatedStore
 from tests.beds.agent import AgentProcess
-from tests.beds.arrivals import dying_with_its_answer, let_fall_due
+from tests.beds.arrivals import dying_with_its_answer
 from tests.beds.fleet import FleetBed, fleet, image_store, until
 
 pytestmark = pytest.mark.asyncio
@@ -57,16 +54,9 @@ def _served(agent: AgentProcess) -> list[str]:
     return [shown["uuid"] for shown in json.loads(agent.run("report").stdout)["storages"]]
 
 
-def owing_of(bed: FleetBed) -> Owing:
+def debts_of(bed: FleetBed) -> Debts:
     """Return what pays in this bed."""
-    return bed.service._owing
-
-
-async def agents_owed(bed: FleetBed) -> list[AgentRecord]:
-    """Return the agents that are owed something."""
-    async with bed.database.reading() as connection:
-        rows = (await connection.execute(tombstone.select())).all()
-    return list((await Fleet(bed.database).agents([row.agentUuid for row in rows])).values())
+    return bed.service._means.debts
 
 
 async def _is_whole(bed: FleetBed, uuid: str, directory: Path) -> bool:
@@ -117,9 +107,7 @@ async def test_a_storage_that_comes_back_under_another_name_of_its_host_is_not_c
         agent.start()
         again = image_store(images, agent.enroll(), hostname="localhost", resourceUuid=uuid)
         await bed.service.add_image_store(again)
-        (before,) = await agents_owed(bed)
-        await owing_of(bed).pay(before)
-        assert await agents_owed(bed) == []
+        assert await bed.owed() == [], "it is the same machine, and it serves the storage"
         await bed.service.reconnect(uuid)
         assert _served(agent) == [uuid]
         assert _holds_ours(images)
@@ -129,64 +117,20 @@ async def test_a_storage_that_comes_back_under_another_name_of_its_host_is_not_c
 async def test_an_add_whose_end_the_database_leaves_open_is_whole_or_nothing(
     tmp_path: Path, agent: AgentProcess, images: Path, monkeypatch: pytest.MonkeyPatch, is_stored: bool
 ) -> None:
-    add = Fleet.add
+    add = OperatedStore.add
 
-    async def lose(self: Fleet, *words: Any, **more: Any) -> None:
+    async def lose(self: OperatedStore, *words: Any, **more: Any) -> None:
         if is_stored:
             await add(self, *words, **more)
         raise DatabaseUnavailable("the connection broke at the commit")
 
     async with fleet(tmp_path, poll=QUIET) as bed:
-        monkeypatch.setattr(Fleet, "add", lose)
+        monkeypatch.setattr(OperatedStore, "add", lose)
         with pytest.raises(DatabaseUnavailable):
             await bed.service.add_image_store(image_store(images, agent.enroll(), resourceUuid="1" * 32))
         assert (await bed.shown("1" * 32) is not None) == is_stored
         assert await _is_whole(bed, "1" * 32, images)
-        assert await agents_owed(bed) == []
-
-
-async def test_two_nodes_that_take_the_same_add_make_one_storage(
-    tmp_path: Path, agent: AgentProcess, images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add, at_its_end, go_on = Fleet.add, asyncio.Event(), asyncio.Event()
-    wanted = image_store(images, agent.enroll(), resourceUuid="1" * 32)
-    async with fleet(tmp_path, poll=QUIET) as bed, fleet(tmp_path, poll=QUIET) as late:
-
-        async def wait(self: Fleet, *words: Any, **more: Any) -> None:
-            if self.database is late.database:
-                at_its_end.set()
-                await go_on.wait()
-            await add(self, *words, **more)
-
-        monkeypatch.setattr(Fleet, "add", wait)
-        second = asyncio.create_task(late.service.add_image_store(wanted))
-        await at_its_end.wait()
-        await bed.service.add_image_store(wanted)
-        go_on.set()
-        with pytest.raises(ApiError):
-            await second
-        assert _holds_ours(images)
-        await bed.service.reconnect("1" * 32)
-
-
-async def test_a_node_that_stood_still_does_not_store_what_was_cleaned_meanwhile(
-    tmp_path: Path, agent: AgentProcess, images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add = Fleet.add
-    async with fleet(tmp_path, poll=QUIET) as bed, fleet(tmp_path, poll=QUIET) as awake:
-
-        async def stand_still(self: Fleet, *words: Any, **more: Any) -> None:
-            let_fall_due(tmp_path)
-            (known,) = await agents_owed(bed)
-            await owing_of(awake).pay(known)
-            assert not _holds_ours(images)
-            await add(self, *words, **more)
-
-        monkeypatch.setattr(Fleet, "add", stand_still)
-        with pytest.raises(StorageProblem, match="took too long") as problem:
-            await bed.service.add_image_store(image_store(images, agent.enroll(), resourceUuid="1" * 32))
-        assert problem.value.reason.code == ReasonCode.STORAGE_BUSY
-        assert await bed.shown("1" * 32) is None
+        assert await bed.owed() == []
 
 
 async def test_what_is_expected_though_nobody_heard_of_it_is_settled(
@@ -194,13 +138,12 @@ async def test_what_is_expected_though_nobody_heard_of_it_is_settled(
 ) -> None:
     code = agent.enroll()
     async with fleet(tmp_path) as bed:
-        monkeypatch.setattr(Debts, "expect", _but_says_nothing(Debts.expect))
+        monkeypatch.setattr(DebtStore, "write", _but_says_nothing(DebtStore.write))
         with pytest.raises(DatabaseUnavailable):
             await bed.service.add_image_store(image_store(images, code))
-        let_fall_due(tmp_path)
 
         async def is_settled() -> bool:
-            return bed.service.poller.watching == 0 and await agents_owed(bed) == []
+            return bed.service.poller.watching == 0 and await bed.owed() == []
 
         await until(is_settled)
     assert code.id not in agent.run("enrollments", "list").stdout
@@ -214,7 +157,7 @@ async def test_trust_that_was_won_anew_is_kept_where_the_database_has_it(
 
     async with fleet(tmp_path, poll=QUIET) as bed:
         uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
-        monkeypatch.setattr(Debts, "expect", _but_says_nothing(Debts.expect))
+        monkeypatch.setattr(DebtStore, "write", _but_says_nothing(DebtStore.write))
         monkeypatch.setattr(Agents, "report", be_slow)
         with pytest.raises(DatabaseUnavailable):
             await bed.service.add_image_store(image_store(other, agent.enroll()))
@@ -240,9 +183,9 @@ async def test_another_enrolment_may_clean_what_is_left_without_an_owner(
             await bed.service.add_image_store(image_store(images, agent.enroll()))
         agent.start()
         await bed.service.reconnect(uuid, [f"agentEnrollment::{agent.enroll().code}"])
-        (known,) = await agents_owed(bed)
-        await owing_of(bed).pay(known)
-        assert await agents_owed(bed) == []
+        for known in set(await bed.owed()):
+            await debts_of(bed).pay(known)
+        assert await bed.owed() == []
     assert _served(agent) == [uuid]
     assert not _holds_ours(images)
 
@@ -253,25 +196,5 @@ async def test_a_pool_that_cannot_be_made_leaves_nothing_owed(tmp_path: Path, ag
         tags = [f"agentEnrollment::127.0.0.1::{code.code}"]
         with pytest.raises(StorageProblem, match=r"ceph\.conf"):
             await bed.service.add_ceph(AddCephParameters(name="ceph", monUrls=["127.0.0.1"], systemTags=tags))
-        assert await agents_owed(bed) == []
+        assert await bed.owed() == []
     assert code.id not in agent.run("enrollments", "list").stdout
-
-
-async def test_a_reconnect_that_ends_behind_a_delete_and_an_add_leaves_the_new_storage(
-    tmp_path: Path, agent: AgentProcess, images: Path, other: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connect = Agents.connect
-    async with fleet(tmp_path, poll=QUIET) as bed, fleet(tmp_path, poll=QUIET) as node:
-        uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
-        await bed.service.add_image_store(image_store(other, agent.enroll()))
-
-        async def come_late(self: Agents, *words: Any) -> StorageReport:
-            monkeypatch.undo()
-            await node.service.delete(uuid, "Permissive")
-            await node.service.add_image_store(image_store(images, agent.enroll(), resourceUuid=uuid))
-            return await connect(self, *words)
-
-        monkeypatch.setattr(Agents, "connect", come_late)
-        await bed.service.reconnect(uuid)
-        assert uuid in _served(agent)
-        assert _holds_ours(images)

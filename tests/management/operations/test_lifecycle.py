@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from bs_agent.contract.errors import CannotDelete, InvalidArgument, ResourceNotF
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import Enrollment
 from bs_agent.daemon.configuration import Address
-from bs_agent.management.store.debts import Debts
 from tests.beds.agent import AgentProcess, client_of
 from tests.beds.arrivals import dying_with_its_answer
 from tests.beds.fleet import FleetBed, fleet, image_store, until
@@ -165,7 +163,7 @@ async def test_what_is_owed_survives_a_restart_of_the_management_node(
 
 
 async def test_what_is_owed_expires(tmp_path: Path, agent: AgentProcess, images: Path) -> None:
-    async with fleet(tmp_path, cleanup={"tombstone_days": 1e-5}) as bed:
+    async with fleet(tmp_path, cleanup={"debt_days": 1e-5}) as bed:
         uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
         agent.kill()
         await bed.service.delete(uuid, "Enforcing")
@@ -211,14 +209,12 @@ async def test_a_storage_that_comes_back_under_its_uuid_is_not_cleaned_for_its_d
 ) -> None:
     async with fleet(tmp_path, poll={"interval": 3600.0, "timeout": 5.0}) as bed:
         uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
-        debts = Debts(bed.database)
-        (host,) = await Fleet(bed.database).hosts(uuid)
         agent.kill()
         await bed.service.delete(uuid, "Enforcing")
-        assert len(await debts.due(host.agentUuid or "", int(time.time()))) == 1
+        assert len(await bed.owed()) == 1
         agent.start()
         assert uuid == await bed.service.add_image_store(image_store(images, agent.enroll(), resourceUuid=uuid))
-        assert await debts.due(host.agentUuid or "", int(time.time()) + 3600) == []
+        assert await bed.owed() == []
 
 
 async def test_a_failed_add_leaves_nothing(tmp_path: Path, agent: AgentProcess, images: Path) -> None:

@@ -29,7 +29,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Players]:
 
 
 def directory(stage: Players, host: str = HOST, url: str = "/images") -> AddImageStoreParameters:
-    return image_store(Path(url), hostname=host, systemTags=[f"agentEnrollment::{stage.code}"])
+    return image_store(Path(url), hostname=host, systemTags=[f"agentEnrollment::{stage.by_host[host].code}"])
 
 
 def lose_key(folder: Path) -> None:
@@ -46,7 +46,7 @@ async def polled(agent: Played, times: int, kind: str = "GET report") -> None:
 
 
 async def test_an_unchanged_report_costs_no_write(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     async with fleet(tmp_path) as bed:
         await bed.service.add_image_store(directory(stage))
         await polled(agent, 2, "304")
@@ -57,7 +57,7 @@ async def test_an_unchanged_report_costs_no_write(tmp_path: Path, stage: Players
 
 
 async def test_poll_and_push_enter_by_one_door(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     slow = {**POLL, "interval": 3600}
     async with fleet(tmp_path, poll=slow) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
@@ -69,17 +69,17 @@ async def test_poll_and_push_enter_by_one_door(tmp_path: Path, stage: Players) -
         less = usage.value.model_copy(update={"availableCapacity": 0})
         agent.change(uuid, usage=usage.model_copy(update={"value": less, "reason": full, "collectedAt": 2.0}))
         (watch,) = bed.service.poller._watches
-        await bed.service.poller.receive(watch.uuid, agent.report())
+        assert bed.service.poller.receive(watch.uuid, agent.report())
         await bed.reaches(uuid, ("Connected", "DirectoryFull"))
         shown = await bed.shown(uuid)
         assert shown is not None
         assert (shown["availableCapacity"], shown["totalCapacity"]) == (0, 1000)
-        await bed.service.poller.receive("0" * 32, agent.report())
+        assert not bed.service.poller.receive("0" * 32, agent.report()), "another node polls that one"
     assert agent.asked["304"] == 0
 
 
 async def test_a_changed_configuration_applies_on_reload(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     async with fleet(tmp_path, poll={**POLL, "interval": 3600}) as bed:
         await bed.service.add_image_store(directory(stage))
         bed.service.configure(ManagementSettings.model_validate({"poll": POLL}))
@@ -87,7 +87,7 @@ async def test_a_changed_configuration_applies_on_reload(tmp_path: Path, stage: 
 
 
 async def test_a_storage_that_was_left_connecting_is_repaired(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     async with fleet(tmp_path) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
     async with fleet(tmp_path, poll={**POLL, "interval": 3600}) as bed, bed.database.writing() as connection:
@@ -99,7 +99,7 @@ async def test_a_storage_that_was_left_connecting_is_repaired(tmp_path: Path, st
 
 
 async def test_what_another_node_writes_is_seen(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     async with fleet(tmp_path) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
         await polled(agent, 1, "304")
@@ -110,7 +110,7 @@ async def test_what_another_node_writes_is_seen(tmp_path: Path, stage: Players) 
 
 
 async def test_an_agent_that_forgot_the_storage_is_told_again(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     async with fleet(tmp_path) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
         agent.refuses["PUT storages"] = Reason(code=ReasonCode.DIRECTORY_HUNG, details="seen")
@@ -121,7 +121,7 @@ async def test_an_agent_that_forgot_the_storage_is_told_again(tmp_path: Path, st
 
 
 async def test_reconnects_that_fail_become_rare(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     quick = {"interval": 0.02, "timeout": 0.02}
     async with fleet(tmp_path) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
@@ -135,7 +135,7 @@ async def test_reconnects_that_fail_become_rare(tmp_path: Path, stage: Players) 
 
 
 async def test_later_callers_join_the_running_reconnect(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     async with fleet(tmp_path, poll={"interval": 30, "timeout": 30}) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
         agent.holds["PUT storages"] = asyncio.Event()
@@ -150,15 +150,16 @@ async def test_later_callers_join_the_running_reconnect(tmp_path: Path, stage: P
         assert agent.asked["PUT storages"] == before + 1
 
 
-async def test_operations_during_a_delete(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+async def test_operations_during_a_delete(tmp_path: Path, stage: Players, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bs_agent.management.operations.turns.WAIT", 0.1)
+    agent = await stage.add(HOST)
     async with fleet(tmp_path, poll={"interval": 30, "timeout": 30}) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
         agent.holds["POST cleanup"] = asyncio.Event()
         deletes = [asyncio.create_task(bed.service.delete(uuid, "Permissive")) for _ in range(2)]
         await polled(agent, 1, "POST cleanup")
         for refused in (bed.service.reconnect(uuid), bed.service.delete(uuid, "Enforcing")):
-            with pytest.raises(StorageProblem) as problem:
+            with pytest.raises(StorageProblem, match="is under way: delete") as problem:
                 await refused
             assert problem.value.reason.code == ReasonCode.STORAGE_BUSY
         agent.holds.pop("POST cleanup").set()
@@ -168,7 +169,7 @@ async def test_operations_during_a_delete(tmp_path: Path, stage: Players) -> Non
 
 
 async def test_a_delete_waits_for_a_reconnect(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     async with fleet(tmp_path, poll={"interval": 30, "timeout": 30}) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
         agent.holds["PUT storages"] = asyncio.Event()
@@ -181,7 +182,7 @@ async def test_a_delete_waits_for_a_reconnect(tmp_path: Path, stage: Players) ->
 
 
 async def test_a_host_that_refuses_its_cleanup(tmp_path: Path, stage: Players) -> None:
-    agent = stage.add(HOST)
+    agent = await stage.add(HOST)
     async with fleet(tmp_path) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
         agent.refuses["POST cleanup"] = Reason(code=ReasonCode.READ_ONLY, details="seen")
@@ -204,8 +205,8 @@ async def test_a_host_that_refuses_its_cleanup(tmp_path: Path, stage: Players) -
 
 
 async def test_agents_that_hang_do_not_delay_the_others(tmp_path: Path, stage: Players) -> None:
-    hung = [stage.add(f"127.0.1.{number}") for number in range(1, 6)]
-    well = stage.add(HOST)
+    hung = [await stage.add(f"127.0.1.{number}") for number in range(1, 6)]
+    well = await stage.add(HOST)
     async with fleet(tmp_path) as bed:
         for number in range(1, 6):
             await bed.service.add_image_store(directory(stage, f"127.0.1.{number}"))
@@ -225,7 +226,7 @@ async def test_agents_that_hang_do_not_delay_the_others(tmp_path: Path, stage: P
 
 
 async def test_a_key_file_that_does_not_fit(tmp_path: Path, stage: Players) -> None:
-    stage.add(HOST)
+    await stage.add(HOST)
     async with fleet(tmp_path) as bed:
         uuid = await bed.service.add_image_store(directory(stage))
     lose_key(tmp_path)

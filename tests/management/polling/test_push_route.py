@@ -61,9 +61,9 @@ class Route:
 async def route(tmp_path: Path) -> AsyncIterator[Route]:
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(players(tmp_path))
-        agent = stage.add("127.0.0.2")
+        agent = await stage.add("127.0.0.2")
         bed = await stack.enter_async_context(fleet(tmp_path, poll={**POLL, "interval": 3600}))
-        parameters = image_store(Path("/images"), hostname="127.0.0.2", systemTags=[f"agentEnrollment::{stage.code}"])
+        parameters = image_store(Path("/images"), hostname="127.0.0.2", systemTags=[f"agentEnrollment::{agent.code}"])
         uuid = await bed.service.add_image_store(parameters)
         app = web.Application(middlewares=[render_errors])
         app.add_routes(bed.service.pushes.routes())
