@@ -26,8 +26,6 @@ from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
-from bs_agent.management.store.hooks import HookStore
-from bs_agent.management.store.jobs import JobStore
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, migrate
@@ -64,11 +62,10 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     auth = await enter_guarded(stack, Auth.open(AccountStore(database), settings.session))
     keys = AccessKeys(AccessKeyStore(database), keyring)
     node = await enter_guarded(stack, Node.open(database, settings.database.lease))
-    alone = database.is_sqlite
-    hooks = await enter_guarded(stack, Hooks.open(HookStore(database), settings.hooks, only_node=alone))
+    hooks = await enter_guarded(stack, Hooks.open(database, node, settings.hooks))
     fleet = await enter_guarded(stack, open_fleet(database, keyring, settings, node))
     # After the fleet, so that it stops before: a job that is cut short takes back what it has begun on the hosts.
-    jobs = await enter_guarded(stack, Jobs.open(JobStore(database), settings.jobs, hooks, only_node=alone))
+    jobs = await enter_guarded(stack, Jobs.open(database, node, settings.jobs, hooks))
     metrics = Metrics()
     metrics.gauge("bs_management_jobs_running", "Jobs that run in this node.", lambda: jobs.running)
     metrics.gauge("bs_management_agents_watched", "Agents that this node polls.", lambda: fleet.poller.watching)

@@ -41,10 +41,9 @@ from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import Account, AccountStore
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.hooks import HookStore
-from bs_agent.management.store.jobs import JobStore
+from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find, not_found
-from bs_agent.management.store.tables import backup_storage, host
+from bs_agent.management.store.tables import backup_storage, host, node
 
 PASSWORD = "correct horse battery"
 
@@ -89,6 +88,20 @@ def mon_row(storage: str, hostname: str, port: int = 6789) -> dict[str, Any]:
     place = {"hostname": hostname, "monAddr": hostname, "monPort": port, "sshPort": 22, "sshUsername": "root"}
     dates = {"createDate": 1576316766, "lastOpDate": 1576322506}
     return {"monUuid": uuid4().hex, "backupStorageUuid": storage, "status": "Connected"} | place | dates
+
+
+async def living_node(database: Database, uuid: str) -> None:
+    """Let there be another management node, which lives for long."""
+    async with database.writing() as connection:
+        until = await database.now(connection) + 3600
+        await connection.execute(insert(node).values(uuid=uuid, leaseDate=until))
+
+
+async def lost_node(database: Database, uuid: str) -> None:
+    """Let the lease of a management node run out."""
+    async with database.writing() as connection:
+        gone = await database.now(connection) - 1
+        await connection.execute(update(node).where(node.c.uuid == uuid).values(leaseDate=gone))
 
 
 @dataclass
@@ -161,6 +174,8 @@ class Server:
     database: Database
     fleet: TableFleet
     auth: Auth
+    jobs: Jobs
+    node: Node
     http: aiohttp.ClientSession
     session: str
 
@@ -176,6 +191,11 @@ class Server:
         sent = {"Authorization": f"OAuth {self.session if oauth is None else oauth}"} | (headers or {})
         async with self.http.request(method, self.url + path, headers=sent, **more) as response:
             return response.status, await response.json()
+
+    def lose_lease(self) -> None:
+        """Let the node find that its lease has run out."""
+        for lost in self.node._lost:
+            lost()
 
     async def query(self, **parameters: Any) -> tuple[int, Any]:
         """Query backup storages; several conditions are a list."""
@@ -200,13 +220,9 @@ async def serving_node(
     async with AsyncExitStack() as stack:
         auth = await stack.enter_async_context(Auth.open(AccountStore(database), sessions or SessionSettings()))
         await AccountStore(database).add_account(Account(ADMIN_UUID, ADMIN, _password_hash()), 0)
-        alone = database.is_sqlite
-        told = await stack.enter_async_context(
-            Hooks.open(HookStore(database), hooks or HookSettings(), only_node=alone)
-        )
-        running = await stack.enter_async_context(
-            Jobs.open(JobStore(database), jobs or JobSettings(), told, only_node=alone)
-        )
+        this = await stack.enter_async_context(Node.open(database))
+        told = await stack.enter_async_context(Hooks.open(database, this, hooks or HookSettings()))
+        running = await stack.enter_async_context(Jobs.open(database, this, jobs or JobSettings(), told))
         fleet = TableFleet(database)
         keys = AccessKeys(AccessKeyStore(database), Keyring(Fernet.generate_key(), "the key of the tests"))
         services = Services(
@@ -222,4 +238,4 @@ async def serving_node(
         address = await stack.enter_async_context(serving(application(services), Address("127.0.0.1", 0), None))
         client = await stack.enter_async_context(aiohttp.ClientSession())
         opened = await auth.log_in("admin", PASSWORD, "127.0.0.1")
-        yield Server(address, database, fleet, auth, client, opened.secret)
+        yield Server(address, database, fleet, auth, running, this, client, opened.secret)

@@ -8,10 +8,9 @@ import asyncio
 import ipaddress
 import logging
 import re
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from uuid import uuid4
+from functools import partial
 
 import aiohttp
 from yarl import URL
@@ -22,19 +21,18 @@ from bs_agent.daemon.lifecycle import background
 from bs_agent.management.config import HookSettings
 from bs_agent.management.jobs.ended import ended_body
 from bs_agent.management.jobs.outward import outward_connector, refusal
-from bs_agent.management.store.database import DatabaseUnavailable
-from bs_agent.management.store.hooks import DueHook, HookStore
+from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.hooks import LONGEST_PAUSE, DueHook, HookStore
 from bs_agent.management.store.jobs import DONE, WebHook
+from bs_agent.management.store.leases import Node
 
 log = logging.getLogger(__name__)
 
 HEADER = "X-Web-Hook"
 MAX_URL = 2048
 
-_LONGEST_PAUSE = 300.0
 _LOOK = 10.0
 _LEAST_WAIT = 0.1
-_LEASE_BEYOND_TIMEOUT = 30.0
 
 
 class Hooks:
@@ -44,28 +42,26 @@ class Hooks:
         self._store = store
         self._settings = settings
         self._http = http
-        self._node = uuid4().hex
         self._wake = asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[str, asyncio.Task[None]] = {}
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, store: HookStore, settings: HookSettings, *, only_node: bool) -> AsyncIterator["Hooks"]:
+    async def open(cls, database: Database, node: Node, settings: HookSettings) -> AsyncIterator["Hooks"]:
         """Send web hooks while the context is open; what waits at its end is kept."""
         connector = outward_connector(settings.concurrent, allow_local=settings.allow_local)
         timeout = aiohttp.ClientTimeout(total=settings.timeout)
         cookies = aiohttp.DummyCookieJar()
-        if only_node:
-            await store.release(None)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=cookies) as http:
-            hooks = cls(store, settings, http)
+            hooks = cls(HookStore(database, node.uuid), settings, http)
+            node.on_loss(hooks._let_go)
             async with background(hooks._run(), "web hooks"):
                 yield hooks
-            for task in hooks._under_way:
-                task.cancel()
-            await asyncio.gather(*hooks._under_way, return_exceptions=True)
+            tasks = list(hooks._under_way.values())
+            hooks._let_go()
+            await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(DatabaseUnavailable):
-                await store.release(hooks._node)
+                await hooks._store.release()
 
     def parse(self, text: str, *, with_schema: bool) -> WebHook:
         """Check the address that a caller names.
@@ -92,7 +88,7 @@ class Hooks:
     async def release(self, job_uuid: str) -> None:
         """Send the job's hook as soon as it has ended: its caller knows of the job by now."""
         try:
-            await self._store.set_due(job_uuid, 0)
+            await self._store.tell(job_uuid)
         except DatabaseUnavailable as error:
             log.warning("the web hook of job %s goes later: %s", job_uuid, error.details)
         self.wake()
@@ -121,18 +117,21 @@ class Hooks:
         free = self._settings.concurrent - len(self._under_way)
         if not free:
             return _LOOK  # the end of a delivery wakes us
-        now = time.time()
-        until = now + self._settings.timeout + _LEASE_BEYOND_TIMEOUT
-        for due in await self._store.claim(self._node, now, until, free):
+        for due in await self._store.claim(free, self._under_way):
             task = asyncio.create_task(self._deliver(due), name=f"web hook {due.job.uuid}")
-            self._under_way.add(task)
-            task.add_done_callback(self._done)
-        moment = await self._store.next_due()
-        return _LOOK if moment is None else min(max(moment - time.time(), _LEAST_WAIT), _LOOK)
+            self._under_way[due.job.uuid] = task
+            task.add_done_callback(partial(self._done, due.job.uuid))
+        pause = await self._store.pause(self._under_way)
+        return _LOOK if pause is None else min(max(pause, _LEAST_WAIT), _LOOK)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+    def _done(self, job_uuid: str, _: asyncio.Task[None]) -> None:
+        del self._under_way[job_uuid]
         self._wake.set()
+
+    def _let_go(self) -> None:
+        """Send nothing on: this node stops, or another one may send it now."""
+        for task in self._under_way.values():
+            task.cancel()
 
     async def _deliver(self, due: DueHook) -> None:
         fault = await self._post(due)
@@ -141,8 +140,8 @@ class Hooks:
             if fault is None or tries >= self._settings.tries:
                 await self._store.drop(due.job.uuid)
             else:
-                pause = min(self._settings.pause * 2.0**due.tries, _LONGEST_PAUSE)
-                await self._store.postpone(due.job.uuid, tries, time.time() + pause)
+                pause = min(self._settings.pause * 2.0**due.tries, LONGEST_PAUSE)
+                await self._store.postpone(due.job.uuid, tries, pause)
         except DatabaseUnavailable as error:
             log.warning("the web hook of job %s may be sent again: %s", due.job.uuid, error.details)
         if fault and (tries == 1 or tries >= self._settings.tries):

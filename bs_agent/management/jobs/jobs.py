@@ -1,15 +1,14 @@
 """Calls that take long run as jobs: on disk before they start, so that a client can always learn how one ended.
 
-A node holds its running jobs by a lease. A job whose node died ends in an error that says so when the lease runs out.
+A node holds its running jobs while it lives. A job whose node lives no more ends in an error that says so.
 Whoever named a web hook is told of the end there; the hook is stored with the job.
 """
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -26,15 +25,15 @@ from bs_agent.contract.errors import (
 from bs_agent.daemon.lifecycle import background
 from bs_agent.management.config import JobSettings
 from bs_agent.management.jobs.hooks import Hooks
-from bs_agent.management.store.database import DatabaseUnavailable
+from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.jobs import DONE, FAILED, RUNNING, JobStore, StoredJob, WebHook
+from bs_agent.management.store.leases import Node
 
 log = logging.getLogger(__name__)
 
 Payload = dict[str, Any]
 
-_LEASE = 60.0
-_HEARTBEAT = 10.0
+_HOUSEKEEPING = 5.0
 _MOST_REJECTED = 1000
 _TRIES = 6
 
@@ -63,26 +62,22 @@ class Jobs:
         self._store = store
         self._hooks = hooks
         self._settings = settings
-        self._node = uuid4().hex
         self._running: dict[str, Job] = {}
-        self._starting = 0
+        self._starting: list[str] = []
 
     @classmethod
     @asynccontextmanager
-    async def open(
-        cls, store: JobStore, settings: JobSettings, hooks: Hooks, *, only_node: bool
-    ) -> AsyncIterator["Jobs"]:
+    async def open(cls, database: Database, node: Node, settings: JobSettings, hooks: Hooks) -> AsyncIterator["Jobs"]:
         """Run jobs while the context is open; those that still run at its end are cut short, and say so."""
-        jobs = cls(store, settings, hooks)
-        if only_node:
-            await store.release_all()
+        jobs = cls(JobStore(database, node.uuid), settings, hooks)
+        node.on_loss(jobs._cut_short)
         try:
             async with background(jobs._keep_house(), "jobs"):
                 yield jobs
         finally:
-            for job in jobs._running.values():
-                job.task.cancel()
-            await asyncio.gather(*(job.task for job in jobs._running.values()), return_exceptions=True)
+            tasks = [job.task for job in jobs._running.values()]
+            jobs._cut_short()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def running(self) -> int:
@@ -98,17 +93,18 @@ class Jobs:
             RequestError: the uuid was used before.
             Overloaded: as many jobs run, or as many hooks wait, as are allowed.
         """
-        under_way = len(self._running) + self._starting
+        under_way = len(self._running) + len(self._starting)
         if under_way >= self._settings.concurrent:
             raise Overloaded(f"{under_way} jobs are running")
-        self._starting += 1
+        uuid = order.uuid or uuid4().hex
+        self._starting.append(uuid)
         try:
-            uuid = await self._add(order, StoredJob(order.uuid, api_name, RUNNING, None), account_uuid)
+            await self._add(order, StoredJob(uuid, api_name, RUNNING, None), account_uuid)
+            limit = min(order.seconds or self._settings.timeout, self._settings.timeout)
+            job = Job(uuid, asyncio.create_task(self._run(uuid, api_name, work, limit), name=f"{api_name} {uuid}"))
+            self._running[uuid] = job
         finally:
-            self._starting -= 1
-        limit = min(order.seconds or self._settings.timeout, self._settings.timeout)
-        job = Job(uuid, asyncio.create_task(self._run(uuid, api_name, work, limit), name=f"{api_name} {uuid}"))
-        self._running[uuid] = job
+            self._starting.remove(uuid)
         job.task.add_done_callback(lambda _: self._running.pop(uuid, None))
         return job
 
@@ -119,7 +115,9 @@ class Jobs:
             RequestError: the uuid was used before.
             Overloaded: as many hooks wait as are allowed.
         """
-        return await self._add(order, StoredJob(order.uuid, api_name, FAILED, _failure(error)), "")
+        uuid = order.uuid or uuid4().hex
+        await self._add(order, StoredJob(uuid, api_name, FAILED, _failure(error)), "")
+        return uuid
 
     async def wait(self, job: Job) -> StoredJob:
         """Wait for the job's end.
@@ -138,15 +136,19 @@ class Jobs:
         """Return the job as it is stored."""
         return await self._store.find(uuid)
 
-    async def _add(self, order: Order, new: StoredJob, account_uuid: str) -> str:
+    async def _add(self, order: Order, new: StoredJob, account_uuid: str) -> None:
         if order.hook:
             await self._hooks.check_room()
-        new = replace(new, uuid=new.uuid or uuid4().hex)
-        now = time.time()
-        added = self._store.add(new, account_uuid, self._node, now + _LEASE, int(now), hook_to=order.hook)
-        if not await added:
+        if not await self._store.add(new, account_uuid, hook_to=order.hook):
             raise RequestError(f"Duplicate job uuid[{new.uuid}]")
-        return new.uuid
+
+    def _cut_short(self) -> None:
+        """End what runs: this node stops, or the others take it for lost and have told the callers so."""
+        for job in self._running.values():
+            job.task.cancel()
+
+    def _is_known(self, uuid: str) -> bool:
+        return uuid in self._running or uuid in self._starting
 
     async def _run(self, uuid: str, api_name: str, work: Callable[[], Awaitable[Payload]], seconds: float) -> StoredJob:
         try:
@@ -165,41 +167,40 @@ class Jobs:
             ended = StoredJob(
                 uuid, api_name, FAILED, _failure(InternalError("an unexpected fault; the log has the rest"))
             )
-        await self._finish(ended)
+        ended = await self._finish(ended)
         self._hooks.wake()
         return ended
 
-    async def _finish(self, ended: StoredJob) -> None:
-        """Store the result; a database that is away for a moment does not lose it."""
+    async def _finish(self, ended: StoredJob) -> StoredJob:
+        """Store the result, and return what is stored; a database that is away for a moment does not lose it."""
         for attempt in range(_TRIES):
             try:
-                await self._store.finish(ended.uuid, ended.state, ended.result or "{}", int(time.time()))
+                if await self._store.finish(ended):
+                    return ended
+                return await self._store.find(ended.uuid) or ended
             except DatabaseUnavailable as error:
                 log.warning("the result of job %s is not stored yet: %s", ended.uuid, error.details)
                 await asyncio.sleep(2**attempt)
-            else:
-                return
         log.error("the result of job %s (%s) could not be stored: it was %s", ended.uuid, ended.api_name, ended.state)
+        return ended
 
     async def _keep_house(self) -> None:
         while True:
             try:
-                now = int(time.time())
-                if self._running:
-                    await self._store.extend(list(self._running), now + _LEASE)
-                if lost := await self._store.give_up(_failure(_INTERRUPTED), now):
+                if lost := await self._store.give_up(_failure(_INTERRUPTED), self._is_known):
                     log.warning("%d jobs were cut short by the end of their management node", lost)
                     self._hooks.wake()
-                await self._store.prune(now - self._settings.keep, _MOST_REJECTED)
+                await self._store.prune(self._settings.keep, _MOST_REJECTED)
             except DatabaseUnavailable as error:
                 log.warning("jobs: %s", error.details)
             except Exception:  # edge: the house is kept as long as the node lives
                 log.exception("jobs: the upkeep failed")
-            await asyncio.sleep(_HEARTBEAT)
+            await asyncio.sleep(_HOUSEKEEPING)
 
 
 _INTERRUPTED = OperationFailed(
-    "the management node was stopped while the job ran; look at the resource, then try again"
+    "the management node was stopped, or cut off from the database, while the job ran; "
+    "look at the resource, then try again"
 )
 
 

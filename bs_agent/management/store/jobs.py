@@ -1,12 +1,13 @@
-"""The SQL of jobs. A running job is held by a lease of its node; when the lease runs out, nobody works on it."""
+"""The SQL of jobs. A running job is held by its node; when that lives no more, nobody works on it."""
 
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.leases import is_free
 from bs_agent.management.store.tables import hook, job
 
 RUNNING, DONE, FAILED = "running", "done", "failed"
@@ -34,25 +35,25 @@ class StoredJob:
 
 
 class JobStore:
-    """Reads and writes jobs."""
+    """Reads and writes jobs, as the node `owner` sees them; all dates are by the database's clock."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, owner: str) -> None:
         self._database = database
+        self._owner = owner
 
-    async def add(
-        self, new: StoredJob, account_uuid: str, owner: str, lease: float, now: int, *, hook_to: WebHook | None = None
-    ) -> bool:
-        """Store the job and its web hook; False when its uuid was used before."""
-        finished = None if new.state == RUNNING else now
+    async def add(self, new: StoredJob, account_uuid: str, *, hook_to: WebHook | None = None) -> bool:
+        """Store a job of this node and its web hook; False when its uuid was used before."""
         row = {"uuid": new.uuid, "apiName": new.api_name, "state": new.state, "result": new.result}
-        held = {"accountUuid": account_uuid, "leaseOwner": owner, "leaseDate": lease, "finishedDate": finished}
+        row |= {"accountUuid": account_uuid, "leaseOwner": self._owner}
         try:
             async with self._database.writing() as connection:
-                await connection.execute(insert(job).values(**row, **held, createDate=now, lastOpDate=now))
+                now = await self._database.now(connection)
+                finished = None if new.state == RUNNING else int(now)
+                dates = {"createDate": int(now), "lastOpDate": int(now), "finishedDate": finished}
+                await connection.execute(insert(job).values(**row, **dates))
                 if hook_to:
                     told = {"jobUuid": new.uuid, "url": hook_to.url, "withSchema": hook_to.with_schema}
-                    due = {"tries": 0, "dueDate": now + _UNTOLD, "leaseDate": 0}
-                    await connection.execute(insert(hook).values(**told, **due))
+                    await connection.execute(insert(hook).values(**told, tries=0, dueDate=now + _UNTOLD))
         except IntegrityError:
             return False
         return True
@@ -64,33 +65,39 @@ class JobStore:
             row = (await connection.execute(wanted)).one_or_none()
         return StoredJob(*row) if row else None
 
-    async def finish(self, uuid: str, state: str, result: str, now: int) -> None:
-        """Store the result of a running job."""
-        running = update(job).where(job.c.uuid == uuid, job.c.state == RUNNING)
+    async def finish(self, ended: StoredJob) -> bool:
+        """Store how a running job of this node has ended; False when another node has ended it, or it is forgotten."""
+        mine = (job.c.uuid == ended.uuid, job.c.state == RUNNING, job.c.leaseOwner == self._owner)
         async with self._database.writing() as connection:
-            await connection.execute(running.values(state=state, result=result, finishedDate=now, lastOpDate=now))
+            now = int(await self._database.now(connection))
+            values = {"state": ended.state, "result": ended.result, "finishedDate": now, "lastOpDate": now}
+            done = await connection.execute(update(job).where(*mine).values(**values))
+        return done.rowcount > 0
 
-    async def extend(self, uuids: Collection[str], lease: float) -> None:
-        """Hold the jobs until `lease`."""
+    async def give_up(self, result: str, is_known: Callable[[str], bool]) -> int:
+        """Let the running jobs that nobody works on fail with `result`; returns how many there were.
+
+        They are those of nodes that live no more, and those of this node that it does not know: their beginning was
+        written, but its answer was lost. `is_known` is asked after they were read, so it must know of a job before
+        that is written.
+        """
         async with self._database.writing() as connection:
-            await connection.execute(update(job).where(job.c.uuid.in_(list(uuids))).values(leaseDate=lease))
+            now = await self._database.now(connection)
+            held = or_(is_free(job.c.leaseOwner, now), job.c.leaseOwner == self._owner)
+            rows = await connection.execute(select(job.c.uuid, job.c.leaseOwner).where(job.c.state == RUNNING, held))
+            lost = [uuid for uuid, owner in rows if owner != self._owner or not is_known(uuid)]
+            if not lost:
+                return 0
+            values = {"state": FAILED, "result": result, "finishedDate": int(now), "lastOpDate": int(now)}
+            given_up = update(job).where(job.c.uuid.in_(lost), job.c.state == RUNNING)
+            return (await connection.execute(given_up.values(**values))).rowcount
 
-    async def give_up(self, result: str, now: int) -> int:
-        """Let the running jobs whose lease has run out fail with `result`; returns how many there were."""
-        lost = update(job).where(job.c.state == RUNNING, job.c.leaseDate < now)
-        async with self._database.writing() as connection:
-            done = await connection.execute(lost.values(state=FAILED, result=result, finishedDate=now, lastOpDate=now))
-        return done.rowcount
-
-    async def release_all(self) -> None:
-        """Take the lease from every job: on SQLite, a node that starts is the only one."""
-        async with self._database.writing() as connection:
-            await connection.execute(update(job).where(job.c.state == RUNNING).values(leaseDate=0))
-
-    async def prune(self, before: int, rejected: int) -> None:
-        """Forget the jobs that finished before, and all but the newest `rejected` of those that nobody was let run."""
+    async def prune(self, keep: float, rejected: int) -> None:
+        """Forget the jobs that ended so many seconds ago, and all but the newest `rejected` that nobody was let run."""
         refused = job.c.accountUuid == ""
         newest = select(job.c.uuid).where(refused).order_by(job.c.createDate.desc(), job.c.uuid).limit(rejected)
         async with self._database.writing() as connection:
-            await connection.execute(delete(job).where(job.c.finishedDate < before))
+            now = await self._database.now(connection)
+            # A date far ahead was written while the database's clock was wrong: it says nothing.
+            await connection.execute(delete(job).where(~job.c.finishedDate.between(now - keep, now + keep)))
             await connection.execute(delete(job).where(refused, job.c.uuid.not_in(newest)))

@@ -1,25 +1,39 @@
 """Long calls as jobs: polled, repeated, refused, timed out, and cut short by the end of their node."""
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from pydantic_core import from_json
+from sqlalchemy import ColumnElement, select, update
 
 from bs_agent.contract.errors import OperationFailed
 from bs_agent.management.config import JobSettings
 from bs_agent.management.store.database import Database, DatabaseUnavailable
-from bs_agent.management.store.jobs import FAILED, RUNNING, JobStore, StoredJob
+from bs_agent.management.store.jobs import DONE, FAILED, RUNNING, JobStore, StoredJob
 from bs_agent.management.store.schema import migrate
 from bs_agent.management.store.tables import job
-from tests.management.server import Server, serving_node, storage_row
+from tests.management.server import Server, living_node, lost_node, serving_node, storage_row
 
 pytestmark = pytest.mark.asyncio
 
 JOB = "5" * 32
 HELD = {"reconnectBackupStorage": {}, "systemTags": ["hold"]}
+
+
+_GIVEN_UP = '{"error":{"code":"SYS.1006","details":"the management node was stopped"}}'
+
+
+def _known(_: str) -> bool:
+    """Stand for a node that runs nothing."""
+    return False
+
+
+async def _age(database: Database, which: ColumnElement[bool], seconds: int) -> None:
+    dates = {"createDate": job.c.createDate - seconds, "finishedDate": job.c.finishedDate - seconds}
+    async with database.writing() as connection:
+        await connection.execute(update(job).where(which).values(**dates))
 
 
 async def _start(server: Server, body: Any = None, **headers: str) -> tuple[str, int, Any]:
@@ -162,14 +176,15 @@ async def test_the_end_of_the_node_ends_its_jobs_with_an_error(database: Databas
     async with serving_node(database) as server:
         status, answer = await _poll(server)
         assert (status, answer["error"]["code"]) == (503, "SYS.1006")
-        assert "the management node was stopped while the job ran" in answer["error"]["details"]
+        assert "the management node was stopped, or cut off" in answer["error"]["details"]
 
 
 async def test_a_job_of_a_killed_node_ends_at_the_next_start_on_sqlite(tmp_path: Path) -> None:
     database = Database.connect(f"sqlite:///{tmp_path}/management.db")
     await migrate(database)
     running = StoredJob(JOB, "ReconnectBackupStorage", RUNNING, None)
-    await JobStore(database).add(running, "account", "a killed node", time.time() + 60, int(time.time()))
+    await living_node(database, "a killed node")
+    await JobStore(database, "a killed node").add(running, "account")
     async with serving_node(database) as server:
         status, answer = await _ended(server)
         assert (status, answer["error"]["code"]) == (503, "SYS.1006")
@@ -177,33 +192,64 @@ async def test_a_job_of_a_killed_node_ends_at_the_next_start_on_sqlite(tmp_path:
 
 
 async def test_a_job_of_a_killed_node_ends_when_its_lease_runs_out(database: Database) -> None:
-    store, now = JobStore(database), int(time.time())
-    await store.add(StoredJob(JOB, "ReconnectBackupStorage", RUNNING, None), "account", "other", now + 60, now)
-    assert await store.give_up("{}", now) == 0
-    assert await store.give_up("{}", now + 61) == 1
+    store, other = JobStore(database, "this"), JobStore(database, "other")
+    await living_node(database, "other")
+    await other.add(StoredJob(JOB, "ReconnectBackupStorage", RUNNING, None), "account")
+    assert await store.give_up("{}", _known) == 0
+    await lost_node(database, "other")
+    assert await store.give_up("{}", _known) == 1
+    assert await other.finish(StoredJob(JOB, "ReconnectBackupStorage", DONE, "{}")) is False
     found = await store.find(JOB)
     assert found is not None
     assert found.state == FAILED
 
 
 async def test_old_jobs_and_refused_ones_are_forgotten(database: Database) -> None:
-    store = JobStore(database)
+    store = JobStore(database, "node")
     for number in range(5):
         refused = StoredJob(f"{number:032}", "DeleteBackupStorage", FAILED, "{}")
-        await store.add(refused, "", "node", 0, 1000 + number)
-    await store.add(StoredJob(JOB, "DeleteBackupStorage", FAILED, "{}"), "account", "node", 0, 500)
+        await store.add(refused, "")
+        await _age(database, job.c.uuid == refused.uuid, 5 - number)
+    await store.add(StoredJob(JOB, "DeleteBackupStorage", FAILED, "{}"), "account")
+    await _age(database, job.c.uuid == JOB, 700)
     await store.prune(600, 2)
     async with database.reading() as connection:
         kept = (await connection.execute(select(job.c.uuid).order_by(job.c.uuid))).scalars().all()
     assert kept == [f"{3:032}", f"{4:032}"]
 
 
-async def test_a_running_job_is_held_by_its_lease(server: Server) -> None:
-    await _start(server)
-    async with server.database.writing() as connection:
-        await connection.execute(update(job).values(leaseDate=time.time() + 5))
-    jobs = JobStore(server.database)
-    await jobs.extend([JOB], time.time() + 60)
-    assert await jobs.give_up("{}", int(time.time()) + 30) == 0
-    server.fleet.hold.set()
-    assert (await _ended(server))[0] == 200
+async def test_a_running_job_is_held_by_its_living_node(database: Database) -> None:
+    async with serving_node(database) as server:
+        await _start(server)
+        assert await JobStore(database, "another").give_up("{}", _known) == 0
+        server.fleet.hold.set()
+        assert (await _ended(server))[0] == 200
+
+
+async def test_a_job_whose_end_another_node_wrote_has_that_end(database: Database) -> None:
+    """As after a node stood still for longer than its lease: callers were told that its jobs were cut short."""
+    async with serving_node(database) as server:
+        await _start(server)
+        async with database.writing() as connection:
+            await connection.execute(update(job).values(state=FAILED, result=_GIVEN_UP))
+        server.fleet.hold.set()
+        assert (await server.jobs.wait(server.jobs._running[JOB])).state == FAILED
+        assert await _poll(server) == (503, from_json(_GIVEN_UP))
+
+
+async def test_a_job_that_its_own_node_does_not_know_is_given_up(database: Database) -> None:
+    """As after its beginning was written while the connection broke: nobody works on it."""
+    await living_node(database, "this")
+    store = JobStore(database, "this")
+    await store.add(StoredJob(JOB, "ReconnectBackupStorage", RUNNING, None), "account")
+    assert await store.give_up("{}", lambda uuid: uuid == JOB) == 0
+    assert await store.give_up("{}", _known) == 1
+
+
+async def test_jobs_are_cut_short_when_the_lease_of_their_node_is_lost(database: Database) -> None:
+    async with serving_node(database) as server:
+        await _start(server)
+        server.lose_lease()
+        status, answer = await _ended(server)
+        assert (status, answer["error"]["code"]) == (503, "SYS.1006")
+        assert "cut off from the database" in answer["error"]["details"]

@@ -12,8 +12,8 @@ from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs, Order
 from bs_agent.management.store import database as module
 from bs_agent.management.store.database import Database, DatabaseUnavailable
-from bs_agent.management.store.hooks import HookStore
-from bs_agent.management.store.jobs import DONE, JobStore
+from bs_agent.management.store.jobs import DONE
+from bs_agent.management.store.leases import Node
 from bs_agent.management.store.schema import migrate
 from tests.beds import postgresql
 
@@ -63,7 +63,7 @@ async def test_a_database_that_stands_still_is_away(own_server: postgresql.Postg
 async def test_jobs_and_hooks_outlive_a_restart(
     own_server: postgresql.PostgreSQL, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bs_agent.management.jobs.jobs._HEARTBEAT", 0.05)
+    monkeypatch.setattr("bs_agent.management.jobs.jobs._HOUSEKEEPING", 0.05)
     monkeypatch.setattr("bs_agent.management.jobs.hooks._LOOK", 0.05)
     release = asyncio.Event()
 
@@ -72,8 +72,9 @@ async def test_jobs_and_hooks_outlive_a_restart(
         return {"done": True}
 
     async with (
-        Hooks.open(HookStore(database), HookSettings(), only_node=False) as hooks,
-        Jobs.open(JobStore(database), JobSettings(), hooks, only_node=False) as jobs,
+        Node.open(database) as node,
+        Hooks.open(database, node, HookSettings()) as hooks,
+        Jobs.open(database, node, JobSettings(), hooks) as jobs,
     ):
         job = await jobs.start(Order(), "ReconnectBackupStorage", "a" * 32, work)
         loops = [task for task in asyncio.all_tasks() if _name(task) in {"Jobs._keep_house", "Hooks._run"}]
