@@ -129,11 +129,11 @@ async def _held(connection: AsyncConnection, owner: str) -> set[str]:
 
 class _Surplus(NamedTuple):
     holder: str
-    count: int
+    agents: int
 
     def select(self) -> Select[str]:
         of_holder = select(agent.c.uuid).where(agent.c.leaseOwner == self.holder)
-        return of_holder.order_by(agent.c.uuid).limit(self.count)
+        return of_holder.order_by(agent.c.uuid).limit(self.agents)
 
 
 async def _share_of_the_richest(connection: AsyncConnection, owner: str, now: float) -> _Surplus | None:

@@ -1,6 +1,6 @@
 """What agents are told for what they are owed: by now, whatever has become of the storage meanwhile."""
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -8,29 +8,44 @@ from uuid import uuid4
 import pytest
 
 from bs_agent.contract.calls_ceph import UpdateMonParameters
-from bs_agent.contract.enrollment import encode
+from bs_agent.contract.enrollment import encode, enrollment_id
 from bs_agent.contract.errors import InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CEPH, CephParameters
-from bs_agent.management.hosts.agent_client import Agents, Target
+from bs_agent.management.hosts.agent_client import Agents, Target, Told
 from bs_agent.management.hosts.trust import Trust, to_record
 from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord
+from bs_agent.management.operations.debts import cleanup
+from bs_agent.management.operations.turns import agent_key, storage_key
 from bs_agent.management.operations.update_mon import UpdatingMon
-from bs_agent.management.store.debts import Debts
-from bs_agent.management.store.fleet import Fleet
 from tests.beds.fleet import FleetBed, fleet
-from tests.management.operations.test_debts_against_odds import QUIET, agents_owed, owing_of
-from tests.management.store.test_storages import CAPACITY, host, storage
+from tests.beds.stores import CAPACITY, host, storage
+from tests.management.operations.test_debts_against_odds import QUIET, debts_of
 
 pytestmark = pytest.mark.asyncio
 
-FAR = 1 << 40
 
-
-def record_of(bed: FleetBed, hostname: str, fingerprint: str = "f") -> AgentRecord:
+def record_of(bed: FleetBed, hostname: str, fingerprint: str = "f", token: str = "") -> AgentRecord:
     """Return an agent that nobody runs."""
-    trust = Trust(hostname, 7765, fingerprint * 64, f"token of {hostname}", uuid4().hex)
-    return to_record(trust, owing_of(bed)._keyring, uuid4().hex)
+    token = token or f"token of {hostname}"
+    trust = Trust(hostname, 7765, fingerprint * 64, token, enrollment_id(token))
+    return to_record(trust, bed.service._means.keyring, uuid4().hex)
+
+
+async def meet(bed: FleetBed, *agents: AgentRecord) -> None:
+    """Write agents."""
+    means = bed.service._means
+    for one in agents:
+        async with means.operations.holding(agent_key(one.uuid), "meet") as held:
+            assert await means.agents.put(held, one)
+
+
+async def put(bed: FleetBed, of: StorageRecord, on: Sequence[AgentRecord]) -> list[HostRecord]:
+    """Add a storage with a host on each of these agents."""
+    means, hosts = bed.service._means, [host(of, one) for one in on]
+    async with means.operations.holding(storage_key(of.uuid), "add") as held:
+        await means.storages.add(held, of, hosts, on, capacity=CAPACITY, tags={})
+    return hosts
 
 
 class Heard:
@@ -38,22 +53,30 @@ class Heard:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told: list[tuple[str, str, bool]] = []
+        self.numbers: list[int] = []
         self.refused = ""
         heard = self
 
-        async def connect(_: Agents, at: Target, uuid: str, parameters: CephParameters) -> None:
+        async def connect(_: Agents, at: Target, uuid: str, parameters: CephParameters, number: int) -> None:
             heard.told.append((at.name, f"connect {uuid}", parameters.removePool))
+            heard.numbers.append(number)
 
-        async def answer(*_: object) -> None:
+        async def answer(*_: object, **__: object) -> None:
             return None
 
-        async def cleanup(_: Agents, at: Target, uuid: str, *__: object, host_only: bool) -> None:
-            heard.told.append((at.name, f"cleanup {uuid}", host_only))
-            if uuid == heard.refused:
-                raise InvalidArgument("too many commands are kept")
+        async def report(*_: object) -> Told:
+            return Told(None, "", "")
 
-        others = dict.fromkeys(("plan_cleanup", "forget_quietly", "report"), answer)
-        instead = {"connect": connect, "cleanup": cleanup, **others}
+        async def cleanup(
+            _: Agents, at: Target, uuid: str, __: str, number: int, *, deadline: float, host_only: bool
+        ) -> None:
+            heard.told.append((at.name, f"cleanup {uuid}", host_only))
+            heard.numbers.append(number)
+            if uuid == heard.refused:
+                raise InvalidArgument(f"too many commands are kept for {deadline} s")
+
+        others = dict.fromkeys(("plan_cleanup", "forget", "forget_quietly"), answer)
+        instead = {"connect": connect, "cleanup": cleanup, "report": report, **others}
         for name, work in instead.items():
             monkeypatch.setattr(Agents, name, work)
 
@@ -61,25 +84,39 @@ class Heard:
 async def _lose(bed: FleetBed, on: AgentRecord, of: StorageRecord) -> None:
     """Let the add of a pool that is made be lost with its host."""
     making = CephParameters(poolName="pool", fsid="", createPool=True)
-    debt = await owing_of(bed).expect(on, of.uuid, making, host_only=False)
-    await Debts(bed.database).fall_due(debt.commandUuid)
+    await meet(bed, on)
+    async with bed.service._means.operations.holding(storage_key(of.uuid), "add") as held:
+        await debts_of(bed).expect(held, on, of.uuid, making, host_only=False)
 
 
-@pytest.mark.parametrize("is_back", [True, False], ids=["is there", "arrives"])
 async def test_a_pool_that_comes_through_other_mons_is_not_removed_for_the_add_that_was_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_back: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = Heard(monkeypatch)
     async with fleet(tmp_path, poll=QUIET) as bed:
         one, two = record_of(bed, "host-a", "a"), record_of(bed, "host-b", "b")
         new = replace(storage(CEPH), poolCreated=True)
         await _lose(bed, one, new)
-        if is_back:
-            await Fleet(bed.database).add(new, [host(new, two)], [two], CAPACITY, {})
-        else:
-            await owing_of(bed).expect(two, new.uuid, new.parameters(host(new, two)), host_only=False)
-        await owing_of(bed).pay(one)
+        await meet(bed, two)
+        await put(bed, new, [two])
+        await debts_of(bed).pay(one)
     assert heard.told == [("host-a:7765", f"cleanup {new.uuid}", True)]
+
+
+async def test_what_is_owed_of_a_storage_that_is_just_arriving_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard(monkeypatch)
+    async with fleet(tmp_path, poll=QUIET) as bed:
+        one, new = record_of(bed, "host-a", "a"), storage(CEPH)
+        await _lose(bed, one, new)
+        async with bed.service._means.operations.holding(storage_key(new.uuid), "add"):
+            with pytest.raises(StorageProblem, match="under way: add") as problem:
+                await debts_of(bed).pay(one)
+            assert problem.value.reason.code == ReasonCode.STORAGE_BUSY
+            assert heard.told == []
+        await debts_of(bed).pay(one)
+    assert len(heard.told) == 2
 
 
 async def test_a_pool_that_was_made_for_an_add_that_was_lost_is_removed(
@@ -89,12 +126,27 @@ async def test_a_pool_that_was_made_for_an_add_that_was_lost_is_removed(
     async with fleet(tmp_path, poll=QUIET) as bed:
         one, new = record_of(bed, "host-a"), storage(CEPH)
         await _lose(bed, one, new)
-        await owing_of(bed).pay(one)
-        assert await agents_owed(bed) == []
+        await debts_of(bed).pay(one)
+        assert await bed.owed() == []
     assert heard.told == [
         ("host-a:7765", f"connect {new.uuid}", True),
         ("host-a:7765", f"cleanup {new.uuid}", False),
     ]
+    assert heard.numbers[0] == heard.numbers[1] > 0
+
+
+async def test_a_debt_is_not_due_while_its_operation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard(monkeypatch)
+    async with fleet(tmp_path, poll=QUIET) as bed:
+        one, new, means = record_of(bed, "host-a"), storage(), bed.service._means
+        await meet(bed, one)
+        async with means.operations.holding(storage_key(new.uuid), "add") as held:
+            await debts_of(bed).expect(held, one, new.uuid, new.parameters(host(new, one)), host_only=False)
+            await debts_of(bed).pay(one)
+            assert heard.told == []
+            assert await bed.owed() == [one]
+        await debts_of(bed).pay(one)
+    assert heard.told == [("host-a:7765", f"cleanup {new.uuid}", False)]
 
 
 async def test_a_host_that_goes_on_under_another_name_does_not_let_go(
@@ -102,40 +154,20 @@ async def test_a_host_that_goes_on_under_another_name_does_not_let_go(
 ) -> None:
     heard = Heard(monkeypatch)
 
-    async def settle(_: UpdatingMon, __: StorageRecord, host: HostRecord, *___: object) -> HostRecord:
+    async def settle(_: UpdatingMon, __: object, ___: StorageRecord, host: HostRecord, *____: object) -> HostRecord:
         return host
 
     monkeypatch.setattr(UpdatingMon, "_settle", settle)
     async with fleet(tmp_path, poll=QUIET) as bed:
-        one, two = record_of(bed, "127.0.0.1"), record_of(bed, "localhost")
-        pool, directory = storage(CEPH), storage()
-        mon, known = host(pool, one), Fleet(bed.database)
-        await known.add(pool, [mon], [one], CAPACITY, {})
-        await known.add(directory, [host(directory, two)], [two], CAPACITY, {})
+        one, pool = record_of(bed, "127.0.0.1", token="A" * 43), storage(CEPH)
+        await meet(bed, one)
+        (mon,) = await put(bed, pool, [one])
         tags = [f"agentEnrollment::{encode(7765, 'A' * 43, 'f' * 64)}"]
         await bed.service.update_mon(UpdateMonParameters(monUuid=mon.monUuid, hostname="localhost", systemTags=tags))
-        assert [(row.hostname, row.agentUuid) for row in await known.hosts(pool.uuid)] == [("localhost", two.uuid)]
-        assert await agents_owed(bed) == []
+        (now,) = await bed.service._means.hosts.of(pool.uuid)
+        assert (now.hostname, now.agentUuid) == ("localhost", one.uuid)
+        assert await bed.owed() == []
     assert heard.told == []
-
-
-async def test_an_update_that_fails_behind_a_delete_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = Heard(monkeypatch)
-    async with fleet(tmp_path, poll=QUIET) as bed:
-        one, pool = record_of(bed, "127.0.0.1"), storage(CEPH)
-        mon, known = host(pool, one), Fleet(bed.database)
-        await known.add(pool, [mon], [one], CAPACITY, {})
-
-        async def settle(*_: object) -> HostRecord:
-            await known.remove(pool.uuid, lambda agent: owing_of(bed).debt(pool.uuid, agent))
-            raise StorageProblem.of(ReasonCode.MON_ADDR_CHANGED, "it is not there")
-
-        monkeypatch.setattr(UpdatingMon, "_settle", settle)
-        async with asyncio.timeout(60):
-            with pytest.raises(StorageProblem, match="it is not there"):
-                await bed.service.update_mon(UpdateMonParameters(monUuid=mon.monUuid, monPort=7000))
-        assert await agents_owed(bed) == []
-    assert heard.told == [("127.0.0.1:7765", f"cleanup {pool.uuid}", False)]
 
 
 async def test_what_is_refused_does_not_hold_up_what_else_is_owed(
@@ -143,12 +175,14 @@ async def test_what_is_refused_does_not_hold_up_what_else_is_owed(
 ) -> None:
     heard = Heard(monkeypatch)
     async with fleet(tmp_path, poll=QUIET) as bed:
-        owing, one = owing_of(bed), record_of(bed, "host-a")
+        one, means = record_of(bed, "host-a"), bed.service._means
+        await meet(bed, one)
         for uuid in ("1" * 32, "2" * 32):
-            await Debts(bed.database).expect(one, owing.debt(uuid, one.uuid))
+            async with means.operations.holding(storage_key(uuid), "delete") as held:
+                await means.debts._store.write(held, [cleanup(held, uuid, one.uuid)])
         heard.refused = "1" * 32
         with pytest.raises(InvalidArgument):
-            await owing.pay(one)
-        (left,) = await Debts(bed.database).due(one.uuid, FAR)
+            await debts_of(bed).pay(one)
+        (left,) = await means.debts._store.due(one.uuid)
         assert left.backupStorageUuid == heard.refused
     assert len(heard.told) == 2
