@@ -2,7 +2,6 @@
 
 import signal
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,16 +17,10 @@ from tests.beds.fleet import until
 from tests.beds.node import NodeClient, NodeProcess
 
 
-def owed(folder: Path) -> list[float]:
-    """Return in how many seconds each of the cleanups that the node owes is due."""
+def owed(folder: Path) -> list[str]:
+    """Return the uuids of the storages that a node on SQLite owes to be cleaned."""
     with closing(sqlite3.connect(folder / "management.db")) as database:
-        return [date - time.time() for (date,) in database.execute("SELECT dueDate FROM tombstone")]
-
-
-def let_fall_due(folder: Path) -> None:
-    """Let the time pass until all is due."""
-    with closing(sqlite3.connect(folder / "management.db")) as database, database:
-        database.execute("UPDATE tombstone SET dueDate = 1")
+        return [uuid for (uuid,) in database.execute("SELECT backupStorageUuid FROM debt") if uuid]
 
 
 @contextmanager
@@ -63,7 +56,7 @@ async def kill_during_add(
 
     async def has_arrived() -> bool:
         with closing(sqlite3.connect(node.folder / "management.db")) as database:
-            expected = set(database.execute("SELECT backupStorageUuid FROM tombstone"))
+            expected = set(database.execute("SELECT backupStorageUuid FROM debt"))
         with closing(sqlite3.connect(on.state / "agent.db")) as journal:
             return not expected.isdisjoint(journal.execute("SELECT uuid FROM storages"))
 

@@ -52,8 +52,23 @@ class Played:
     refuses: dict[str, Reason] = field(default_factory=dict)
     holds: dict[str, asyncio.Event] = field(default_factory=dict)
     parameters: list[dict[str, Any]] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    outdated: int = 0
     code: str = ""
     boot: str = ""
+    enrolled: int = 1
+
+    def enrol(self) -> None:
+        """Have an enrolment again, as by the command on the host."""
+        self.enrolled = 1
+
+    def is_outdated(self, uuid: str, number: int) -> bool:
+        """Tell whether a newer operation on a storage is known, as a real agent does."""
+        if number < self.numbers.get(uuid, 0):
+            self.outdated += 1
+            return True
+        self.numbers[uuid] = number
+        return False
 
     def report(self) -> HostReport:
         """Return what it reports."""
@@ -80,6 +95,7 @@ class Played:
             "PUT storages": _connect,
             "POST cleanup": _cleanup,
             "GET commands": _command,
+            "DELETE enrollments": _forget,
         }.get(kind, _nothing)
         response: web.StreamResponse = await answer(self, request, rest)
         return response
@@ -113,6 +129,10 @@ async def players(folder: Path) -> AsyncIterator[Players]:
         yield Players(folder / "played", stack)
 
 
+def _refusal(code: str, status: int) -> web.Response:
+    return web.json_response({"error": {"code": f"BS.{code}", "details": "seen"}}, status=status)
+
+
 async def _nothing(_agent: Played, _request: web.Request, _rest: list[str]) -> web.Response:
     return web.json_response({})
 
@@ -128,6 +148,8 @@ async def _report(agent: Played, request: web.Request, _rest: list[str]) -> web.
 
 async def _connect(agent: Played, request: web.Request, rest: list[str]) -> web.Response:
     parameters = json.loads(await request.text())
+    if agent.is_outdated(rest[0], parameters["number"]):
+        return _refusal("CommandOutdated", 409)
     agent.parameters.append(parameters)
     report = agent.storages.setdefault(rest[0], agent.build(rest[0], parameters))
     return web.Response(text=report.model_dump_json())
@@ -137,8 +159,10 @@ async def _cleanup(agent: Played, request: web.Request, rest: list[str]) -> web.
     wanted = json.loads(await request.text())
     if known := agent.commands.get(wanted["commandUuid"]):
         return web.Response(text=known.model_dump_json(), status=202)
+    if agent.is_outdated(rest[0], wanted["number"]):
+        return _refusal("CommandOutdated", 409)
     if rest[0] not in agent.storages:
-        return web.json_response({"error": {"code": "BS.StorageUnknown", "details": "seen"}}, status=404)
+        return _refusal("StorageUnknown", 404)
     if wanted["dryRun"]:
         agent.asked["plan"] += 1
         return web.json_response({"storageUuid": rest[0], "steps": []})
@@ -147,6 +171,11 @@ async def _cleanup(agent: Played, request: web.Request, rest: list[str]) -> web.
     command = Command(uuid=wanted["commandUuid"], storageUuid=rest[0], state=CommandState.DONE, steps=[], createdAt=0.0)
     agent.commands[command.uuid] = command
     return web.Response(text=command.model_dump_json(), status=202)
+
+
+async def _forget(agent: Played, _request: web.Request, _rest: list[str]) -> web.Response:
+    agent.enrolled = 0
+    return web.json_response({})
 
 
 async def _command(agent: Played, _request: web.Request, rest: list[str]) -> web.Response:
