@@ -49,7 +49,8 @@ async def site(folder: Path, url: str, count: int, **settings: dict[str, Any]) -
     """Run so many nodes while the context is open."""
     common: dict[str, dict[str, Any]] = {
         "database": {"url": url, "lease": LEASE}, "state": {"directory": str(folder / "state")}, "poll": POLL,
-    } | settings  # fmt: skip
+    }  # fmt: skip
+    common |= settings
     async with AsyncExitStack() as stack:
         members: list[Member] = []
         for number in range(count):

@@ -67,7 +67,8 @@ async def test_a_killed_node_leaves_no_job_without_an_end(tmp_path: Path, silent
     assert shown["error"] == {
         "code": "SYS.1006",
         "description": "The operation failed",
-        "details": "the management node was stopped while the job ran; look at the resource, then try again",
+        "details": "the management node was stopped, or cut off from the database, while the job ran; "
+        "look at the resource, then try again",
     }
     assert (told.headers["X-Job-UUID"], told.headers["X-Job-Success"], told.body) == (JOB, "false", shown)
 
