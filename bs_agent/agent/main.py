@@ -3,13 +3,14 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from bs_agent import __version__
+from bs_agent.daemon import command_line
+from bs_agent.daemon.command_line import example
 
 if TYPE_CHECKING:
     from bs_agent.agent.config import AgentSettings
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 MAX_LABEL = 200
 
 
-def example(line: str) -> str:
-    """Return the end of a help text; the mark keeps click from joining its lines."""
-    return f"\b\nExample:\n  {line}"
+PROGRAM = "bs-agent"
+configured = command_line.configured("/etc/bs-agent/agent.toml")
 
 
 @click.group(
@@ -28,29 +28,6 @@ def example(line: str) -> str:
 @click.version_option(__version__, prog_name="bs-agent")
 def main() -> None:
     """Report and manage the backup storages of this host."""
-
-
-def configured(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say which configuration holds."""
-    options = [
-        click.option(
-            "--config",
-            "file",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="The configuration file; /etc/bs-agent/agent.toml if it exists.",
-        ),
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="SECTION.KEY=VALUE",
-            help="Set one key, over file and environment; may be repeated.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @main.command(epilog=example("bs-agent run --config /etc/bs-agent/agent.toml"))
@@ -202,32 +179,15 @@ def read(file: Path | None, assignments: tuple[str, ...]) -> "AgentSettings":
         ConfigError: something in it is not allowed.
     """
     from bs_agent.agent.config import DEFAULT_FILE, PREFIX, AgentSettings  # noqa: PLC0415  heavy
-    from bs_agent.daemon.configuration import ConfigError  # noqa: PLC0415
-    from bs_agent.daemon.configuration import load as load_layers  # noqa: PLC0415
 
-    command_line: dict[str, dict[str, Any]] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        section, dot, key = name.partition(".")
-        if not equals or not dot:
-            raise ConfigError([f"command line: --set wants SECTION.KEY=VALUE, not {assignment!r}"])
-        command_line.setdefault(section, {})[key] = value
-    path = file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
-    return load_layers(AgentSettings, path, os.environ, PREFIX, command_line)
+    return command_line.read(AgentSettings, file, DEFAULT_FILE, PREFIX, assignments)
 
 
 def load(file: Path | None, assignments: tuple[str, ...]) -> "AgentSettings":
     """Read the configuration, or say what is wrong with it and exit."""
-    from bs_agent.daemon.configuration import BAD_CONFIGURATION, ConfigError  # noqa: PLC0415  heavy
-
-    try:
-        return read(file, assignments)
-    except ConfigError as error:
-        fail(*error.faults, status=BAD_CONFIGURATION)
+    return command_line.read_or_fail(PROGRAM, lambda: read(file, assignments))
 
 
 def fail(*sentences: str, status: int = 1) -> NoReturn:
     """Say what went wrong and exit."""
-    for sentence in sentences:
-        click.echo(f"bs-agent: {sentence}", err=True)
-    sys.exit(status)
+    command_line.fail(PROGRAM, *sentences, status=status)

@@ -1,23 +1,23 @@
 """The command line of the management node; what a command needs is loaded when it runs, so `--help` is quick."""
 
 import asyncio
-import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from bs_agent import __version__
+from bs_agent.daemon import command_line
+from bs_agent.daemon.command_line import example
 
 if TYPE_CHECKING:
     from bs_agent.management.config import ManagementSettings
 
 
-def example(line: str) -> str:
-    """Return the end of a help text; the mark keeps click from joining its lines."""
-    return f"\b\nExample:\n  {line}"
+PROGRAM = "bs-management"
+configured = command_line.configured("/etc/bs-agent/management.toml")
 
 
 @click.group(
@@ -27,29 +27,6 @@ def example(line: str) -> str:
 @click.version_option(__version__, prog_name="bs-management")
 def main() -> None:
     """Keep the inventory of backup storages, poll their agents and serve the public API."""
-
-
-def configured(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say which configuration holds."""
-    options = [
-        click.option(
-            "--config",
-            "file",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="The configuration file; /etc/bs-agent/management.toml if it exists.",
-        ),
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="SECTION.KEY=VALUE",
-            help="Set one key, over file and environment; may be repeated.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @main.command(epilog=example("bs-management run --config /etc/bs-agent/management.toml"))
@@ -167,29 +144,14 @@ def read(file: Path | None, assignments: tuple[str, ...]) -> "ManagementSettings
     Raises:
         ConfigError: something in it is not allowed.
     """
-    from bs_agent.daemon.configuration import ConfigError  # noqa: PLC0415  heavy
-    from bs_agent.daemon.configuration import load as load_layers  # noqa: PLC0415
-    from bs_agent.management.config import DEFAULT_PATH, PREFIX, ManagementSettings  # noqa: PLC0415
+    from bs_agent.management.config import DEFAULT_PATH, PREFIX, ManagementSettings  # noqa: PLC0415  heavy
 
-    command_line: dict[str, dict[str, Any]] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        section, dot, key = name.partition(".")
-        if not equals or not dot:
-            raise ConfigError([f"command line: --set wants SECTION.KEY=VALUE, not {assignment!r}"])
-        command_line.setdefault(section, {})[key] = value
-    path = file or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
-    return load_layers(ManagementSettings, path, os.environ, PREFIX, command_line)
+    return command_line.read(ManagementSettings, file, DEFAULT_PATH, PREFIX, assignments)
 
 
 def load(file: Path | None, assignments: tuple[str, ...]) -> "ManagementSettings":
     """Read the configuration, or say what is wrong with it and exit."""
-    from bs_agent.daemon.configuration import BAD_CONFIGURATION, ConfigError  # noqa: PLC0415  heavy
-
-    try:
-        return read(file, assignments)
-    except ConfigError as error:
-        fail(*error.faults, status=BAD_CONFIGURATION)
+    return command_line.read_or_fail(PROGRAM, lambda: read(file, assignments))
 
 
 def finish(work: Coroutine[Any, Any, str | None]) -> str | None:
@@ -204,9 +166,7 @@ def finish(work: Coroutine[Any, Any, str | None]) -> str | None:
 
 def fail(*sentences: str, status: int = 1) -> NoReturn:
     """Say what went wrong and exit."""
-    for sentence in sentences:
-        click.echo(f"bs-management: {sentence}", err=True)
-    sys.exit(status)
+    command_line.fail(PROGRAM, *sentences, status=status)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Claimed:
 
 
 async def claim(database: Database, owner: str) -> Claimed:
-    """Return the agents that `owner` polls from now on, as long as its lease lasts; what is as it was costs no write."""
+    """Return the agents that `owner` polls while its lease lasts; what is as it was costs no write."""
     async with database.reading() as connection:
         now = await database.now(connection)
         free = select(agent.c.uuid).where(is_free(agent.c.leaseOwner, now)).limit(1)

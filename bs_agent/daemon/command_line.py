@@ -1,0 +1,82 @@
+"""What the command lines of both daemons share: the options that say which configuration holds, and how to fail."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from bs_agent.daemon.configuration import Settings
+
+S = TypeVar("S", bound="Settings")
+Command = Callable[..., None]
+
+
+def example(line: str) -> str:
+    """Return the end of a help text; the mark keeps click from joining its lines."""
+    return f"\b\nExample:\n  {line}"
+
+
+def configured(default: str) -> Callable[[Command], Command]:
+    """Return what gives a command the options for the configuration, which is in `default` unless they say more."""
+
+    def decorate(command: Command) -> Command:
+        options = [
+            click.option(
+                "--config",
+                "file",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help=f"The configuration file; {default} if it exists.",
+            ),
+            click.option(
+                "--set",
+                "assignments",
+                multiple=True,
+                metavar="SECTION.KEY=VALUE",
+                help="Set one key, over file and environment; may be repeated.",
+            ),
+        ]
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def read(kind: type[S], file: Path | None, default: Path, prefix: str, assignments: Sequence[str]) -> S:
+    """Read the configuration: file, environment variables with this prefix, and what the command line sets.
+
+    Raises:
+        ConfigError: something in it is not allowed.
+    """
+    from bs_agent.daemon.configuration import ConfigError, load  # noqa: PLC0415  heavy, and `--help` is to be quick
+
+    command_line: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        section, dot, key = name.partition(".")
+        if not equals or not dot:
+            raise ConfigError([f"command line: --set wants SECTION.KEY=VALUE, not {assignment!r}"])
+        command_line.setdefault(section, {})[key] = value
+    return load(kind, file or (default if default.exists() else None), os.environ, prefix, command_line)
+
+
+def read_or_fail(program: str, read_it: Callable[[], S]) -> S:
+    """Read the configuration, or say what is wrong with it and exit."""
+    from bs_agent.daemon.configuration import BAD_CONFIGURATION, ConfigError  # noqa: PLC0415  heavy
+
+    try:
+        return read_it()
+    except ConfigError as error:
+        fail(program, *error.faults, status=BAD_CONFIGURATION)
+
+
+def fail(program: str, *sentences: str, status: int = 1) -> NoReturn:
+    """Say what went wrong and exit."""
+    for sentence in sentences:
+        click.echo(f"{program}: {sentence}", err=True)
+    sys.exit(status)
