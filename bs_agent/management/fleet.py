@@ -1,15 +1,14 @@
 """The fleet's side of the management node: its parts, put together, and the calls on them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from bs_agent.contract.api import AddImageStoreParameters, DeleteMode
-from bs_agent.contract.calls_ceph import AddCephParameters, AddMonParameters, RemoveMonParameters, UpdateMonParameters
 from bs_agent.daemon.lifecycle import background, enter_guarded
 from bs_agent.management.config import ManagementSettings
 from bs_agent.management.hosts.agent_client import Agents
 from bs_agent.management.hosts.enroll import Enrolling
+from bs_agent.management.operations.acts import Acts
 from bs_agent.management.operations.add_ceph import AddingCeph
 from bs_agent.management.operations.add_image_store import AddingImageStore
 from bs_agent.management.operations.arrive import Arriving
@@ -39,55 +38,21 @@ from bs_agent.management.store.watched import ask_to_look
 
 
 @dataclass(frozen=True)
-class FleetService:
-    """What the public API and the daemon's shell call."""
+class FleetService(Acts):
+    """What the public API does to the fleet, and what the daemon's shell asks of it."""
 
     poller: Poller
     pushes: Pushes
-    _means: Means
-    _adding: AddingImageStore
-    _reconnecting: Reconnecting
-    _deleting: Deleting
-    _adding_ceph: AddingCeph
-    _mons: ChangingMons
-    _updating_mon: UpdatingMon
-
-    async def add_image_store(self, parameters: AddImageStoreParameters) -> str:
-        """Add a directory of a host; return the uuid of the new storage."""
-        return await self._adding.add(parameters)
-
-    async def add_ceph(self, parameters: AddCephParameters) -> str:
-        """Add a pool of a Ceph cluster; return the uuid of the new storage."""
-        return await self._adding_ceph.add(parameters)
-
-    async def add_mons(self, parameters: AddMonParameters) -> None:
-        """Add mon hosts to a Ceph storage."""
-        await self._mons.add(parameters)
-
-    async def remove_mons(self, parameters: RemoveMonParameters) -> None:
-        """Take mon hosts from a Ceph storage."""
-        await self._mons.remove(parameters)
-
-    async def update_mon(self, parameters: UpdateMonParameters) -> str:
-        """Change how a mon host is reached; return the uuid of its storage."""
-        return await self._updating_mon.update(parameters)
-
-    async def reconnect(self, uuid: str, system_tags: Sequence[str] = ()) -> None:
-        """Connect to the hosts of a storage afresh."""
-        await self._reconnecting.reconnect(uuid, system_tags)
-
-    async def delete(self, uuid: str, mode: DeleteMode, system_tags: Sequence[str] = ()) -> None:
-        """Delete a storage and clean its hosts; an unknown one is deleted already."""
-        await self._deleting.delete(uuid, mode, system_tags)
+    means: Means
 
     def configure(self, settings: ManagementSettings) -> None:
         """Go on with other settings: polling, SSH and clean-up follow at once."""
         self.poller.configure(settings.poll)
-        client = self._means.client
+        client = self.means.client
         client.timeout, client.command_timeout = settings.poll.timeout, settings.poll.command_timeout
         client.report_to = advertised(settings.server)
-        self._means.enrolling.settings = settings.ssh
-        self._means.debts.settings = settings.cleanup
+        self.means.enrolling.settings = settings.ssh
+        self.means.debts.settings = settings.cleanup
 
 
 @asynccontextmanager
@@ -122,7 +87,10 @@ async def open_fleet(
         stack.push_async_callback(turns.close)
         await enter_guarded(stack, background(poller.run(), "poller"))
         pushes = Pushes(agents, keyring, poller.receive, lambda uuid: ask_to_look(database, uuid))
+        mons = ChangingMons(means, arriving)
         yield FleetService(
-            poller, pushes, means, AddingImageStore(means, arriving), reconnecting, Deleting(means),
-            AddingCeph(means, arriving), ChangingMons(means, arriving), UpdatingMon(means, meeting),
+            add_image_store=AddingImageStore(means, arriving).add, add_ceph=AddingCeph(means, arriving).add,
+            reconnect=reconnecting.reconnect, delete=Deleting(means).delete,
+            add_mons=mons.add, remove_mons=mons.remove, update_mon=UpdatingMon(means, meeting).update,
+            poller=poller, pushes=pushes, means=means,
         )  # fmt: skip

@@ -37,6 +37,7 @@ from bs_agent.management.api.use_cases import use_cases
 from bs_agent.management.config import HookSettings, JobSettings, SessionSettings
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs
+from bs_agent.management.operations.acts import Acts
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import Account, AccountStore
@@ -111,6 +112,14 @@ class TableFleet:
     database: Database
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     fail: ApiError | None = None
+
+    @property
+    def acts(self) -> Acts:
+        """What the calls do."""
+        return Acts(
+            self.add_image_store, self.add_ceph, self.reconnect, self.delete, self.add_mons, self.remove_mons,
+            self.update_mon,
+        )  # fmt: skip
 
     async def add_image_store(self, parameters: AddImageStoreParameters) -> str:
         now = int(time.time())
@@ -230,7 +239,7 @@ async def serving_node(
             signatures=Signatures(keys),
             jobs=running,
             hooks=told,
-            use_cases=use_cases(auth, keys, fleet, database),
+            use_cases=use_cases(auth, keys, fleet.acts, database),
             find=lambda inventory, query: find(database, inventory, query),
             ready=database.ping,
             metrics=Metrics(),

@@ -1,40 +1,25 @@
 """The calls on backup storages."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
 from bs_agent.contract import calls_storage as calls
-from bs_agent.contract.declaration import DeleteMode, OneResource, Parameters
+from bs_agent.contract.declaration import OneResource, Parameters
 from bs_agent.contract.errors import InvalidArgument
 from bs_agent.contract.inventory import BACKUP_STORAGE_KINDS, BackupStorageInventory
 from bs_agent.management.access.sessions import Caller
 from bs_agent.management.api.routes import UseCase
 from bs_agent.management.api.tags import TagCalls
 from bs_agent.management.jobs.jobs import Payload
+from bs_agent.management.operations.acts import Acts
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.queries import not_found, shown
 from bs_agent.management.store.storages import StorageStore
 from bs_agent.management.store.tags import Tagged
 
 
-class Fleet(Protocol):
-    """What is done to backup storages and their hosts."""
-
-    async def add_image_store(self, parameters: calls.AddImageStoreParameters) -> str:
-        """Add a directory of a host; returns the uuid of the new storage."""
-
-    async def reconnect(self, uuid: str, system_tags: Sequence[str] = ()) -> None:
-        """Connect to the hosts of a storage afresh."""
-
-    async def delete(self, uuid: str, mode: DeleteMode, system_tags: Sequence[str] = ()) -> None:
-        """Delete a storage and clean its hosts; an unknown one is deleted already."""
-
-
 class StorageCalls:
     """Adds, reconnects, changes, deletes and sums up backup storages."""
 
-    def __init__(self, fleet: Fleet, database: Database, tags: TagCalls) -> None:
-        self._fleet = fleet
+    def __init__(self, acts: Acts, database: Database, tags: TagCalls) -> None:
+        self._acts = acts
         self._database = database
         self._storages = StorageStore(database)
         self._tags = tags
@@ -54,11 +39,11 @@ class StorageCalls:
 
     async def add_image_store(self, parameters: calls.AddImageStoreParameters, _: Caller) -> Payload:
         """Add a directory of a host."""
-        return await self._one(await self._fleet.add_image_store(parameters))
+        return await self._one(await self._acts.add_image_store(parameters))
 
     async def reconnect(self, parameters: OneResource, _: Caller) -> Payload:
         """Connect to the hosts afresh."""
-        await self._fleet.reconnect(parameters.uuid, parameters.systemTags)
+        await self._acts.reconnect(parameters.uuid, parameters.systemTags)
         return await self._changed(parameters.uuid, parameters)
 
     async def change_state(self, parameters: calls.ChangeStateParameters, _: Caller) -> Payload:
@@ -72,7 +57,7 @@ class StorageCalls:
 
     async def delete(self, parameters: calls.DeleteParameters, _: Caller) -> Payload:
         """Delete a storage and clean its hosts."""
-        await self._fleet.delete(parameters.uuid, parameters.deleteMode, parameters.systemTags)
+        await self._acts.delete(parameters.uuid, parameters.deleteMode, parameters.systemTags)
         return {}
 
     async def capacity(self, parameters: calls.CapacityParameters, _: Caller) -> Payload:

@@ -1,29 +1,24 @@
 """Which use case serves which API: each subject brings the rows of its calls."""
 
-from typing import Protocol
-
 from bs_agent.management.access.access_keys import AccessKeys
 from bs_agent.management.access.sessions import Auth
 from bs_agent.management.api.accounts import AccountCalls
-from bs_agent.management.api.ceph import CephCalls, CephFleet
+from bs_agent.management.api.ceph import CephCalls
 from bs_agent.management.api.routes import UseCase
-from bs_agent.management.api.storages import Fleet, StorageCalls
+from bs_agent.management.api.storages import StorageCalls
 from bs_agent.management.api.tags import TagCalls
 from bs_agent.management.api.zones import ZoneCalls
+from bs_agent.management.operations.acts import Acts
 from bs_agent.management.store.database import Database
 
 
-class WholeFleet(Fleet, CephFleet, Protocol):
-    """What is done to storages of every kind."""
-
-
-def use_cases(auth: Auth, keys: AccessKeys, fleet: WholeFleet, database: Database) -> dict[str, UseCase]:
+def use_cases(auth: Auth, keys: AccessKeys, acts: Acts, database: Database) -> dict[str, UseCase]:
     """Return the use case of every API that is no query, by its name."""
     tags = TagCalls(database)
     subjects = (
         AccountCalls(auth, keys, database),
-        StorageCalls(fleet, database, tags),
-        CephCalls(fleet, database, tags),
+        StorageCalls(acts, database, tags),
+        CephCalls(acts, database, tags),
         ZoneCalls(database, tags),
         tags,
     )

@@ -31,7 +31,7 @@ async def test_each_api_has_a_use_case_or_is_a_query(tmp_path: Path) -> None:
     database = Database.connect(f"sqlite:///{tmp_path}/management.db")
     keys = AccessKeys(AccessKeyStore(database), Keyring.open(tmp_path))
     async with Auth.open(AccountStore(database), SessionSettings()) as auth:
-        served = set(use_cases(auth, keys, TableFleet(database), database))
+        served = set(use_cases(auth, keys, TableFleet(database).acts, database))
     assert served == {name for name, api in APIS.items() if not api.queries}
     await database.close()
 

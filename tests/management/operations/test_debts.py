@@ -29,12 +29,12 @@ def record_of(bed: FleetBed, hostname: str, fingerprint: str = "f", token: str =
     """Return an agent that nobody runs."""
     token = token or f"token of {hostname}"
     trust = Trust(hostname, 7765, fingerprint * 64, token, enrollment_id(token))
-    return to_record(trust, bed.service._means.keyring, uuid4().hex)
+    return to_record(trust, bed.service.means.keyring, uuid4().hex)
 
 
 async def meet(bed: FleetBed, *agents: AgentRecord) -> None:
     """Write agents."""
-    means = bed.service._means
+    means = bed.service.means
     for one in agents:
         async with means.operations.holding(agent_key(one.uuid), "meet") as held:
             assert await means.agents.put(held, one)
@@ -42,7 +42,7 @@ async def meet(bed: FleetBed, *agents: AgentRecord) -> None:
 
 async def put(bed: FleetBed, of: StorageRecord, on: Sequence[AgentRecord]) -> list[HostRecord]:
     """Add a storage with a host on each of these agents."""
-    means, hosts = bed.service._means, [host(of, one) for one in on]
+    means, hosts = bed.service.means, [host(of, one) for one in on]
     async with means.operations.holding(storage_key(of.uuid), "add") as held:
         await means.storages.add(held, of, hosts, on, capacity=CAPACITY, tags={})
     return hosts
@@ -85,7 +85,7 @@ async def _lose(bed: FleetBed, on: AgentRecord, of: StorageRecord) -> None:
     """Let the add of a pool that is made be lost with its host."""
     making = CephParameters(poolName="pool", fsid="", createPool=True)
     await meet(bed, on)
-    async with bed.service._means.operations.holding(storage_key(of.uuid), "add") as held:
+    async with bed.service.means.operations.holding(storage_key(of.uuid), "add") as held:
         await debts_of(bed).expect(held, on, of.uuid, making, host_only=False)
 
 
@@ -110,7 +110,7 @@ async def test_what_is_owed_of_a_storage_that_is_just_arriving_waits_for_it(
     async with fleet(tmp_path, poll=QUIET) as bed:
         one, new = record_of(bed, "host-a", "a"), storage(CEPH)
         await _lose(bed, one, new)
-        async with bed.service._means.operations.holding(storage_key(new.uuid), "add"):
+        async with bed.service.means.operations.holding(storage_key(new.uuid), "add"):
             with pytest.raises(StorageProblem, match="under way: add") as problem:
                 await debts_of(bed).pay(one)
             assert problem.value.reason.code == ReasonCode.STORAGE_BUSY
@@ -138,7 +138,7 @@ async def test_a_pool_that_was_made_for_an_add_that_was_lost_is_removed(
 async def test_a_debt_is_not_due_while_its_operation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Heard(monkeypatch)
     async with fleet(tmp_path, poll=QUIET) as bed:
-        one, new, means = record_of(bed, "host-a"), storage(), bed.service._means
+        one, new, means = record_of(bed, "host-a"), storage(), bed.service.means
         await meet(bed, one)
         async with means.operations.holding(storage_key(new.uuid), "add") as held:
             await debts_of(bed).expect(held, one, new.uuid, new.parameters(host(new, one)), host_only=False)
@@ -164,7 +164,7 @@ async def test_a_host_that_goes_on_under_another_name_does_not_let_go(
         (mon,) = await put(bed, pool, [one])
         tags = [f"agentEnrollment::{encode(7765, 'A' * 43, 'f' * 64)}"]
         await bed.service.update_mon(UpdateMonParameters(monUuid=mon.monUuid, hostname="localhost", systemTags=tags))
-        (now,) = await bed.service._means.hosts.of(pool.uuid)
+        (now,) = await bed.service.means.hosts.of(pool.uuid)
         assert (now.hostname, now.agentUuid) == ("localhost", one.uuid)
         assert await bed.owed() == []
     assert heard.told == []
@@ -175,7 +175,7 @@ async def test_what_is_refused_does_not_hold_up_what_else_is_owed(
 ) -> None:
     heard = Heard(monkeypatch)
     async with fleet(tmp_path, poll=QUIET) as bed:
-        one, means = record_of(bed, "host-a"), bed.service._means
+        one, means = record_of(bed, "host-a"), bed.service.means
         await meet(bed, one)
         for uuid in ("1" * 32, "2" * 32):
             async with means.operations.holding(storage_key(uuid), "delete") as held:

@@ -56,7 +56,7 @@ def _served(agent: AgentProcess) -> list[str]:
 
 def debts_of(bed: FleetBed) -> Debts:
     """Return what pays in this bed."""
-    return bed.service._means.debts
+    return bed.service.means.debts
 
 
 async def _is_whole(bed: FleetBed, uuid: str, directory: Path) -> bool:
