@@ -121,7 +121,7 @@ class _Api:
         uuid, enrollment = _uuid_of(request), request[_enrollment]
         body = await read_json(request)
         parameters, wanted = _decode(parameters_adapter, body), _decode(_connect, body)
-        report = await self._parts.served.connect(uuid, parameters, enrollment)
+        report = await self._parts.served.connect(uuid, parameters, enrollment, wanted.number)
         await self._parts.pushing.direct(enrollment, wanted.reportTo)
         self._parts.pushing.told(enrollment, report)
         return _json(report)

@@ -16,6 +16,7 @@ T = TypeVar("T")
 IMAGESTORE: Literal["ImageStoreBackupStorage"] = "ImageStoreBackupStorage"
 CEPH: Literal["Ceph"] = "Ceph"
 DEFAULT_PORT = 7765
+BOOT_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="A uuid: 32 hexadecimal digits without dashes.")]
 OperationNumber = Annotated[
@@ -222,7 +223,7 @@ class HostReport(Wire):
     agentVersion: str
     hostname: str
     startedAt: float
-    bootId: str = Field("", pattern=r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")
+    bootId: str = Field("", pattern=f"^({BOOT_ID})?$")
     nextFingerprint: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     storages: list[StorageReport]
 
@@ -274,6 +275,7 @@ class Command(Wire):
     uuid: Uuid
     storageUuid: Uuid
     kind: Literal["cleanup"] = "cleanup"
+    number: OperationNumber = 0
     hostOnly: bool = False
     state: CommandState
     steps: list[Step]
