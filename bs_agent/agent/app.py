@@ -18,6 +18,7 @@ from bs_agent.agent.push.push import Pushing, open_session
 from bs_agent.agent.served import Served
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.trust.enrollment import Enrollments
+from bs_agent.agent.trust.told import Told
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.daemon.certificate import CertificateError, ServedCertificate
 from bs_agent.daemon.configuration import Address, ConfigError
@@ -77,6 +78,7 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
     kept = await state.prepare(settings.state.directory)
     host = Host(settings)
     reporter = Reporter(host)
+    reporter.next_fingerprint = kept.next_fingerprint
     try:
         announce = await enter_guarded(stack, state.running(kept.directory))
         store = await enter_guarded(stack, journal.opened(kept.database))
@@ -86,15 +88,17 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
         await served.load()
         commands = Commands(store, served)
         await enter_guarded(stack, commands.running())
+        told = Told(store)
+        await enter_guarded(stack, told.running())
         session = await enter_guarded(stack, open_session())
         pushing = Pushing(session, store, reporter, served)
         await enter_guarded(stack, pushing.running())
     except (StorageProblem, ValidationError) as error:
         raise state.StateError(f"the journal {kept.database} cannot be used: {error}") from error
     metrics = Metrics(reporter, host.workers, store, pushing)
-    parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), pushing, metrics)
+    parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), told, pushing, metrics)
     app = http.build(parts, settings.server.max_requests)
-    tls = ServedCertificate(kept.certificate, kept.key)
+    tls = ServedCertificate(kept.certificate)
     where = inherited_socket() or settings.server.listen
     most = settings.server.max_connections
     server = serving(app, where, tls, max_connections=most, max_per_peer=max(1, int(most * PART_OF_ONE_PEER)))
@@ -129,7 +133,7 @@ def daemon(settings: AgentSettings, load: Callable[[], AgentSettings]) -> Daemon
 
 
 async def take_up(agent: Agent) -> None:
-    """Take up what commands have changed in the state directory: whose tokens hold, and the certificate.
+    """Take up what commands have changed in the state directory: whose tokens hold, and the certificates.
 
     Each for itself: a certificate that cannot be read must not keep a token valid that was taken away.
 
@@ -144,8 +148,10 @@ async def take_up(agent: Agent) -> None:
     except StorageProblem as error:
         faults.append(error.details)
     try:
-        agent.tls.reload(agent.kept.certificate, agent.kept.key)
-    except CertificateError as error:
+        found = await state.read_pairs(agent.kept.directory)
+        agent.tls.reload(found.certificate)
+        agent.parts.reporter.next_fingerprint = found.next_fingerprint
+    except (state.StateError, CertificateError) as error:
         faults.append(str(error))
     if faults:
         raise ConfigError(faults)

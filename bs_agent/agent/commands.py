@@ -7,8 +7,8 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 from bs_agent.agent.journal import commands as command_store
 from bs_agent.agent.journal.journal import Journal
@@ -17,14 +17,12 @@ from bs_agent.agent.storages.base import Storage
 from bs_agent.contract.errors import StorageProblem, StorageUnknown
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import CleanupPlan, CleanupRequest, Command, CommandState, Step
-from bs_agent.daemon.lifecycle import background
+from bs_agent.daemon.lifecycle import background, surviving
 
 log = logging.getLogger(__name__)
 
 FORGET = "forget"
 KEEPING_INTERVAL = 60.0
-# Seconds, by a clock that does not jump, that a result is kept at least; a process that starts counts from then.
-LEAST_KEPT = 86400.0
 _FIRST_RETRY = 0.2
 _LONGEST_RETRY = 10.0
 
@@ -38,8 +36,6 @@ class Commands:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Refused because the disk did not say that they are kept. Should they be there all the same, they go again.
         self._refused: set[str] = set()
-        self._began = time.monotonic()
-        self._finished: dict[str, float] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -57,8 +53,10 @@ class Commands:
         """Return what a cleanup would do.
 
         Raises:
-            StorageProblem: the storage is unknown or does not answer.
+            StorageProblem: the storage is unknown or does not answer, or a newer operation on it is known.
         """
+        self._served.refuse_strangers(storage, enrollment)
+        await self._served.check_number(storage, request.number)
         steps = await self._steps(self._served.find(storage, enrollment), request)
         return CleanupPlan(storageUuid=storage, steps=steps)
 
@@ -70,6 +68,8 @@ class Commands:
         """
         if known := await self._accepted(storage, request):
             return known
+        self._served.refuse_strangers(storage, enrollment)
+        await self._served.overtake(storage, request.number)
         async with self._served.turn(storage):
             # While this one waited for its turn, the same command may have come, and be done, and the storage gone.
             if known := await self._accepted(storage, request):
@@ -102,7 +102,9 @@ class Commands:
             # Here, in the thread of the journal: what is accepted again is no longer cleared by a job that follows.
             self._refused.discard(uuid)
             command_store.withdraw(connection, self._refused)
-            return command_store.accept(connection, uuid, storage, steps, host_only=request.hostOnly)
+            return command_store.accept(
+                connection, uuid, storage, steps, host_only=request.hostOnly, number=request.number
+            )
 
         try:
             return await self._journal.write(accept)
@@ -113,25 +115,16 @@ class Commands:
 
     async def _keep_on(self) -> None:
         while True:
-            try:
+            with surviving("the keeper of the commands"), suppress(StorageProblem):
                 await self._clear()
-            except StorageProblem as error:
-                log.debug("the commands cannot be kept in order now: %s", error.details)
             await asyncio.sleep(KEEPING_INTERVAL)
 
     async def _clear(self) -> None:
-        """Remove from the journal what is too old, and what was refused.
-
-        A result that is seconds old stays although the clock has just jumped by weeks: somebody waits for it.
-        """
-        day_ago = time.monotonic() - LEAST_KEPT
-        self._finished = {uuid: at for uuid, at in self._finished.items() if at > day_ago}
+        """Remove from the journal what was refused."""
 
         def clear(connection: sqlite3.Connection) -> set[str]:
             refused = set(self._refused)
             command_store.withdraw(connection, refused)
-            if self._began <= day_ago:
-                command_store.purge(connection, time.time(), set(self._finished))
             return refused
 
         self._refused -= await self._journal.write(clear)
@@ -177,6 +170,7 @@ class Commands:
         command = await self._save(command.model_copy(update={"state": CommandState.RUNNING}))
         for number in left:
             try:
+                await self._check_number(command)
                 await storage.clean(command.steps[number])
             except StorageProblem as error:
                 return await self._finish(_with(command, number, error=error.reason), CommandState.FAILED, error.reason)
@@ -194,24 +188,32 @@ class Commands:
         return finished
 
     async def _save(self, command: Command) -> Command:
-        """Keep how far the command is, however long the disk takes: the next step must not come before."""
-        if command.finishedAt is not None:
-            self._finished[command.uuid] = time.monotonic()
+        """Keep how far the command is; the next step must not come before."""
 
         def keep(connection: sqlite3.Connection) -> None:
             command_store.save(connection, command)
             if command.state == CommandState.DONE:
                 forget(connection, command.storageUuid)
 
-        pause = _FIRST_RETRY
-        while True:
-            try:
-                await self._journal.write(keep)
-            except StorageProblem:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_RETRY)
-            else:
-                return command
+        await _patiently(lambda: self._journal.write(keep))
+        return command
+
+    async def _check_number(self, command: Command) -> None:
+        """See that no newer operation has come meanwhile: the rest of this one is not wanted then."""
+        await _patiently(lambda: self._served.check_number(command.storageUuid, command.number))
+
+
+async def _patiently(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something with the journal, however long the disk takes."""
+    pause = _FIRST_RETRY
+    while True:
+        try:
+            return await work()
+        except StorageProblem as error:
+            if error.reason.code != ReasonCode.JOURNAL_UNAVAILABLE:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_RETRY)
 
 
 def _with(command: Command, number: int, *, done: bool = False, error: Reason | None = None) -> Command:

@@ -17,6 +17,7 @@ from bs_agent.agent.push.push import Pushing
 from bs_agent.agent.served import Served, parameters_adapter
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.trust.enrollment import Enrollments
+from bs_agent.agent.trust.told import Told
 from bs_agent.contract.errors import (
     AgentUnauthorized,
     NoSuchPath,
@@ -51,6 +52,7 @@ class Parts(NamedTuple):
     served: Served
     commands: Commands
     enrollments: Enrollments
+    told: Told
     pushing: Pushing
     metrics: Metrics
 
@@ -110,6 +112,7 @@ class _Api:
             await self._parts.reporter.refresh(self._parts.served.of(enrollment), self._parts.host.deadline + GRACE)
             self._renderings.pop(enrollment, None)
         rendering = self._rendering(enrollment)
+        self._parts.told.note(enrollment, self._parts.reporter.next_fingerprint)
         headers = {"ETag": rendering.etag, "Age": rendering.age, "Cache-Control": "no-cache"}
         if hdrs.IF_NONE_MATCH in request.headers:
             for known in request.if_none_match or ():
@@ -121,7 +124,7 @@ class _Api:
         uuid, enrollment = _uuid_of(request), request[_enrollment]
         body = await read_json(request)
         parameters, wanted = _decode(parameters_adapter, body), _decode(_connect, body)
-        report = await self._parts.served.connect(uuid, parameters, enrollment)
+        report = await self._parts.served.connect(uuid, parameters, enrollment, wanted.number)
         await self._parts.pushing.direct(enrollment, wanted.reportTo)
         self._parts.pushing.told(enrollment, report)
         return _json(report)

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from bs_agent.agent.config import AgentSettings
@@ -10,10 +10,11 @@ from bs_agent.agent.journal import database
 from bs_agent.agent.probing.monitor import GRACE
 from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.served import Row, read_rows
-from bs_agent.agent.state import StateError, database_of
+from bs_agent.agent.state import StateError, database_of, next_of
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.storages.imagestore import PlainDirectory
 from bs_agent.contract.report import HostReport
+from bs_agent.daemon.certificate import CertificateError, fingerprint
 
 
 async def local_report(settings: AgentSettings, directories: Sequence[str]) -> HostReport:
@@ -24,6 +25,8 @@ async def local_report(settings: AgentSettings, directories: Sequence[str]) -> H
     """
     host = Host(settings)
     reporter = Reporter(host)
+    with suppress(CertificateError):  # there may be none, or one that only the agent's user may read
+        reporter.next_fingerprint = fingerprint(next_of(settings.state.directory))
     async with host.workers.running(), reporter.running():
         for row in _rows(database_of(settings.state.directory)):
             await reporter.watch(row.make(host))

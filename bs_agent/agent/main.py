@@ -129,23 +129,19 @@ def remove(file: Path | None, assignments: tuple[str, ...], identity: str) -> No
 
 @main.command(epilog=example("bs-agent rotate-certificate"))
 @configured
-def rotate_certificate(file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Make a new key and certificate; a running agent shows it from now on.
+@click.option("--force", is_flag=True, help="Rotate although management nodes were not told and will refuse the agent.")
+def rotate_certificate(file: Path | None, assignments: tuple[str, ...], force: bool) -> None:  # noqa: FBT001 RUF100  a flag of click
+    """Show the next key and certificate from now on, of which the reports have told, and make new next ones.
 
-    Each management node then has to accept it: reconnect its storages here, over SSH or with a new code of `enroll`.
+    Against a key that was stolen this is no cure: the next one lies beside it. Make both anew and enrol again then.
     """
     from bs_agent.agent import state  # noqa: PLC0415  heavy, and only this command needs it
-    from bs_agent.daemon.privileges import become_owner  # noqa: PLC0415
+    from bs_agent.agent.trust import commands as enrolling  # noqa: PLC0415  heavy, and only this command needs it
 
-    directory = load(file, assignments).state.directory
-    become_owner(directory)
     try:
-        kept = asyncio.run(state.rotate_certificate(directory))
+        click.echo(asyncio.run(enrolling.rotate_certificate(load(file, assignments), force=force)))
     except state.StateError as error:
         fail(str(error))
-    state.tell_running(directory)
-    click.echo(kept.fingerprint)
-    click.echo("Reconnect the storages of this host now, over SSH or with a new code of `bs-agent enroll`.", err=True)
 
 
 @main.command(epilog=example("bs-agent check-config --config /etc/bs-agent/agent.toml"))

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter
 
+from bs_agent.agent.journal import numbers
 from bs_agent.agent.journal.journal import Journal
 from bs_agent.agent.probing.monitor import GRACE
 from bs_agent.agent.probing.reporter import Reporter
@@ -44,6 +45,7 @@ class _Entry:
     parameters: Parameters
     remembered: dict[str, Any] | None
     owners: set[str]
+    number: int = 0
     cleaning: bool = False
 
 
@@ -79,30 +81,64 @@ class Served:
         Raises:
             StorageUnknown: there is none.
         """
-        entry = self._entries.get(uuid)
-        if entry is None or (entry.owners and enrollment not in entry.owners):
+        self.refuse_strangers(uuid, enrollment)
+        if uuid not in self._entries:
             raise StorageUnknown(uuid)
-        return entry.storage
+        return self._entries[uuid].storage
+
+    def refuse_strangers(self, uuid: str, enrollment: str) -> None:
+        """See that the storage does not belong to other enrolments alone.
+
+        Raises:
+            StorageUnknown: it does.
+        """
+        entry = self._entries.get(uuid)
+        if entry and entry.owners and enrollment not in entry.owners:
+            raise StorageUnknown(uuid)
 
     def retain_owners(self, enrollments: Collection[str]) -> None:
         """Let storages be without the owners that are not enrolled any more."""
         for entry in self._entries.values():
             entry.owners.intersection_update(enrollments)
 
-    async def connect(self, uuid: str, parameters: Parameters, enrollment: str) -> ImageStoreReport | CephReport:
+    async def overtake(self, uuid: str, number: int) -> None:
+        """Let an operation on the storage overtake those with smaller numbers: they stop at their next step.
+
+        Raises:
+            StorageProblem: CommandOutdated, when it is overtaken itself; or the journal is unavailable.
+        """
+        if number:
+            await self._journal.write(lambda connection: numbers.take(connection, uuid, number))
+        else:
+            await self.check_number(uuid, number)
+
+    async def check_number(self, uuid: str, number: int) -> None:
+        """See that no operation on the storage has a greater number.
+
+        Raises:
+            StorageProblem: CommandOutdated, when one has; or the journal is unavailable.
+        """
+        await self._journal.read(lambda connection: numbers.check(connection, uuid, number))
+
+    async def connect(
+        self, uuid: str, parameters: Parameters, enrollment: str, number: int = 0
+    ) -> ImageStoreReport | CephReport:
         """Verify the storage, serve it from now on, and return its fresh report.
 
         Raises:
-            StorageProblem: it is not well; a storage that was not served before is not served now either.
+            StorageProblem: it is not well, or a newer operation has overtaken this one; a storage that was not served
+                before is not served now either.
         """
+        await self.overtake(uuid, number)
         async with self.turn(uuid):
             known = self._entries.get(uuid)
             self._check(uuid, known, parameters)
             # First the intent, so that a crash in between leaves nothing on the storage that nobody knows of.
-            await self._journal.write(lambda connection: _insert(connection, uuid, parameters, enrollment))
+            await self._journal.write(lambda connection: _insert(connection, uuid, parameters, enrollment, number))
             remembered = known.remembered if known else None
             storage = KINDS[parameters.type](uuid, parameters, remembered, self._host)
-            entry = _Entry(storage, parameters, remembered, (known.owners if known else set()) | {enrollment})
+            owners = (known.owners if known else set()) | {enrollment}
+            entry = _Entry(storage, parameters, remembered, owners, number)
             try:
                 await self._verify(uuid, entry)
             except BaseException:
@@ -201,13 +237,15 @@ def _busy(uuid: str) -> StorageProblem:
     return StorageProblem.of(ReasonCode.STORAGE_BUSY, f"another operation on backup storage {uuid} is under way")
 
 
-def _insert(connection: sqlite3.Connection, uuid: str, parameters: Parameters, enrollment: str) -> None:
+def _insert(connection: sqlite3.Connection, uuid: str, parameters: Parameters, enrollment: str, number: int) -> None:
+    numbers.check(connection, uuid, number)
     row = (uuid, parameters.model_dump_json())
     connection.execute("INSERT OR IGNORE INTO storages (uuid, parameters) VALUES (?, ?)", row)
     connection.execute("INSERT OR IGNORE INTO owners (storage, enrollment) VALUES (?, ?)", (uuid, enrollment))
 
 
 def _update(connection: sqlite3.Connection, uuid: str, entry: _Entry) -> None:
+    numbers.check(connection, uuid, entry.number)
     row = (entry.parameters.model_dump_json(), json.dumps(entry.remembered), uuid)
     connection.execute("UPDATE storages SET parameters = ?, remembered = ? WHERE uuid = ?", row)
 

@@ -1,10 +1,14 @@
-"""The agent's state directory: made with its key, certificate and journal by whoever needs it first, daemon or command.
+"""The agent's state directory: made with its keys, certificates and journal by whoever needs it first.
+
+That is the daemon or a command. There are two pairs of key and certificate: the one that the agent shows, and the next
+one, of which its reports tell, so that a rotation surprises nobody.
 
 Locks on two files in it keep two processes from making it at once, and two daemons from running on it.
 """
 
 import asyncio
 import fcntl
+import logging
 import os
 import signal
 import socket
@@ -15,10 +19,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bs_agent.agent.journal import database
-from bs_agent.daemon.certificate import CertificateError, ensure_certificate, fingerprint, renew_certificate
+from bs_agent.daemon.certificate import (
+    CertificateError,
+    fingerprint,
+    make_certificates,
+    put_in_place,
+    server_context,
+)
 from bs_agent.daemon.configuration import Address, parse_address
 
+log = logging.getLogger(__name__)
+
 LOCK_DEADLINE = 30.0
+VALID_DAYS = 3650
+# Made at a rotation and shown from the one after it: then it should last as long as the one that it replaces has.
+NEXT_VALID_DAYS = 2 * VALID_DAYS
 
 
 class StateError(Exception):
@@ -30,9 +45,9 @@ class State:
     """What is in the state directory."""
 
     directory: Path
-    certificate: Path
-    key: Path
+    certificate: Path  # with its key
     fingerprint: str
+    next_fingerprint: str  # empty while there is no next one
 
     @property
     def database(self) -> Path:
@@ -46,30 +61,80 @@ async def prepare(directory: Path) -> State:
     Raises:
         StateError: it cannot be made or read.
     """
-    try:
+    with _explained(directory):
         _make_directory(directory)
         async with _making(directory):
             database.create(database_of(directory))
-            certificate, key = await ensure_certificate(tls_of(directory), socket.gethostname())
-        return State(directory, certificate, key, fingerprint(certificate))
+            return await _keep_pairs(directory)
+
+
+async def read_pairs(directory: Path) -> State:
+    """Return the state directory with the certificates that are in it now; the next one is made if it is missing.
+
+    Raises:
+        StateError: the present one cannot be read.
+    """
+    with _explained(directory):
+        async with _making(directory):
+            return await _keep_pairs(directory)
+
+
+async def rotate_certificate(directory: Path, expected: str) -> State:
+    """Put the next key and certificate, of this fingerprint, in the place of the present ones, and make new next ones.
+
+    A running agent shows them after `tell_running`.
+
+    Raises:
+        StateError: the next ones are others, or the present ones cannot be replaced; then they stay.
+    """
+    with _explained(directory):
+        async with _making(directory):
+            following = next_of(directory)
+            if fingerprint(following) != expected:
+                raise StateError("the certificate has been rotated by another command meanwhile")
+            server_context(following)
+            put_in_place(following, present_of(directory))
+            return await _keep_pairs(directory)
+
+
+async def _keep_pairs(directory: Path) -> State:
+    """See that the present pair can be used, and that there is a next one; agents run without that while they must."""
+    present, following = present_of(directory), next_of(directory)
+    wanted = {} if present.exists() else {present: VALID_DAYS}
+    if wanted or not _usable(following):
+        wanted[following] = NEXT_VALID_DAYS
+    try:
+        if wanted:
+            await make_certificates(socket.gethostname(), wanted)
+        next_fingerprint = fingerprint(following)
+    except CertificateError as error:
+        if not present.exists():
+            raise
+        log.warning("there is no certificate to rotate to: %s", error)
+        next_fingerprint = ""
+    try:
+        server_context(present)
+        return State(directory, present, fingerprint(present), next_fingerprint)
+    except CertificateError as error:
+        cure = f"restore it, or remove {present.parent} to start anew (then every management node has to enrol again)"
+        raise StateError(f"{error}: {cure}") from error
+
+
+def _usable(pair: Path) -> bool:
+    try:
+        server_context(pair)
+    except CertificateError:
+        return False
+    return True
+
+
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StateError(f"the state directory {directory} cannot be used: {error}") from error
     except (CertificateError, database.DatabaseRefusedError) as error:
-        raise StateError(str(error)) from error
-
-
-async def rotate_certificate(directory: Path) -> State:
-    """Put a new key and certificate in the place of the old ones; a running agent shows them after `tell_running`.
-
-    Raises:
-        StateError: they cannot be made; the old ones stay.
-    """
-    kept = await prepare(directory)
-    try:
-        async with _making(directory):
-            await renew_certificate(tls_of(directory), socket.gethostname())
-        return State(directory, kept.certificate, kept.key, fingerprint(kept.certificate))
-    except (OSError, CertificateError) as error:
         raise StateError(str(error)) from error
 
 
@@ -129,9 +194,14 @@ def database_of(directory: Path) -> Path:
     return directory / "agent.db"
 
 
-def tls_of(directory: Path) -> Path:
-    """Return where key and certificate of a state directory are."""
-    return directory / "tls"
+def present_of(directory: Path) -> Path:
+    """Return where the key and certificate are that the agent shows."""
+    return directory / "tls" / "present.pem"
+
+
+def next_of(directory: Path) -> Path:
+    """Return where the key and certificate are that the agent will show after the next rotation."""
+    return directory / "tls" / "next.pem"
 
 
 @asynccontextmanager

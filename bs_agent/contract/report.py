@@ -16,6 +16,7 @@ T = TypeVar("T")
 IMAGESTORE: Literal["ImageStoreBackupStorage"] = "ImageStoreBackupStorage"
 CEPH: Literal["Ceph"] = "Ceph"
 DEFAULT_PORT = 7765
+BOOT_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="A uuid: 32 hexadecimal digits without dashes.")]
 OperationNumber = Annotated[
@@ -166,13 +167,24 @@ class Pool(Wire):
     full: bool = False
 
 
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+HostAndPort = Annotated[
+    str,
+    Field(
+        max_length=300,
+        pattern=rf"^((\[[^\[\]\s]+\]|[^\[\]\s:]+)(:{_PORT})?|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)?$",
+        description="A name or an address, and perhaps a port: `host`, `host:port` or `[address]:port`.",
+    ),
+]
+
+
 class CephParameters(Wire):
     """What the connect command says of a Ceph storage.
 
     `fsid` is empty on the first connect; afterwards another cluster is refused.
-    `createPool` lets the agent create the pool. `monAddress` is where the host's mon listens, `host:port`, once that is
-    known. `hostAddress` is the host of the mon's URL, a name or an address: of several mons on one machine, the one
-    that listens there is the host's.
+    `createPool` lets the agent create the pool. `monAddress` is where the host's mon listens, once that is known; until
+    then, of several mons on one machine, the one that listens at `hostAddress`, the host of the mon's URL, is the
+    host's.
     """
 
     type: Literal["Ceph"] = CEPH
@@ -180,8 +192,8 @@ class CephParameters(Wire):
     fsid: str = ""
     createPool: bool = False
     removePool: bool = False
-    monAddress: str = ""
-    hostAddress: str = Field("", max_length=255)
+    monAddress: HostAndPort = ""
+    hostAddress: HostAndPort = ""
     capacityPolicy: Literal["osd_bytes", "max_avail"] = "osd_bytes"
     writeProbe: bool = False
 
@@ -222,7 +234,7 @@ class HostReport(Wire):
     agentVersion: str
     hostname: str
     startedAt: float
-    bootId: str = Field("", pattern=r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")
+    bootId: str = Field("", pattern=f"^({BOOT_ID})?$")
     nextFingerprint: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     storages: list[StorageReport]
 
@@ -274,6 +286,7 @@ class Command(Wire):
     uuid: Uuid
     storageUuid: Uuid
     kind: Literal["cleanup"] = "cleanup"
+    number: OperationNumber = 0
     hostOnly: bool = False
     state: CommandState
     steps: list[Step]

@@ -7,8 +7,8 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -81,6 +81,15 @@ async def enter_guarded(stack: AsyncExitStack, context: AbstractAsyncContextMana
     return value
 
 
+@contextmanager
+def surviving(what: str) -> Iterator[None]:
+    """Let a loop go on whatever one of its turns raises, which is logged; what must not be lost has to come again."""
+    try:
+        yield
+    except Exception:  # edge: a loop of a daemon must not end for a fault of ours
+        log.exception("%s failed, and goes on", what)
+
+
 def _report_end(task: asyncio.Task[None], name: str) -> None:
     if not task.cancelled():
         if error := task.exception():
@@ -113,12 +122,18 @@ async def _reload_on(wanted: asyncio.Event, reload: Callable[[], Awaitable[None]
         await wanted.wait()
         wanted.clear()
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=reloading")
-        try:
-            await reload()
-        except ConfigError as error:
-            report.refused = error.faults[0]
-            log.error("reload refused, the old configuration stays: %s", "; ".join(error.faults))  # noqa: TRY400  the faults say it all
-        else:
-            report.refused = ""
-            log.info("reloaded")
+        report.refused = "an unexpected fault; the log has the rest"
+        with surviving("the reload"):
+            report.refused = await _try(reload)
         notify("READY=1", report.line())
+
+
+async def _try(reload: Callable[[], Awaitable[None]]) -> str:
+    """Reload, and return why that was refused, or nothing."""
+    try:
+        await reload()
+    except ConfigError as error:
+        log.error("reload refused, the old configuration stays: %s", "; ".join(error.faults))  # noqa: TRY400  the faults say it all
+        return error.faults[0]
+    log.info("reloaded")
+    return ""

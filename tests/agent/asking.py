@@ -22,14 +22,14 @@ async def report(client: AgentClient) -> HostReport:
     return HostReport.model_validate(answer.body)
 
 
-async def clean(client: AgentClient, number: int = 1, uuid: str = UUID, **more: object) -> Command:
+async def clean(client: AgentClient, command: int = 1, uuid: str = UUID, **more: object) -> Command:
     """Clean up and wait for the end."""
-    answer = await client.ask("POST", f"/v1/storages/{uuid}/cleanup", {"commandUuid": f"{number:032x}", **more})
+    answer = await client.ask("POST", f"/v1/storages/{uuid}/cleanup", {"commandUuid": f"{command:032x}", **more})
     assert answer.status == 202, answer.body
     for _ in range(6000):
-        command = Command.model_validate((await client.ask("GET", f"/v1/commands/{number:032x}")).body)
-        if command.finishedAt:
-            return command
+        found = Command.model_validate((await client.ask("GET", f"/v1/commands/{command:032x}")).body)
+        if found.finishedAt:
+            return found
         await asyncio.sleep(0.01)
     raise AssertionError("the command does not end")
 

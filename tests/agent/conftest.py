@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from bs_agent.agent import app
+from bs_agent.agent import app, state
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.trust.commands import make_enrollment
-from bs_agent.daemon.certificate import ensure_certificate
 from tests.beds import mounts
 from tests.beds.agent import AgentClient, client_of
 
@@ -24,10 +23,9 @@ OTHER_UUID = "2" * 32
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for all agents of the tests: making one takes half a second."""
-    directory = tmp_path_factory.mktemp("tls")
-    asyncio.run(ensure_certificate(directory, "test"))
-    return directory
+    """The certificates of all agents of the tests: making them takes half a second."""
+    directory = tmp_path_factory.mktemp("state")
+    return asyncio.run(state.prepare(directory)).certificate.parent
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from bs_agent.agent import commands
 from bs_agent.agent.commands import Commands
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.journal import commands as command_store
-from bs_agent.agent.journal import database, journal
+from bs_agent.agent.journal import database, journal, numbers
 from bs_agent.agent.journal.journal import Journal
 from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.served import Served
@@ -111,9 +111,12 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
 
 @asynccontextmanager
 async def _bench(
-    settings: AgentSettings, shelf: Shelf, left: Command | None = None, *, resume: bool = False
+    settings: AgentSettings, shelf: Shelf, left: Command | None = None, *, resume: bool = False, seen: int = 0
 ) -> AsyncIterator[Bench]:
-    """Start the parts with a connected storage; `left` is a command that a crash has left in the journal."""
+    """Start the parts with a connected storage.
+
+    `left` is a command that a crash has left in the journal, beside the number `seen` of a later operation.
+    """
     kept = await prepare(settings.state.directory)
     with closing(database.connect(kept.database)) as connection, database.transaction(connection):
         enrollment, _ = enroll(connection, "test")
@@ -121,6 +124,7 @@ async def _bench(
             connection.execute("INSERT INTO storages VALUES (?, ?, '{}')", (UUID, PARAMETERS.model_dump_json()))
             command_store.accept(connection, COMMAND, UUID, [])
             command_store.save(connection, left)
+            numbers.take(connection, UUID, seen)
     host = Host(settings)
     reporter = Reporter(host)
     async with AsyncExitStack() as stack:
@@ -281,33 +285,6 @@ async def test_what_was_refused_is_cleared_in_time(
         assert await bench.commands.find(COMMAND) is None
 
 
-async def test_old_commands_are_forgotten(
-    settings: AgentSettings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = _left(CommandState.DONE, 3).model_copy(update={"finishedAt": 1.0})
-    async with _bench(settings, shelf, old) as bench:
-        await bench.commands._clear()
-        assert await bench.commands.find(COMMAND), "this process has only begun, and its clock may be wrong"
-        monkeypatch.setattr(commands, "LEAST_KEPT", 0.0)
-        await bench.commands._clear()
-        assert await bench.commands.find(COMMAND) is None
-
-
-async def test_a_clock_that_jumps_forgets_nothing(
-    settings: AgentSettings, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with _bench(settings, shelf) as bench:
-        bench.commands._began -= 2 * commands.LEAST_KEPT
-        await bench.cleanup()
-        await bench.finished()
-        monkeypatch.setattr(command_store, "RETENTION", -1.0)  # as if it were weeks later by the clock
-        await bench.commands._clear()
-        assert await bench.commands.find(COMMAND)
-        bench.commands._finished[COMMAND] -= 2 * commands.LEAST_KEPT
-        await bench.commands._clear()
-        assert await bench.commands.find(COMMAND) is None
-
-
 async def test_the_same_uuid_with_another_body_is_a_conflict(settings: AgentSettings, shelf: Shelf) -> None:
     async with _bench(settings, shelf) as bench:
         done = CleanupRequest(commandUuid=COMMAND, hostOnly=True)
@@ -354,3 +331,32 @@ async def test_a_cleanup_that_comes_with_the_end_of_another_ends_too(
         late = await bench.finished(OTHER_COMMAND)
         assert late.error
         assert (late.state, late.error.code) == (CommandState.FAILED, ReasonCode.STORAGE_UNKNOWN)
+
+
+async def test_a_cleanup_that_is_overtaken_stops_at_its_next_step(settings: AgentSettings, shelf: Shelf) -> None:
+    shelf.gate.clear()
+    async with _bench(settings, shelf) as bench:
+        await bench.commands.cleanup(UUID, CleanupRequest(commandUuid=COMMAND, number=5), bench.enrollment)
+        await bench.until(lambda found: found is not None and found.state == CommandState.RUNNING)
+        with pytest.raises(StorageProblem) as busy:
+            await bench.served.connect(UUID, PARAMETERS, bench.enrollment, 6)
+        assert busy.value.reason.code == ReasonCode.STORAGE_BUSY
+        shelf.gate.set()
+        command = await bench.finished()
+        assert command.error
+        assert (command.state, command.error.code) == (CommandState.FAILED, ReasonCode.COMMAND_OUTDATED)
+        assert [step.done for step in command.steps] == [True, False, False]
+        assert shelf.cleaned == ["a"]
+        await eventually(lambda: bench.served.uuids == {UUID})
+        await bench.served.connect(UUID, PARAMETERS, bench.enrollment, 6)
+
+
+async def test_a_cleanup_that_was_overtaken_before_a_restart_does_nothing(
+    settings: AgentSettings, shelf: Shelf
+) -> None:
+    left = _left(CommandState.RUNNING, 0).model_copy(update={"number": 5})
+    async with _bench(settings, shelf, left, seen=6) as bench:
+        command = await bench.finished()
+    assert command.error
+    assert (command.state, command.error.code) == (CommandState.FAILED, ReasonCode.COMMAND_OUTDATED)
+    assert shelf.cleaned == []

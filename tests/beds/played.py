@@ -25,9 +25,10 @@ from bs_agent.contract.report import (
     Section,
     StorageReport,
 )
-from bs_agent.daemon.certificate import ensure_certificate, fingerprint, server_context
+from bs_agent.daemon.certificate import fingerprint, server_context
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
+from tests.beds.certificate import ensure_certificate
 
 TOKEN = "played-agents-token"
 

@@ -41,7 +41,7 @@ async def main(tls, body):
         return web.Response(body=body, content_type="application/json")
     app = web.Application()
     app.router.add_get("/v1/report", answer)
-    context = server_context(tls / "certificate.pem", tls / "key.pem")
+    context = server_context(tls / "present.pem")
     async with serving(app, Address("127.0.0.1", 0), context) as address:
         print(address, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

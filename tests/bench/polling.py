@@ -24,7 +24,7 @@ import aiohttp
 from sqlalchemy import insert
 
 from bs_agent.contract.report import IMAGESTORE
-from bs_agent.daemon.certificate import ensure_certificate, fingerprint, server_context
+from bs_agent.daemon.certificate import fingerprint, server_context
 from bs_agent.management.config import ManagementSettings, PollSettings
 from bs_agent.management.fleet import open_fleet
 from bs_agent.management.hosts.agent_client import KEEPALIVE, Agents, Target, target
@@ -33,6 +33,7 @@ from bs_agent.management.secrets import Keyring
 from bs_agent.management.store import tables
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.schema import migrate
+from tests.beds.certificate import ensure_certificate
 
 AGENTS = 10_000
 ROUNDS, WINDOW, WARM_UP = 3, 8.0, 4.0

@@ -13,6 +13,7 @@ from bs_agent.contract.errors import ApiError, CannotDelete, StorageProblem
 from bs_agent.contract.push import ConnectRequest
 from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
 from bs_agent.contract.report import (
+    CephParameters,
     CleanupRequest,
     DirectoryUsage,
     HostReport,
@@ -162,3 +163,34 @@ def test_each_api_is_declared_consistently() -> None:
         assert api.method in ("POST", "PUT") or not api.body_key
         if not api.queries:
             assert set(api.path_variables) <= set(api.parameters.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("", True),
+        ("mon-1.example.com", True),
+        ("mon_1:6789", True),
+        ("192.0.2.1:1", True),
+        ("[2001:db8::1]:65535", True),
+        ("[fe80::1%eth0]:6789", True),
+        ("2001:db8::1", True),
+        ("192.0.2.1:0", False),
+        ("192.0.2.1:65536", False),
+        ("192.0.2.1:06789", False),
+        ("192.0.2.1:x", False),
+        ("192.0.2.1:", False),
+        ("[2001:db8::1]6789", False),
+        ("mon 1", False),
+        ("mon\n", False),
+        ("x" * 301, False),
+    ],
+)
+def test_where_a_mon_is_has_one_form(text: str, allowed: bool) -> None:
+    for field in ("monAddress", "hostAddress"):
+        given = {"poolName": "images", field: text}
+        if allowed:
+            assert CephParameters.model_validate(given).model_dump()[field] == text
+        else:
+            with pytest.raises(ValidationError, match=field):
+                CephParameters.model_validate(given)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bs_agent.daemon.certificate import CertificateError, ensure_certificate, fingerprint
+from bs_agent.daemon.certificate import CertificateError, fingerprint
+from tests.beds.certificate import ensure_certificate
 
 
 @pytest.mark.asyncio

@@ -13,10 +13,11 @@ import pytest_asyncio
 from aiohttp import web
 
 from bs_agent.contract.errors import ResourceNotFound
-from bs_agent.daemon.certificate import ensure_certificate, fingerprint, server_context
+from bs_agent.daemon.certificate import fingerprint, server_context
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import MAX_BODY, read_json, render_errors, serving
 from bs_agent.daemon.logs import is_our_matter
+from tests.beds.certificate import ensure_certificate
 
 pytestmark = pytest.mark.asyncio
 

@@ -38,9 +38,11 @@ async def reload():
     reloads.append(1)
     if len(reloads) == 1:
         raise ConfigError(["sample.toml: bad"])
+    if len(reloads) == 2:
+        raise RuntimeError("a fault of ours")
 
 def progressing():
-    return len(reloads) < 3
+    return len(reloads) < 4
 
 def status():
     return f"{2 + len(reloads)} storages"
@@ -74,7 +76,10 @@ def test_a_daemon_talks_to_systemd_and_stops_in_reverse_order(tmp_path: Path) ->
             assert wait_for("READY=1") == f"READY=1\n{refused}"
             assert wait_for("WATCHDOG=1") == f"WATCHDOG=1\n{refused}"
             child.send_signal(signal.SIGHUP)
-            assert wait_for("READY=1") == "READY=1\nSTATUS=4 storages"
+            faulty = "STATUS=4 storages; reload refused: an unexpected fault; the log has the rest"
+            assert wait_for("READY=1") == f"READY=1\n{faulty}"
+            child.send_signal(signal.SIGHUP)
+            assert wait_for("READY=1") == "READY=1\nSTATUS=5 storages"
             child.send_signal(signal.SIGHUP)
             wait_for("READY=1")
             # From here on it does not progress, and the watchdog is not fed.
@@ -93,6 +98,7 @@ def test_a_daemon_talks_to_systemd_and_stops_in_reverse_order(tmp_path: Path) ->
         "start first", "start second", "start third", "stop third", "stop second", "stop first",
     ]  # fmt: skip
     assert "RuntimeError: second" in stderr
+    assert "RuntimeError: a fault of ours" in stderr
 
 
 @pytest.mark.asyncio

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from bs_agent.daemon.certificate import ensure_certificate, fingerprint, renew_certificate
+from bs_agent.daemon.certificate import fingerprint
 from bs_agent.management.secrets import KEY_FILE, Keyring
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.schema import any_secret
 from bs_agent.management.store.upkeep import SECRETS
 from tests.beds.agent import ROOT, AgentProcess
+from tests.beds.certificate import ensure_certificate, renew_certificate
 from tests.beds.fleet import until
 from tests.beds.node import NodeClient, NodeProcess, client_of
 

@@ -6,9 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from bs_agent.contract.push import ReportTo
-from bs_agent.daemon.certificate import CertificateError, ensure_certificate, fingerprint
+from bs_agent.daemon.certificate import CertificateError, fingerprint
 from bs_agent.management.config import ManagementSettings, ServerSettings
 from bs_agent.management.polling.receive import advertised
+from tests.beds.certificate import ensure_certificate
 
 CERTIFICATE = {"tls_certificate": "/node.pem", "tls_key": "/node.key"}
 

@@ -14,10 +14,10 @@ import aiohttp
 import pytest
 from sqlalchemy import insert
 
-from bs_agent.daemon.certificate import ensure_certificate
 from bs_agent.management.secrets import KEY_FILE, Keyring
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.tables import agent
+from tests.beds.certificate import ensure_certificate
 
 pytestmark = pytest.mark.asyncio
 

@@ -10,7 +10,7 @@ import aiohttp
 from bs_agent.agent import state
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.doctor.finding import Finding, properties
-from bs_agent.daemon.certificate import CertificateError, fingerprint
+from bs_agent.daemon.certificate import CertificateError, fingerprint, server_context
 from bs_agent.daemon.configuration import Address
 
 SERVICE, SOCKET = "bs-agent.service", "bs-agent.socket"
@@ -54,18 +54,18 @@ async def port(settings: AgentSettings) -> list[Finding]:
 
 async def certificate(settings: AgentSettings) -> list[Finding]:
     """Look at the agent's certificate and its expiry."""
-    path = settings.state.directory / "tls" / "certificate.pem"
+    path = state.present_of(settings.state.directory)
     if not settings.state.directory.exists():
         return [Finding("warn", "certificate", f"{path} is not there yet", "The first start makes it.")]
     try:
         end = await asyncio.to_thread(_end_of, path)
-    except (OSError, ValueError) as error:
-        cure = "Remove the folder tls, restart the agent, and reconnect its storages."
+    except (OSError, ValueError, CertificateError) as error:
+        cure = f"Remove {path.parent}, restart the agent, and reconnect its storages with a new code."
         return [Finding("FAIL", "certificate", f"{path}: {error}", cure)]
     days = (end - datetime.now(UTC)).days
     if days > EXPIRES_SOON:
         return [Finding("ok", "certificate", f"valid until {end:%Y-%m-%d}")]
-    cure = "Run `bs-agent rotate-certificate`, then reconnect the storages of this host."
+    cure = "Run `bs-agent rotate-certificate`."
     return [Finding("FAIL" if days < 0 else "warn", "certificate", f"valid until {end:%Y-%m-%d}", cure)]
 
 
@@ -73,7 +73,7 @@ async def _ask(settings: AgentSettings, running: Address) -> Finding:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)  # noqa: S104  what it listens on
     url = f"https://{Address(host, running.port)}/readyz"
     try:
-        pinned = aiohttp.Fingerprint(bytes.fromhex(fingerprint(settings.state.directory / "tls" / "certificate.pem")))
+        pinned = aiohttp.Fingerprint(bytes.fromhex(fingerprint(state.present_of(settings.state.directory))))
         timeout = aiohttp.ClientTimeout(total=ANSWER_DEADLINE)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, ssl=pinned) as answer:
             said = (await answer.text()).strip()
@@ -100,4 +100,5 @@ def _bind(listen: Address) -> str:
 def _end_of(path: Path) -> datetime:
     from cryptography import x509  # noqa: PLC0415  heavy
 
+    server_context(path)
     return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc

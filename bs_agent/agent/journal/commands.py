@@ -1,38 +1,55 @@
-"""The commands on disk: one row each, kept until its retention ends, so that asking twice has one effect."""
+"""The commands on disk: one row each, kept until many more have come, so that asking twice has one effect."""
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
+from bs_agent.agent.journal import numbers
 from bs_agent.contract.errors import CommandConflict, StorageProblem, TooManyRequests
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import Command, CommandState, Step
 
-RETENTION = 7 * 86400.0
 MAX_OPEN = 32
-MAX_KEPT = 10_000
+MAX_FINISHED = 10_000
+"""How many commands are kept once they have come to their end; the oldest are forgotten first."""
+
+_FORGET_THE_OLDEST = """
+    DELETE FROM commands WHERE rowid IN (
+        SELECT rowid FROM commands WHERE finished_at IS NOT NULL ORDER BY rowid DESC LIMIT -1 OFFSET ?
+    )
+"""
 
 
 def accept(
-    connection: sqlite3.Connection, uuid: str, storage: str, steps: list[Step], *, host_only: bool = False
+    connection: sqlite3.Connection,
+    uuid: str,
+    storage: str,
+    steps: list[Step],
+    *,
+    host_only: bool = False,
+    number: int = 0,
 ) -> Command:
     """Keep a new command, or return the one that is stored under its uuid.
 
     Raises:
         CommandConflict: the uuid was used for another storage, or to clean more or less of it.
+        CommandOutdated: a newer operation on the storage is known.
         StorageProblem: another command of this storage is open.
-        TooManyRequests: there are as many commands as are allowed.
+        TooManyRequests: there are as many open commands as are allowed.
     """
     if stored := find(connection, uuid, storage, host_only=host_only):
         return stored
+    numbers.check(connection, storage, number)
     if connection.execute("SELECT 1 FROM commands WHERE storage = ? AND finished_at IS NULL", (storage,)).fetchone():
         raise StorageProblem.of(ReasonCode.STORAGE_BUSY, f"a cleanup of backup storage {storage} is under way")
-    (open_count, count) = connection.execute("SELECT count(*) - count(finished_at), count(*) FROM commands").fetchone()
-    if open_count >= MAX_OPEN or count >= MAX_KEPT:
-        raise TooManyRequests(f"{open_count} commands are open and {count} are kept; the oldest are forgotten in time")
+    (open_count,) = connection.execute("SELECT count(*) FROM commands WHERE finished_at IS NULL").fetchone()
+    if open_count >= MAX_OPEN:
+        raise TooManyRequests(f"{open_count} commands are open, no more are allowed")
+    connection.execute(_FORGET_THE_OLDEST, (MAX_FINISHED,))
     command = Command(
         uuid=uuid,
         storageUuid=storage,
+        number=number,
         hostOnly=host_only,
         state=CommandState.ACCEPTED,
         steps=steps,
@@ -78,12 +95,6 @@ def unfinished(connection: sqlite3.Connection) -> list[Command]:
     """Return the commands that are not final, the oldest first."""
     rows = connection.execute("SELECT content FROM commands WHERE finished_at IS NULL ORDER BY rowid")
     return [Command.model_validate_json(content) for (content,) in rows]
-
-
-def purge(connection: sqlite3.Connection, now: float, recent: Collection[str] = ()) -> None:
-    """Forget the commands that finished longer ago than their retention, but for those known to be `recent`."""
-    old = connection.execute("SELECT uuid FROM commands WHERE finished_at < ?", (now - RETENTION,)).fetchall()
-    connection.executemany("DELETE FROM commands WHERE uuid = ?", [row for row in old if row[0] not in recent])
 
 
 def count_by_state(connection: sqlite3.Connection) -> dict[str, int]:

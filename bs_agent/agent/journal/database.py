@@ -13,7 +13,9 @@ BUSY_TIMEOUT = 5.0
 MIGRATIONS = [
     """
     CREATE TABLE enrollments (
-        id TEXT PRIMARY KEY, label TEXT NOT NULL, token_hash BLOB NOT NULL UNIQUE, created_at REAL NOT NULL
+        id TEXT PRIMARY KEY, label TEXT NOT NULL, token_hash BLOB NOT NULL UNIQUE, created_at REAL NOT NULL,
+        report_to TEXT,  -- where reports are pushed to, as JSON
+        told TEXT        -- the next fingerprint that was in a report to it
     );
     CREATE TABLE storages (uuid TEXT PRIMARY KEY, parameters TEXT NOT NULL, remembered TEXT);
     CREATE TABLE owners (
@@ -26,10 +28,9 @@ MIGRATIONS = [
     );
     CREATE INDEX open_commands ON commands (storage) WHERE finished_at IS NULL;
     CREATE INDEX finished_commands ON commands (finished_at);
+    CREATE TABLE numbers (place INTEGER PRIMARY KEY, storage TEXT NOT NULL UNIQUE, number INTEGER NOT NULL);
     CREATE TABLE checks (id INTEGER PRIMARY KEY CHECK (id = 1), checked_at REAL NOT NULL);
     """,
-    # Where each management node wants reports pushed to, as JSON.
-    "ALTER TABLE enrollments ADD COLUMN report_to TEXT",
 ]
 
 

@@ -1,17 +1,19 @@
 """Runs every probe of every storage on its schedule and says what they saw, each value with its age."""
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bs_agent import __version__
 from bs_agent.agent.probing.monitor import Monitor
 from bs_agent.agent.storages.base import Host, Storage
-from bs_agent.contract.report import CephReport, HostReport, ImageStoreReport, Section
+from bs_agent.contract.report import BOOT_ID, CephReport, HostReport, ImageStoreReport, Section
 from bs_agent.daemon.lifecycle import background
 
 
@@ -38,8 +40,21 @@ class Reporter:
         self._watched: dict[str, _Watched] = {}
         self._started_at = round(time.time(), 3)
         self._hostname = socket.gethostname()
+        self._boot_id = read_boot_id(host.settings.probe.boot_id)
+        self._next_fingerprint = ""
         self.changes = 0  # another number whenever something else than ages changed
         self._listeners: set[asyncio.Event] = set()
+
+    @property
+    def next_fingerprint(self) -> str:
+        """The fingerprint of the certificate that the agent will show after its next rotation; empty for none."""
+        return self._next_fingerprint
+
+    @next_fingerprint.setter
+    def next_fingerprint(self, fingerprint: str) -> None:
+        if fingerprint != self._next_fingerprint:
+            self._next_fingerprint = fingerprint
+            self._count_change()
 
     async def watch(self, storage: Storage) -> None:
         """Begin to probe the storage; one of the same uuid is replaced, its last good values stay."""
@@ -106,6 +121,8 @@ class Reporter:
             agentVersion=__version__,
             hostname=self._hostname,
             startedAt=self._started_at,
+            bootId=self._boot_id,
+            nextFingerprint=self._next_fingerprint,
             storages=[self.storage_report(uuid) for uuid in sorted(uuids) if uuid in self._watched],
         )
 
@@ -135,3 +152,12 @@ class Reporter:
 
     def _monitors_of(self, uuid: str) -> Iterable[Monitor]:
         return self._watched[uuid].monitors.values() if uuid in self._watched else ()
+
+
+def read_boot_id(file: Path) -> str:
+    """Return the name of this boot, or nothing where the kernel does not say it."""
+    try:
+        found = re.fullmatch(BOOT_ID, file.read_text().strip().lower())
+    except (OSError, ValueError):
+        return ""
+    return found[0] if found else ""

@@ -15,6 +15,7 @@ import aiohttp
 from bs_agent.agent.push.news import Facts, facts, is_news
 from bs_agent.contract.push import ReportTo
 from bs_agent.contract.report import CephReport, HostReport, ImageStoreReport
+from bs_agent.daemon.lifecycle import surviving
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class Channel:
         """Push at every change that is news, until cancelled."""
         while True:
             changed.clear()
-            await self._tell()
+            with surviving(f"a push to {self.report_to.url}"):
+                await self._tell()
             await changed.wait()
             await asyncio.sleep(GATHER)
 

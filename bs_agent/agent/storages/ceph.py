@@ -57,7 +57,7 @@ class Ceph:
         self._host = host
         self._link = CephLink(host)
         self._pool = CephPool(self._link, parameters.poolName, uuid)
-        self._own_mon = OwnMon(self._link, host, parameters.monAddress)
+        self._own_mon = OwnMon(self._link, host, parameters.monAddress, parameters.hostAddress)
         self._vendor = vendor()
         self._mgr_active = True
         self._mons: list[Mon] = []

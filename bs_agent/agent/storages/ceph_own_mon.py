@@ -18,12 +18,17 @@ RESOLVE_SECONDS = 1.0
 
 
 class OwnMon:
-    """The mon that this host is expected to run, at `address` if that is known."""
+    """The mon that this host is expected to run, at `address` if that is known.
 
-    def __init__(self, link: CephLink, host: Host, address: str) -> None:
+    While it is not, and this machine runs several, it is the one at the address under which the host itself is known.
+    """
+
+    def __init__(self, link: CephLink, host: Host, address: str, host_address: str = "") -> None:
         self._link = link
         self._host = host
         self._address = address
+        self._host_address = host_address
+        self._name = ""  # of the mon that was seen here
 
     async def look(self, fsid: str) -> tuple[LocalMon, Reason | None]:
         """Return the mon, and what is not well with it.
@@ -34,13 +39,20 @@ class OwnMon:
         here = await local_mons(self._host.settings.ceph.run_dir, fsid)
         if not here.mons and here.silent:
             raise StorageProblem.of(ReasonCode.MON_OUT_OF_QUORUM, here.silent[0])
-        hosts, port = await self._wanted()
-        if here.mons:
-            own = next((mon for mon in here.mons if listens_on(mon.addresses, hosts, port)), None)
-            moved = bool(hosts) and own is None
-            own = own or here.mons[0]
-            return own, self._moved(shown(own.addresses)) if moved else reason_of(own)
-        return await self._by_the_cluster(hosts, port)
+        hosts, port = await self._places(self._address or self._host_address)
+        if not here.mons:
+            return await self._by_the_cluster(hosts, port)
+        own = next((mon for mon in here.mons if listens_on(mon.addresses, hosts, port)), None)
+        if own:
+            self._name = own.name
+            return own, reason_of(own)
+        own = next((mon for mon in here.mons if mon.name == self._name), None)
+        if own is None and hosts:
+            gone = await self._gone(hosts, port, known=bool(self._name or here.silent))
+            if gone:
+                return gone, reason_of(gone)
+        own = own or here.mons[0]
+        return own, self._moved(shown(own.addresses)) if hosts and self._address else reason_of(own)
 
     async def counts_itself_in(self, fsid: str) -> bool | None:
         """Tell whether a mon here believes that there is a quorum with it; None if no mon says anything."""
@@ -48,22 +60,34 @@ class OwnMon:
         return any(mon.state in IN_QUORUM for mon in here.mons) if here.mons else None
 
     async def _by_the_cluster(self, hosts: list[str], port: int | None) -> tuple[LocalMon, Reason | None]:
-        answers = await self._link.ask(QUORUM_STATUS, MON_METADATA)
-        mons = mons_of(answers.read(QUORUM_STATUS), answers.read(MON_METADATA))
-        own_hosts = [entry.address.partition("%")[0] for each in psutil.net_if_addrs().values() for entry in each]
-        found = next((mon for mon in mons if listens_on(mon.addresses, hosts or own_hosts, port)), None)
-        if found:
-            own = described(found)
-            return own, reason_of(own)
-        if hosts:
+        mons = await self._map()
+        found = next((mon for mon in mons if listens_on(mon.addresses, hosts, port)), None)
+        if found is None and hosts and self._address:
             raise StorageProblem(self._moved(", ".join(shown(mon.addresses) for mon in mons)))
-        raise StorageProblem.of(ReasonCode.MON_OUT_OF_QUORUM, "no mon of the cluster has an address of this host")
+        own_hosts = [entry.address.partition("%")[0] for each in psutil.net_if_addrs().values() for entry in each]
+        found = found or next((mon for mon in mons if listens_on(mon.addresses, own_hosts, None)), None)
+        if found is None:
+            raise StorageProblem.of(ReasonCode.MON_OUT_OF_QUORUM, "no mon of the cluster has an address of this host")
+        own = described(found)
+        return own, reason_of(own)
 
-    async def _wanted(self) -> tuple[list[str], int | None]:
-        """Return where the mon should listen; no hosts when that is not known, or its name cannot be resolved now."""
-        if not self._address:
+    async def _gone(self, hosts: list[str], port: int | None, *, known: bool) -> LocalMon | None:
+        """Return our mon by the cluster's words when it is others that answer here.
+
+        Unless it is `known` to have been here, one that is in the quorum may be that of another host.
+        """
+        mons = (mon for mon in await self._map() if known or not mon.inQuorum)
+        return next((described(mon) for mon in mons if listens_on(mon.addresses, hosts, port)), None)
+
+    async def _map(self) -> list[Mon]:
+        answers = await self._link.ask(QUORUM_STATUS, MON_METADATA)
+        return mons_of(answers.read(QUORUM_STATUS), answers.read(MON_METADATA))
+
+    async def _places(self, address: str) -> tuple[list[str], int | None]:
+        """Return the hosts and the port of an address; no hosts when it is empty or a name that nobody resolves now."""
+        if not address:
             return [], None
-        host, port = split_address(self._address)
+        host, port = split_address(address)
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):
                 found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)

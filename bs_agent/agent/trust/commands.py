@@ -20,6 +20,12 @@ _LIST = """
     GROUP BY id ORDER BY created_at
 """
 
+# Who has no storage here asks for no reports (one made for a Prometheus, say), and would not be told ever.
+_UNTOLD = """
+    SELECT id, label FROM enrollments
+    WHERE told IS NOT ? AND id IN (SELECT enrollment FROM owners) ORDER BY created_at
+"""
+
 
 class Enrolled(NamedTuple):
     """An enrolment as the operator sees it."""
@@ -80,6 +86,31 @@ def remove_enrollment(settings: AgentSettings, identity: str) -> Enrolled:
         connection.execute("DELETE FROM enrollments WHERE id = ?", (identity,))
     state.tell_running(settings.state.directory)
     return known[identity]
+
+
+async def rotate_certificate(settings: AgentSettings, *, force: bool) -> str:
+    """Let the agent show its next certificate from now on, and return its fingerprint.
+
+    Raises:
+        StateError: management nodes that have not been told of it would refuse it; with `force` they do. Or it cannot
+            be done.
+    """
+    directory = settings.state.directory
+    become_owner(directory)
+    kept = await state.prepare(directory)
+    if not kept.next_fingerprint:
+        raise state.StateError("there is no next certificate, and none can be made: is the state directory full?")
+    with _journal(kept.database) as connection:
+        untold = [f"{identity} ({label})" for identity, label in connection.execute(_UNTOLD, (kept.next_fingerprint,))]
+    if untold and not force:
+        raise state.StateError(
+            f"these enrolments have not been told of the next certificate yet: {', '.join(untold)}. A management node "
+            "that runs asks within its poll interval, so try again then; take away the token of one that is gone "
+            "(`bs-agent enrollments remove ID`); with --force their storages are reconnected with a new code afterwards"
+        )
+    rotated = await state.rotate_certificate(directory, kept.next_fingerprint)
+    state.tell_running(directory)
+    return rotated.fingerprint
 
 
 @contextmanager

@@ -36,6 +36,7 @@ class Enrollments:
         self._known: dict[bytes, _Known] = {}
         self._reading = asyncio.Lock()
         self._read_at = 0.0
+        self._doubted_at = -1.0  # since then a token that is known may have been taken away
 
     @property
     def ids(self) -> set[str]:
@@ -46,10 +47,14 @@ class Enrollments:
         """Return the id of the enrolment that the token belongs to, or None.
 
         Raises:
-            StorageProblem: the token is not known and the journal is unavailable.
+            StorageProblem: the token is not known, or a `reread` has failed, and the journal is unavailable.
         """
         wanted = token_hash(token)
-        return self._find(wanted) or await self._find_anew(wanted)
+        if self._read_at < self._doubted_at:
+            await self._read(self._doubted_at)
+        if self._find(wanted) is None:
+            await self._read(asyncio.get_running_loop().time())
+        return self._find(wanted)
 
     async def forget(self, enrollment: str) -> None:
         """Forget the enrolment: its token is refused from now on; its storages stay, without this owner."""
@@ -62,27 +67,25 @@ class Enrollments:
         """Take up what another process has changed: a token that was taken away is refused from now on.
 
         Raises:
-            StorageProblem: the journal is unavailable; what is known stays.
+            StorageProblem: the journal is unavailable; no token is honoured until it has been read again.
         """
-        async with self._reading:
-            self._known = {known.token_hash: known for known in await self._journal.read(_read_all)}
+        self._doubted_at = asyncio.get_running_loop().time()
+        await self._read(self._doubted_at)
 
     def _find(self, wanted: bytes) -> str | None:
         # The look-up is by the hash of a secret: its timing tells nothing of use about the token.
         known = self._known.get(wanted)
         return known.id if known and hmac.compare_digest(known.token_hash, wanted) else None
 
-    async def _find_anew(self, wanted: bytes) -> str | None:
-        """Read the enrolments again; however many wrong tokens come, one reading at a time serves them all."""
+    async def _read(self, since: float) -> None:
+        """Read the enrolments, unless that was begun after `since`; however many wait, one reading serves them all."""
         loop = asyncio.get_running_loop()
-        arrived = loop.time()
         async with self._reading:
-            if self._read_at <= arrived:
+            if self._read_at <= since:
                 began = loop.time()
                 rows = await self._journal.read(_read_all)
                 self._known = {known.token_hash: known for known in rows}
                 self._read_at = began
-        return self._find(wanted)
 
 
 def _read_all(connection: sqlite3.Connection) -> list[_Known]:

@@ -94,6 +94,7 @@ class StorageRecord:
                 removePool=remove_pool,
                 writeProbe=write_probe,
                 monAddress=host.mon_address,
+                hostAddress="" if host.mon_address else write_address(host.hostname, host.monPort),
                 capacityPolicy="max_avail" if self.capacityPolicy == "max_avail" else "osd_bytes",
             )
         return ImageStoreParameters(url=self.url, service=str(self.servicePort) if self.servicePort else "")

@@ -26,8 +26,9 @@ from bs_agent.agent.doctor import service as doctor_service
 from bs_agent.agent.doctor import storages as doctor_storages
 from bs_agent.agent.doctor.doctor import Check
 from bs_agent.agent.doctor.finding import Finding
+from bs_agent.agent.state import present_of
 from bs_agent.contract.push import ReportTo
-from bs_agent.daemon.certificate import fingerprint, renew_certificate, server_context
+from bs_agent.daemon.certificate import fingerprint, make_certificates, server_context
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
 from tests.agent.asking import MARKER, connect, move
@@ -118,7 +119,7 @@ async def test_the_port(tmp_path: Path) -> None:
         settings = settings_of(tmp_path / "agent", server={"listen": str(address)})
         assert (await found(doctor_service.port, settings, "port")).level == "ok"
         # A certificate that was renewed behind the agent's back is not the one that it shows.
-        await renew_certificate(process.state / "tls", "behind")
+        await make_certificates("behind", {present_of(process.state): 1})
         changed = await found(doctor_service.port, settings, "port")
         assert (changed.level, "systemctl restart" in changed.cure) == ("FAIL", True)
         stranger = settings_of(tmp_path / "other", server={"listen": str(address)})
@@ -129,7 +130,7 @@ async def test_the_port(tmp_path: Path) -> None:
 
 
 def certificate(folder: Path, days: int) -> None:
-    """Write a certificate that is valid for so many days more."""
+    """Write a key and a certificate that is valid for so many days more."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     made = (
@@ -138,7 +139,9 @@ def certificate(folder: Path, days: int) -> None:
         .sign(key, hashes.SHA256())
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "present.pem").write_bytes(private + made.public_bytes(encoding))
 
 
 async def test_the_certificate(tmp_path: Path) -> None:
@@ -149,8 +152,13 @@ async def test_the_certificate(tmp_path: Path) -> None:
         finding = await found(doctor_service.certificate, settings, "certificate")
         assert finding.level == level
         assert level == "ok" or "bs-agent rotate-certificate" in finding.cure
-    (tmp_path / "state" / "tls" / "certificate.pem").write_text("no certificate")
-    assert (await found(doctor_service.certificate, settings, "certificate")).level == "FAIL"
+    pair = present_of(tmp_path / "state")
+    private, mark, public = pair.read_text().partition("-----END PRIVATE KEY-----\n")
+    certificate(tmp_path / "other", 61)
+    other = (tmp_path / "other" / "present.pem").read_text().partition(mark)[0]
+    for content in ("no certificate", "", public, private + mark, other + mark + public):
+        pair.write_text(content)
+        assert (await found(doctor_service.certificate, settings, "certificate")).level == "FAIL", content
 
 
 async def test_directory_and_marker(tmp_path: Path, directory: Path) -> None:
@@ -182,9 +190,9 @@ async def node(tls: Path, ahead: float) -> AsyncIterator[ReportTo]:
 
     application = web.Application()
     application.router.add_get("/livez", livez)
-    context = server_context(tls / "certificate.pem", tls / "key.pem")
+    context = server_context(tls / "present.pem")
     async with serving(application, Address("127.0.0.1", 0), context) as address:
-        yield ReportTo(url=f"https://{address}", fingerprint=fingerprint(tls / "certificate.pem"))
+        yield ReportTo(url=f"https://{address}", fingerprint=fingerprint(tls / "present.pem"))
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ MAX_OPEN = 3
 uuids = st.integers(0, 5).map(lambda number: f"{number:032x}")
 storages = st.integers(0, 4).map(lambda number: f"{number + 100:032x}")
 extents = st.sampled_from([False, False, False, True])
-recents = st.sets(uuids)
 final_states = st.sampled_from(sorted(FINAL_STATES))
 
 
@@ -82,18 +81,6 @@ class CommandStore(RuleBasedStateMachine):
         if uuid in self.model and self.model[uuid].finishedAt is None:
             del self.model[uuid]
 
-    @rule(days=st.floats(0.5, 5), recent=recents)
-    def purge(self, days: float, recent: set[str]) -> None:
-        self.now += days * 86400
-        with database.transaction(self.connection):
-            command_store.purge(self.connection, self.now, recent)
-        limit = self.now - command_store.RETENTION
-        self.model = {
-            uuid: command
-            for uuid, command in self.model.items()
-            if (command.finishedAt or self.now) >= limit or uuid in recent
-        }
-
     @rule()
     def open_anew(self) -> None:
         self.connection.close()
@@ -139,16 +126,16 @@ CommandStore.TestCase.settings = settings(
 
 
 def test_the_number_of_kept_commands_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_store, "MAX_KEPT", 2)
+    monkeypatch.setattr(command_store, "MAX_FINISHED", 3)
     database.create(tmp_path / "agent.db")
     with closing(database.connect(tmp_path / "agent.db")) as connection:
-        for number in range(2):
+        for number in range(10):
             command = _accept(connection, number)
-            command_store.save(connection, command.model_copy(update={"state": CommandState.DONE, "finishedAt": 1.0}))
-        with pytest.raises(TooManyRequests):
-            _accept(connection, 2)
-        command_store.purge(connection, command_store.RETENTION + 2.0)
-        assert _accept(connection, 2).state == CommandState.ACCEPTED
+            if number:  # the first is never done: what is open is kept
+                ended = {"state": CommandState.DONE, "finishedAt": 20.0 - number}  # the clock is set back all the time
+                command_store.save(connection, command.model_copy(update=ended))
+        kept = [number for number in range(10) if command_store.find(connection, f"{number:032x}")]
+    assert kept == [0, 6, 7, 8, 9], "three that had come to their end when the last one came, and those that came since"
 
 
 def test_a_command_of_an_earlier_release_is_read(tmp_path: Path) -> None:

@@ -57,9 +57,9 @@ class Receiver:
 async def receiving(tls: Path) -> AsyncIterator[Receiver]:
     receiver, application = Receiver(), web.Application()
     application.router.add_route("*", "/{rest:.*}", receiver.handle)
-    context = server_context(tls / "certificate.pem", tls / "key.pem")
+    context = server_context(tls / "present.pem")
     async with serving(application, Address("127.0.0.1", 0), context) as address:
-        receiver.report_to = ReportTo(url=f"https://{address}", fingerprint=fingerprint(tls / "certificate.pem"))
+        receiver.report_to = ReportTo(url=f"https://{address}", fingerprint=fingerprint(tls / "present.pem"))
         yield receiver
 
 
@@ -160,6 +160,28 @@ async def test_a_refusal_is_final_and_a_redirect_is_not_followed(
         await client.ask("GET", "/v1/report?fresh=true")
     assert len(receiver.requests) == 1
     assert await outcomes(client) == {"accepted": 0, "refused": 1, "failed": 0}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_fault_of_ours_ends_no_channel(
+    client: AgentClient,
+    directory: Path,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object) -> bool:
+        raise RuntimeError("a fault of ours")
+
+    await connect_to(client, directory, receiver)
+    with monkeypatch.context() as faulty:
+        faulty.setattr(channel, "is_news", fail)
+        (directory / MARKER).rename(directory / "away")
+        await eventually(lambda: "goes on" in caplog.text)
+    (directory / "away").rename(directory / MARKER)
+    await client.ask("GET", "/v1/report?fresh=true")
+    (directory / MARKER).unlink()
+    await eventually(lambda: receiver.codes[-1:] == [ReasonCode.MARKER_MISSING])
 
 
 async def test_another_certificate_gets_nothing(

@@ -7,16 +7,20 @@ import shutil
 import signal
 import ssl
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from bs_agent.daemon.certificate import ensure_certificate, fingerprint, paths, renew_certificate, server_context
+from bs_agent.agent.journal import database
+from bs_agent.agent.state import present_of
+from bs_agent.contract.report import HostReport
+from bs_agent.daemon.certificate import make_certificates
 from bs_agent.daemon.configuration import Address
 from tests.agent.asking import connect, report
 from tests.agent.conftest import UUID, eventually
-from tests.beds.agent import AgentProcess, client_of
+from tests.beds.agent import AgentClient, AgentProcess, client_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -47,6 +51,24 @@ async def ask_until(enough: asyncio.Event, address: Address) -> int:
     return answers
 
 
+async def told(client: AgentClient, process: AgentProcess) -> str:
+    """Ask for the report, as a management node does, until that is on disk; return the next fingerprint."""
+    announced = (await report(client)).nextFingerprint
+    with closing(database.connect(process.state / "agent.db")) as journal:
+        query = "SELECT told FROM enrollments WHERE id = ?"
+        await eventually(lambda: journal.execute(query, (client.enrollment.id,)).fetchone() == (announced,))
+    return announced
+
+
+async def rotate(process: AgentProcess, *arguments: str) -> str:
+    """Rotate the certificate, and wait until it is shown."""
+    done = await asyncio.to_thread(process.run, "rotate-certificate", *arguments)
+    assert done.returncode == 0, done.stderr
+    new = done.stdout.strip()
+    await eventually(lambda: shown(process.address) == new)
+    return new
+
+
 async def test_a_rotated_certificate_is_shown_at_once_and_no_request_is_dropped(
     process: AgentProcess, directory: Path
 ) -> None:
@@ -54,12 +76,10 @@ async def test_a_rotated_certificate_is_shown_at_once_and_no_request_is_dropped(
     enough = asyncio.Event()
     async with client_of(process.address, old) as client:
         await connect(client, directory)
+        announced = await told(client, process)
         asking = [asyncio.create_task(ask_until(enough, process.address)) for _ in range(3)]
-        done = await asyncio.to_thread(process.run, "rotate-certificate")
-        assert done.returncode == 0, done.stderr
-        new = done.stdout.strip()
-        assert new != old.fingerprint
-        await eventually(lambda: shown(process.address) == new)
+        new = await rotate(process)
+        assert new == announced != old.fingerprint
         enough.set()
         assert all(await asyncio.gather(*asking))
         last = await client.ask("GET", "/v1/report")
@@ -68,43 +88,101 @@ async def test_a_rotated_certificate_is_shown_at_once_and_no_request_is_dropped(
             await client.ask("GET", "/v1/report")
     accepted = old.model_copy(update={"fingerprint": new})
     async with client_of(process.address, accepted) as client:
-        assert [storage.uuid for storage in (await report(client)).storages] == [UUID], "the token still holds"
+        after = await report(client)
+        assert [storage.uuid for storage in after.storages] == [UUID], "the token still holds"
+        assert len({after.nextFingerprint, new, old.fingerprint, ""}) == 4
     assert process.enroll().fingerprint == new
     process.stop()
     process.start()
     assert await asyncio.to_thread(shown, process.address) == new
+    assert HostReport.model_validate_json(process.run("report").stdout).nextFingerprint == after.nextFingerprint
+
+
+async def test_who_was_not_told_would_be_locked_out(process: AgentProcess, directory: Path, tmp_path: Path) -> None:
+    """Three have storages here, of whom one is told; a Prometheus has a token and no storage."""
+    names = ("asked", "silent", "gone")
+    tokens = {name: process.enroll(name) for name in (*names, "prometheus")}
+    for number, name in enumerate(names):
+        folder = tmp_path / name
+        folder.mkdir()
+        async with client_of(process.address, tokens[name]) as client:
+            assert (await connect(client, folder, f"{number:032x}")).status == 200
+    async with client_of(process.address, tokens["asked"]) as client:
+        announced = await told(client, process)
+    before = await asyncio.to_thread(shown, process.address)
+    refused = process.run("rotate-certificate")
+    assert (refused.returncode, refused.stdout, len(refused.stderr.splitlines())) == (1, "", 1)
+    for name, is_named in {"asked": False, "silent": True, "gone": True, "prometheus": False}.items():
+        assert (f"{tokens[name].id} ({name})" in refused.stderr) == is_named
+    assert await asyncio.to_thread(shown, process.address) == before
+    assert process.run("enrollments", "remove", tokens["gone"].id).returncode == 0
+    async with client_of(process.address, tokens["silent"]) as client:
+        assert await told(client, process) == announced
+    assert await rotate(process) == announced
+    # Now nobody has been told of the next one.
+    again = process.run("rotate-certificate")
+    assert again.returncode == 1
+    assert all(tokens[name].id in again.stderr for name in ("asked", "silent"))
+
+
+async def test_the_operator_may_rotate_all_the_same(process: AgentProcess, directory: Path) -> None:
+    async with client_of(process.address, process.enroll()) as client:
+        await connect(client, directory)
+        assert process.run("rotate-certificate").returncode == 1
+        new = await rotate(process, "--force")
+        await client.ask("GET", "/livez")  # a kept connection is answered once more
+        with pytest.raises(aiohttp.ServerFingerprintMismatch):
+            await client.ask("GET", "/livez")
+    code = process.enroll()
+    assert code.fingerprint == new
+    async with client_of(process.address, code) as client:
+        assert (await connect(client, directory)).status == 200
+
+
+async def test_what_was_told_is_known_after_a_restart_and_after_a_304(process: AgentProcess, directory: Path) -> None:
+    async with client_of(process.address, process.enroll()) as client:
+        await connect(client, directory)
+        await told(client, process)
+        process.stop()
+        with closing(database.connect(process.state / "agent.db")) as journal:
+            journal.execute("UPDATE enrollments SET told = NULL")
+        process.start()
+        etag = (await client.ask("GET", "/v1/report")).headers["ETag"]
+        await told(client, process)
+        await eventually_unchanged(client, etag)
+        process.stop()
+        assert process.run("rotate-certificate").returncode == 0
+
+
+async def eventually_unchanged(client: AgentClient, etag: str) -> None:
+    """Ask until the report stays the same."""
+    while (answer := await client.ask("GET", "/v1/report", headers={"If-None-Match": etag})).status != 304:
+        etag = answer.headers["ETag"]
 
 
 async def test_a_pair_that_does_not_fit_keeps_the_old_certificate(process: AgentProcess, tmp_path: Path) -> None:
     before = await asyncio.to_thread(shown, process.address)
-    _, key = await ensure_certificate(tmp_path / "other", "other")
-    shutil.copy(key, process.state / "tls" / "key.pem")
-    process.signal(signal.SIGHUP)
-    await eventually(lambda: "reload refused" in process.log.read_text())
-    assert await asyncio.to_thread(shown, process.address) == before
+    present = present_of(process.state)
+    key, mark, certificate = present.read_text().partition("-----END PRIVATE KEY-----\n")
+    await make_certificates("other", {tmp_path / "other.pem": 1})
+    other = (tmp_path / "other.pem").read_text().partition(mark)[0]
 
+    def refused() -> int:
+        return process.log.read_text().count("reload refused")
 
-async def test_a_renewal_that_was_cut_short_is_brought_to_its_end(tmp_path: Path, tls: Path) -> None:
-    folder = tmp_path / "tls"
-    shutil.copytree(tls, folder)
-    certificate, key = paths(folder)
-    old = fingerprint(certificate)
-    await renew_certificate(folder, "name")
-    new = fingerprint(certificate)
-    assert new != old
-    # As after a crash between the two renames: the key is new, the certificate still waits beside the old one.
-    certificate.rename(folder / ".certificate.pem.new")
-    shutil.copy(tls / "certificate.pem", certificate)
-    with pytest.raises(Exception, match="key values mismatch"):
-        server_context(certificate, key)
-    assert await ensure_certificate(folder, "name") == (certificate, key)
-    assert fingerprint(certificate) == new
-    server_context(certificate, key)
-    # As after a crash before the first of them: the old pair holds.
-    for path in (key, certificate):
-        shutil.copy(path, path.with_name(f".{path.name}.new"))
-    await ensure_certificate(folder, "name")
-    assert fingerprint(certificate) == new
+    for content in (other + mark + certificate, key + mark, certificate, "", "no certificate"):
+        before_that = refused()
+        present.write_text(content)
+        process.signal(signal.SIGHUP)
+        await eventually(lambda before_that=before_that: refused() > before_that)  # type: ignore[misc]
+        assert await asyncio.to_thread(shown, process.address) == before
+    process.stop()
+    process.start(wait=False)
+    assert process.wait() == 1
+    assert f"remove {present.parent} to start anew" in process.log.read_text().splitlines()[-1]
+    shutil.rmtree(present.parent)
+    process.start()
+    assert await asyncio.to_thread(shown, process.address) != before
 
 
 @pytest.mark.parametrize("spoilt", [False, True], ids=["", "although the certificate is spoilt"])
@@ -121,7 +199,7 @@ async def test_a_removed_token_is_refused_at_once_and_its_storages_stay(
             (removed.id, "1", "a node that is gone"),
         ]
         if spoilt:
-            (process.state / "tls" / "certificate.pem").write_text("no certificate")
+            present_of(process.state).write_text("no certificate")
         done = process.run("enrollments", "remove", removed.id)
         assert (done.returncode, done.stdout) == (0, "removed: a node that is gone\n")
         assert "reconnect them with a new code" in done.stderr

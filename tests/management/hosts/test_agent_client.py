@@ -14,10 +14,11 @@ from aiohttp import web
 from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import ImageStoreParameters
-from bs_agent.daemon.certificate import ensure_certificate, fingerprint, server_context
+from bs_agent.daemon.certificate import fingerprint, server_context
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
 from bs_agent.management.hosts.agent_client import MAX_ANSWER, Agents, Target, target
+from tests.beds.certificate import ensure_certificate
 
 pytestmark = pytest.mark.asyncio
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bs_agent.daemon.certificate import ensure_certificate
 from tests.beds.agent import AgentProcess
+from tests.beds.certificate import ensure_certificate
 from tests.beds.fleet import until
 from tests.beds.node import NodeClient, NodeProcess, client_of
 
