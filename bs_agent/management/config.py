@@ -131,7 +131,12 @@ class JobSettings(Settings):
 
     wait: float = Field(300, gt=0, le=86400, description="Seconds that a call without a job uuid waits for its result.")
     timeout: float = Field(1800, gt=0, le=86400, description="Seconds after which a job is given up.")
-    keep: int = Field(10_800, ge=60, le=31_536_000, description="Seconds that the result of a job is kept.")
+    keep: int = Field(
+        10_800,
+        ge=60,
+        le=31_536_000,
+        description="Seconds that the result of a job is kept; of each account, the 10,000 newest are.",
+    )
     concurrent: int = Field(200, ge=1, le=100_000, description="Jobs that may run at once.")
 
 
@@ -146,8 +151,15 @@ class HookSettings(Settings):
     pause: float = Field(
         2, gt=0, le=300, description="Seconds before the second try; each next pause is twice as long, at most 300."
     )
-    pending: int = Field(10_000, ge=1, le=1_000_000, description="Web hooks that may wait; one more is refused.")
-    concurrent: int = Field(16, ge=1, le=1000, description="Web hooks that are sent at once.")
+    pending: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Web hooks that may wait, a quarter of them for one receiver; one more is refused.",
+    )
+    concurrent: int = Field(
+        16, ge=1, le=1000, description="Web hooks that are sent at once, a quarter of them to one receiver."
+    )
 
 
 class CleanupSettings(Settings):

@@ -184,6 +184,7 @@ class Server:
     fleet: TableFleet
     auth: Auth
     jobs: Jobs
+    hooks: Hooks
     node: Node
     http: aiohttp.ClientSession
     session: str
@@ -247,4 +248,4 @@ async def serving_node(
         address = await stack.enter_async_context(serving(application(services), Address("127.0.0.1", 0), None))
         client = await stack.enter_async_context(aiohttp.ClientSession())
         opened = await auth.log_in("admin", PASSWORD, "127.0.0.1")
-        yield Server(address, database, fleet, auth, running, this, client, opened.secret)
+        yield Server(address, database, fleet, auth, running, told, this, client, opened.secret)

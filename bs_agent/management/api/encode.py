@@ -5,7 +5,6 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import to_json
 
-from bs_agent.contract.api import Api
 from bs_agent.management.jobs.ended import Item, classes, encoded, ended_body
 from bs_agent.management.store.jobs import DONE, StoredJob
 from bs_agent.management.store.queries import Found
@@ -31,6 +30,6 @@ def found(result: Found, *, with_schema: bool) -> web.Response:
     return answer(payload)
 
 
-def job_ended(api: Api, job: StoredJob, *, with_schema: bool) -> web.Response:
+def job_ended(job: StoredJob, *, with_schema: bool) -> web.Response:
     """Answer with the result of a job: what the call itself would have answered."""
-    return encoded(ended_body(api, job, with_schema=with_schema), 200 if job.state == DONE else 503)
+    return encoded(ended_body(job, with_schema=with_schema), 200 if job.state == DONE else 503)

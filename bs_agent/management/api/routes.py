@@ -101,7 +101,7 @@ class Routes:
             raise NoSuchPath("the job has been expired")
         if job.state == RUNNING:
             return answer({}, 202)
-        return job_ended(APIS[job.api_name], job, with_schema=SCHEMA in request.headers)
+        return job_ended(job, with_schema=SCHEMA in request.headers)
 
     async def livez(self, _: web.Request) -> web.Response:
         """Answer while the event loop is alive."""
@@ -143,14 +143,15 @@ class Routes:
         except RequestError:
             raise
         except ApiError as error:
-            if not polls or (order.hook and not await self._is_known(who, request)):
+            account = await self._account(who, request)
+            if not polls or (order.hook and not account):
                 raise
-            return await self._accepted(request, await jobs.reject(order, api.name, error), order)
+            return await self._accepted(request, await jobs.reject(order, api.name, account, error), order)
         use_case = self._services.use_cases[api.name]
         job = await jobs.start(order, api.name, caller.account_uuid, lambda: use_case(parameters, caller))
         if polls:
             return await self._accepted(request, job.uuid, order)
-        return job_ended(api, await jobs.wait(job), with_schema=SCHEMA in request.headers)
+        return job_ended(await jobs.wait(job), with_schema=SCHEMA in request.headers)
 
     async def _look_up(self, api: Api, parameters: Parameters) -> None:
         """Refuse a uuid that names nothing. It counts as a check of parameters, so it comes before the session's."""
@@ -174,13 +175,12 @@ class Routes:
             return Caller(uuid, name, address=address)
         return Caller(address=address) if who is None else await self._services.auth.check(who, address)
 
-    async def _is_known(self, who: str | Signed | None, request: web.Request) -> bool:
-        """Tell whether the caller may have something sent to an address of its choice."""
+    async def _account(self, who: str | Signed | None, request: web.Request) -> str:
+        """Return the account of a caller whose call is refused; "" when it is nobody's."""
         try:
-            await self._caller(who, request)
+            return (await self._caller(who, request)).account_uuid
         except ApiError:
-            return False
-        return True
+            return ""
 
     async def _accepted(self, request: web.Request, uuid: str, order: Order) -> web.Response:
         """Tell where the job is; its web hook goes after this answer, never before it."""

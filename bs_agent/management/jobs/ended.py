@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 from pydantic_core import from_json, to_json
 
-from bs_agent.contract.api import Api
+from bs_agent.contract.api import APIS, Api
 from bs_agent.contract.inventory import BACKUP_STORAGE_KINDS, Inventory
 from bs_agent.management.store.jobs import DONE, StoredJob
 
@@ -19,10 +19,10 @@ def encoded(body: bytes | str, status: int = 200) -> web.Response:
     return web.Response(body=content, status=status, headers={"Content-Type": "application/json;charset=utf-8"})
 
 
-def ended_body(api: Api, job: StoredJob, *, with_schema: bool) -> bytes:
-    """Return the JSON that tells how a job ended."""
-    result = (job.result or "{}").encode()
-    if job.state != DONE or not with_schema:
+def ended_body(job: StoredJob, *, with_schema: bool) -> bytes:
+    """Return the JSON that tells how a job ended; a call that only another version has goes without its schema."""
+    result, api = (job.result or "{}").encode(), APIS.get(job.api_name)
+    if api is None or job.state != DONE or not with_schema:
         return result
     payload = from_json(result)
     return to_json(payload | {"schema": schema(api, payload)})

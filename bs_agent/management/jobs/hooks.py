@@ -15,15 +15,14 @@ from functools import partial
 import aiohttp
 from yarl import URL
 
-from bs_agent.contract.api import APIS
 from bs_agent.contract.errors import Overloaded, RequestError
 from bs_agent.daemon.lifecycle import background
 from bs_agent.management.config import HookSettings
-from bs_agent.management.jobs.ended import ended_body
+from bs_agent.management.jobs.delivery import deliver
 from bs_agent.management.jobs.outward import outward_connector, refusal
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.hooks import LONGEST_PAUSE, DueHook, HookStore
-from bs_agent.management.store.jobs import DONE, WebHook
+from bs_agent.management.store.jobs import WebHook
 from bs_agent.management.store.leases import Node
 
 log = logging.getLogger(__name__)
@@ -33,6 +32,7 @@ MAX_URL = 2048
 
 _LOOK = 10.0
 _LEAST_WAIT = 0.1
+_RECEIVERS = 4
 
 
 class Hooks:
@@ -44,15 +44,15 @@ class Hooks:
         self._http = http
         self._wake = asyncio.Event()
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._receivers: dict[str, str] = {}
 
     @classmethod
     @asynccontextmanager
     async def open(cls, database: Database, node: Node, settings: HookSettings) -> AsyncIterator["Hooks"]:
         """Send web hooks while the context is open; what waits at its end is kept."""
         connector = outward_connector(settings.concurrent, allow_local=settings.allow_local)
-        timeout = aiohttp.ClientTimeout(total=settings.timeout)
         cookies = aiohttp.DummyCookieJar()
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=cookies) as http:
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies) as http:
             hooks = cls(HookStore(database, node.uuid), settings, http)
             node.on_loss(hooks._let_go)
             async with background(hooks._run(), "web hooks"):
@@ -74,16 +74,19 @@ class Hooks:
             ipaddress.ip_address(url.raw_host or "")
             if why := refusal(url.raw_host or "", allow_local=self._settings.allow_local):
                 raise _bad_header(f"{why}, and the configuration of the management node does not allow it")
-        return WebHook(str(url), with_schema)
+        return WebHook(str(url), str(url.origin()), with_schema)
 
-    async def check_room(self) -> None:
+    async def check_room(self, new: WebHook) -> None:
         """See that one more may wait.
 
         Raises:
             Overloaded: there are as many as are allowed.
         """
-        if await self._store.count() >= self._settings.pending:
-            raise Overloaded(f"{self._settings.pending} web hooks wait for their delivery")
+        waiting, its = await self._store.count(new.receiver)
+        if waiting >= self._settings.pending:
+            raise Overloaded(f"{waiting} web hooks wait for their delivery")
+        if its >= _share(self._settings.pending):
+            raise Overloaded(f"{its} web hooks wait for their delivery to {new.receiver}")
 
     async def release(self, job_uuid: str) -> None:
         """Send the job's hook as soon as it has ended: its caller knows of the job by now."""
@@ -117,15 +120,16 @@ class Hooks:
         free = self._settings.concurrent - len(self._under_way)
         if not free:
             return _LOOK  # the end of a delivery wakes us
-        for due in await self._store.claim(free, self._under_way):
+        share = _share(self._settings.concurrent)
+        for due in await self._store.claim(free, share, self._receivers):
             task = asyncio.create_task(self._deliver(due), name=f"web hook {due.job.uuid}")
-            self._under_way[due.job.uuid] = task
+            self._under_way[due.job.uuid], self._receivers[due.job.uuid] = task, due.receiver
             task.add_done_callback(partial(self._done, due.job.uuid))
-        pause = await self._store.pause(self._under_way)
+        pause = await self._store.pause(share, self._receivers)
         return _LOOK if pause is None else min(max(pause, _LEAST_WAIT), _LOOK)
 
     def _done(self, job_uuid: str, _: asyncio.Task[None]) -> None:
-        del self._under_way[job_uuid]
+        del self._under_way[job_uuid], self._receivers[job_uuid]
         self._wake.set()
 
     def _let_go(self) -> None:
@@ -134,7 +138,7 @@ class Hooks:
             task.cancel()
 
     async def _deliver(self, due: DueHook) -> None:
-        fault = await self._post(due)
+        fault = await deliver(self._http, due, self._settings.timeout)
         tries = due.tries + 1
         try:
             if fault is None or tries >= self._settings.tries:
@@ -146,25 +150,12 @@ class Hooks:
             log.warning("the web hook of job %s may be sent again: %s", due.job.uuid, error.details)
         if fault and (tries == 1 or tries >= self._settings.tries):
             end = "given up" if tries >= self._settings.tries else "tried again"
-            log.warning("the web hook of job %s to %s is %s: %s", due.job.uuid, URL(due.url).origin(), end, fault)
+            log.warning("the web hook of job %s to %s is %s: %s", due.job.uuid, due.receiver, end, fault)
 
-    async def _post(self, due: DueHook) -> str | None:
-        """Send it, and return what went wrong. What the receiver says beside its status is not read."""
-        headers = {
-            "Content-Type": "application/json; charset=utf-8",
-            "X-Job-UUID": due.job.uuid,
-            "X-Job-Success": "true" if due.job.state == DONE else "false",
-        }
-        body = ended_body(APIS[due.job.api_name], due.job, with_schema=due.with_schema)
-        try:
-            async with self._http.post(due.url, data=body, headers=headers, allow_redirects=False) as answer:
-                return None if 200 <= answer.status < 300 else f"it answered {answer.status}"
-        except TimeoutError:
-            return f"it did not answer within {self._settings.timeout:g} s"
-        except aiohttp.ClientConnectorError as error:
-            return str(error.os_error)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return str(error)
+
+def _share(places: int) -> int:
+    """Return how many of the places one receiver may have, so that the others are served when it is slow."""
+    return max(1, places // _RECEIVERS)
 
 
 def _parse_url(text: str) -> URL:

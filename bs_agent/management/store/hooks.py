@@ -3,10 +3,11 @@
 A node holds what it is sending; when it lives no more, another one sends it again.
 """
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, func, literal, or_, select, update
 
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.jobs import RUNNING, StoredJob
@@ -22,6 +23,7 @@ class DueHook:
     """A web hook to be sent now, and the job whose end it tells."""
 
     url: str
+    receiver: str
     with_schema: bool
     tries: int
     job: StoredJob
@@ -34,33 +36,38 @@ class HookStore:
         self._database = database
         self._owner = owner
 
-    async def count(self) -> int:
-        """Return how many wait, those of running jobs among them."""
+    async def count(self, receiver: str) -> tuple[int, int]:
+        """Return how many wait, and how many of them for one receiver; those of running jobs among them."""
+        mine = func.count().filter(hook.c.receiver == receiver)
         async with self._database.reading() as connection:
-            return (await connection.execute(select(func.count()).select_from(hook))).scalar_one()
+            total, its = (await connection.execute(select(func.count(), mine).select_from(hook))).one()
+        return total, its
 
-    async def claim(self, most: int, under_way: Collection[str]) -> list[DueHook]:
-        """Take hooks that are due, to be sent by this node, which is sending those of the jobs `under_way`.
+    async def claim(self, most: int, share: int, under_way: Mapping[str, str]) -> list[DueHook]:
+        """Take hooks that are due, to be sent by this node: at most so many, and of each receiver no more than `share`.
 
-        A node whose lease is lost gets none: the others may take them.
+        `under_way` are the jobs whose hooks it is sending, and their receivers. A receiver that waits with few is
+        served before the later ones of one that waits with many. A node whose lease is lost gets none.
         """
         async with self._database.writing() as connection:
             now = await self._database.now(connection)
-            due = select(hook.c.jobUuid).join(job).where(*self._waiting(now, under_way), _is_due(now))
-            due = due.where(literal(self._owner).in_(living(now)))
+            waiting = (*self._waiting(now, share, under_way), _is_due(now), literal(self._owner).in_(living(now)))
+            chosen = _fairly(waiting, most, share, under_way)
             # What another node is just taking is skipped, not waited for.
-            due = due.order_by(hook.c.dueDate).limit(most).with_for_update(of=hook, skip_locked=True)
-            taken = due.cte("taken")
-            take = update(hook).where(hook.c.jobUuid.in_(select(taken.c.jobUuid))).returning(hook.c.jobUuid)
-            uuids = list((await connection.execute(take.values(leaseOwner=self._owner))).scalars())
+            taken = select(hook.c.jobUuid).where(hook.c.jobUuid.in_(chosen), self._is_free(now, under_way))
+            taken = taken.with_for_update(of=hook, skip_locked=True)
+            take = update(hook).where(hook.c.jobUuid.in_(select(taken.cte("taken").c.jobUuid)))
+            done = await connection.execute(take.values(leaseOwner=self._owner).returning(hook.c.jobUuid))
+            uuids = list(done.scalars())
             rows = await connection.execute(_DUE.where(hook.c.jobUuid.in_(uuids))) if uuids else ()
-            return [DueHook(url, schema, tries, StoredJob(*found)) for url, schema, tries, *found in rows]
+            return [DueHook(*row[:4], StoredJob(*row[4:])) for row in rows]
 
-    async def pause(self, under_way: Collection[str]) -> float | None:
-        """Return the seconds until the next hook that nobody sends is due; None when none waits."""
+    async def pause(self, share: int, under_way: Mapping[str, str]) -> float | None:
+        """Return the seconds until the next hook that could be sent is due; None when none waits."""
         async with self._database.reading() as connection:
             now = await self._database.now(connection)
-            waiting = select(func.min(hook.c.dueDate)).select_from(hook.join(job)).where(*self._waiting(now, under_way))
+            waiting = select(func.min(hook.c.dueDate)).select_from(hook.join(job))
+            waiting = waiting.where(*self._waiting(now, share, under_way))
             due = (await connection.execute(waiting)).scalar_one()
         return None if due is None else max(0.0, due - now)
 
@@ -87,10 +94,15 @@ class HookStore:
         async with self._database.writing() as connection:
             await connection.execute(update(hook).where(hook.c.leaseOwner == self._owner).values(leaseOwner=None))
 
-    def _waiting(self, now: float, under_way: Collection[str]) -> tuple[ColumnElement[bool], ...]:
-        """Tell of the hooks of ended jobs that nobody sends; this node does not if it does not know of it."""
+    def _is_free(self, now: float, under_way: Mapping[str, str]) -> ColumnElement[bool]:
+        """Tell of hooks that nobody sends; this node does not, either, if it does not know of it."""
         unknown = and_(hook.c.leaseOwner == self._owner, hook.c.jobUuid.not_in(list(under_way)))
-        return job.c.state != RUNNING, or_(is_free(hook.c.leaseOwner, now), unknown)
+        return or_(is_free(hook.c.leaseOwner, now), unknown)
+
+    def _waiting(self, now: float, share: int, under_way: Mapping[str, str]) -> tuple[ColumnElement[bool], ...]:
+        """Tell of the hooks of ended jobs that this node could send now."""
+        full = [receiver for receiver, number in Counter(under_way.values()).items() if number >= share]
+        return job.c.state != RUNNING, self._is_free(now, under_way), hook.c.receiver.not_in(full)
 
 
 def _is_due(now: float) -> ColumnElement[bool]:
@@ -98,6 +110,17 @@ def _is_due(now: float) -> ColumnElement[bool]:
     return or_(hook.c.dueDate <= now, hook.c.dueDate > now + LONGEST_PAUSE)
 
 
-_DUE = select(hook.c.url, hook.c.withSchema, hook.c.tries, job.c.uuid, job.c.apiName, job.c.state, job.c.result).join(
-    job
-)
+def _fairly(
+    waiting: Sequence[ColumnElement[bool]], most: int, share: int, under_way: Mapping[str, str]
+) -> Select[tuple[str]]:
+    """Choose among the hooks that wait: one of each receiver, then a second one of each, up to what each may have."""
+    place = func.row_number().over(partition_by=hook.c.receiver, order_by=hook.c.dueDate).label("place")
+    ranked = select(hook.c.jobUuid, hook.c.receiver, hook.c.dueDate, place).join(job).where(*waiting).subquery()
+    rank: ColumnElement[int] = ranked.c.place
+    if under_way:
+        rank = rank + case(dict(Counter(under_way.values())), value=ranked.c.receiver, else_=0)
+    return select(ranked.c.jobUuid).where(rank <= share).order_by(rank, ranked.c.dueDate).limit(most)
+
+
+_OF_JOB = (job.c.uuid, job.c.apiName, job.c.state, job.c.result)
+_DUE = select(hook.c.url, hook.c.receiver, hook.c.withSchema, hook.c.tries, *_OF_JOB).join(job)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bs_agent.management.store.database import Database
@@ -18,9 +18,13 @@ _UNTOLD = 30.0
 
 @dataclass(frozen=True, slots=True)
 class WebHook:
-    """Where the end of a job is told; `with_schema` when the caller wants to know the classes of the inventories."""
+    """Where the end of a job is told, `receiver` being the scheme, host and port of the URL.
+
+    `with_schema` is whether the caller wants to know the classes of the inventories.
+    """
 
     url: str
+    receiver: str
     with_schema: bool
 
 
@@ -52,8 +56,9 @@ class JobStore:
                 dates = {"createDate": int(now), "lastOpDate": int(now), "finishedDate": finished}
                 await connection.execute(insert(job).values(**row, **dates))
                 if hook_to:
-                    told = {"jobUuid": new.uuid, "url": hook_to.url, "withSchema": hook_to.with_schema}
-                    await connection.execute(insert(hook).values(**told, tries=0, dueDate=now + _UNTOLD))
+                    where = {"url": hook_to.url, "receiver": hook_to.receiver, "withSchema": hook_to.with_schema}
+                    told = insert(hook).values(jobUuid=new.uuid, **where, tries=0, dueDate=now + _UNTOLD)
+                    await connection.execute(told)
         except IntegrityError:
             return False
         return True
@@ -92,12 +97,20 @@ class JobStore:
             given_up = update(job).where(job.c.uuid.in_(lost), job.c.state == RUNNING)
             return (await connection.execute(given_up.values(**values))).rowcount
 
-    async def prune(self, keep: float, rejected: int) -> None:
-        """Forget the jobs that ended so many seconds ago, and all but the newest `rejected` that nobody was let run."""
-        refused = job.c.accountUuid == ""
-        newest = select(job.c.uuid).where(refused).order_by(job.c.createDate.desc(), job.c.uuid).limit(rejected)
+    async def prune(self, keep: float, most: int) -> None:
+        """Forget the jobs that ended so many seconds ago, and all but the newest `most` ended ones of each account.
+
+        Jobs that nobody was let run are those of the account "". One whose web hook waits is kept for that.
+        """
+        ended = (job.c.state != RUNNING, ~exists().where(hook.c.jobUuid == job.c.uuid))
+        count = func.count()
+        many = select(job.c.accountUuid, count).group_by(job.c.accountUuid).having(count > most)
         async with self._database.writing() as connection:
             now = await self._database.now(connection)
             # A date far ahead was written while the database's clock was wrong: it says nothing.
-            await connection.execute(delete(job).where(~job.c.finishedDate.between(now - keep, now + keep)))
-            await connection.execute(delete(job).where(refused, job.c.uuid.not_in(newest)))
+            old = ~job.c.finishedDate.between(now - keep, now + keep)
+            await connection.execute(delete(job).where(*ended, old))
+            for account in list((await connection.execute(many)).scalars()):
+                mine = (*ended, job.c.accountUuid == account)
+                beyond = select(job.c.uuid).where(*mine).order_by(job.c.createDate.desc(), job.c.uuid).offset(most)
+                await connection.execute(delete(job).where(job.c.uuid.in_(beyond)))

@@ -240,6 +240,7 @@ job = Table(
     Column("leaseOwner", _text(32), comment="the management node that runs it"),
     Column("finishedDate", BigInteger, index=True),
     *_dates(),
+    Index("ix_job_accountUuid", "accountUuid", "createDate"),
 )
 
 hook = Table(
@@ -247,6 +248,7 @@ hook = Table(
     metadata,
     Column("jobUuid", ForeignKey("job.uuid", ondelete="CASCADE"), primary_key=True),
     Column("url", _text(2048), nullable=False),
+    Column("receiver", _text(2048), nullable=False, comment="scheme, host and port of the URL"),
     Column("withSchema", Boolean, nullable=False),
     Column("tries", BigInteger, nullable=False),
     Column("dueDate", Float, nullable=False, index=True, comment="when it is sent next"),

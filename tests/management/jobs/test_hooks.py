@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from bs_agent.management.config import HookSettings
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.hooks import HookStore
+from bs_agent.management.store.hooks import DueHook, HookStore
 from bs_agent.management.store.jobs import DONE, JobStore, StoredJob, WebHook
 from bs_agent.management.store.tables import hook
 from tests.beds.node import free_port
@@ -23,6 +23,7 @@ from tests.management.server import Server, living_node, lost_node, serving_node
 pytestmark = pytest.mark.asyncio
 
 JOB = "5" * 32
+TO = "http://10.0.0.1/"
 HERE = HookSettings(allow_local=True, pause=0.05)
 RECONNECT: dict[str, Any] = {"reconnectBackupStorage": {}}
 HELD = RECONNECT | {"systemTags": ["hold"]}
@@ -98,7 +99,7 @@ async def test_nothing_is_sent_for_callers_without_a_session(database: Database)
         for body in bodies:
             code, answer = await server.call("POST", "/zones", json=body, headers=headers, oauth="wrong")
             assert (code, answer["error"]["code"]) in {(503, "ID.1001"), (503, "SYS.1007")}
-        assert await HookStore(database, "any").count() == 0
+        assert await HookStore(database, "any").count("") == (0, 0)
 
 
 async def test_a_hook_never_comes_before_the_202(database: Database) -> None:
@@ -239,26 +240,25 @@ async def test_one_node_sends_a_hook_until_its_lease_runs_out(database: Database
     await living_node(database, "b")
     jobs, a, b = JobStore(database, "a"), HookStore(database, "a"), HookStore(database, "b")
     ended = StoredJob(JOB, "DeleteBackupStorage", DONE, "{}")
-    await jobs.add(ended, "account", hook_to=WebHook("http://10.0.0.1/", with_schema=False))
-    assert await a.claim(9, []) == []  # the caller is not told of the job yet
+    await jobs.add(ended, "account", hook_to=WebHook(TO, TO, with_schema=False))
+    assert await a.claim(9, 9, {}) == []  # the caller is not told of the job yet
     await a.tell(JOB)
-    assert await a.pause([]) == 0
-    claimed = await a.claim(9, [])
-    assert [(due.url, due.with_schema, due.tries, due.job) for due in claimed] == [
-        ("http://10.0.0.1/", False, 0, ended)
-    ]
-    assert await a.claim(9, [JOB]) == await b.claim(9, []) == []
-    assert await a.pause([JOB]) is await b.pause([]) is None
-    assert len(await a.claim(9, [])) == 1  # its answer was lost, or the end of its delivery was not written
+    assert await a.pause(9, {}) == 0
+    assert await a.claim(9, 9, {}) == [DueHook(TO, TO, with_schema=False, tries=0, job=ended)]
+    assert await a.claim(9, 9, {JOB: TO}) == await b.claim(9, 9, {}) == []
+    assert await a.pause(9, {JOB: TO}) is await b.pause(9, {}) is None
+    assert len(await a.claim(9, 9, {})) == 1  # its answer was lost, or the end of its delivery was not written
 
     await lost_node(database, "a")
-    assert await a.claim(9, []) == []
-    assert len(await b.claim(9, [])) == 1
+    assert await a.claim(9, 9, {}) == []
+    assert len(await b.claim(9, 9, {})) == 1
     await a.postpone(JOB, 7, 0)  # what the lost one goes on to say does not count
     await a.drop(JOB)
     await a.release()
-    assert await a.claim(9, []) == []
+    assert await a.claim(9, 9, {}) == []
     await b.release()
-    assert [due.tries for due in await b.claim(9, [])] == [0]
-    await jobs.prune(-1, 9)
-    assert await a.count() == 0
+    assert [due.tries for due in await b.claim(9, 9, {})] == [0]
+    assert await a.count(TO) == (1, 1)
+    assert await a.count("http://10.0.0.2/") == (1, 0)
+    await b.drop(JOB)
+    assert await a.count(TO) == (0, 0)

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, select, update
 from bs_agent.contract.errors import OperationFailed
 from bs_agent.management.config import JobSettings
 from bs_agent.management.store.database import Database, DatabaseUnavailable
-from bs_agent.management.store.jobs import DONE, FAILED, RUNNING, JobStore, StoredJob
+from bs_agent.management.store.jobs import DONE, FAILED, RUNNING, JobStore, StoredJob, WebHook
 from bs_agent.management.store.schema import migrate
 from bs_agent.management.store.tables import job
 from tests.management.server import Server, living_node, lost_node, serving_node, storage_row
@@ -22,6 +22,7 @@ JOB = "5" * 32
 HELD = {"reconnectBackupStorage": {}, "systemTags": ["hold"]}
 
 
+_LAST = {"a": "34", "b": "34", "c": "01"}
 _GIVEN_UP = '{"error":{"code":"SYS.1006","details":"the management node was stopped"}}'
 
 
@@ -204,18 +205,37 @@ async def test_a_job_of_a_killed_node_ends_when_its_lease_runs_out(database: Dat
     assert found.state == FAILED
 
 
-async def test_old_jobs_and_refused_ones_are_forgotten(database: Database) -> None:
-    store = JobStore(database, "node")
-    for number in range(5):
-        refused = StoredJob(f"{number:032}", "DeleteBackupStorage", FAILED, "{}")
-        await store.add(refused, "")
-        await _age(database, job.c.uuid == refused.uuid, 5 - number)
-    await store.add(StoredJob(JOB, "DeleteBackupStorage", FAILED, "{}"), "account")
-    await _age(database, job.c.uuid == JOB, 700)
-    await store.prune(600, 2)
+async def _kept(database: Database) -> list[str]:
     async with database.reading() as connection:
-        kept = (await connection.execute(select(job.c.uuid).order_by(job.c.uuid))).scalars().all()
-    assert kept == [f"{3:032}", f"{4:032}"]
+        return list((await connection.execute(select(job.c.uuid).order_by(job.c.uuid))).scalars())
+
+
+async def test_no_account_pushes_out_the_jobs_of_another(database: Database) -> None:
+    """The callers without a session are an account of their own."""
+    store = JobStore(database, "node")
+    accounts = {"a": "", "b": "one account", "c": "another account"}
+    for letter, account in accounts.items():
+        for number in range(5 if letter < "c" else 2):
+            ended = StoredJob(letter * 31 + str(number), "DeleteBackupStorage", FAILED, "{}")
+            await store.add(ended, account)
+            await _age(database, job.c.uuid == ended.uuid, 5 - number)
+    await store.add(StoredJob(JOB, "DeleteBackupStorage", RUNNING, None), "one account")
+    await _age(database, job.c.uuid == JOB, 100)
+    await store.prune(600, 2)
+    assert await _kept(database) == [JOB] + [letter * 31 + number for letter in "abc" for number in _LAST[letter]]
+
+
+async def test_old_jobs_are_forgotten_when_nobody_waits_for_their_web_hook(database: Database) -> None:
+    store = JobStore(database, "node")
+    to = WebHook("http://10.0.0.1/", "http://10.0.0.1", with_schema=False)
+    for letter, seconds, hook_to in (("a", 700, None), ("b", 700, to), ("c", -700, None), ("d", 500, None)):
+        await store.add(StoredJob(letter * 32, "DeleteBackupStorage", FAILED, "{}"), "account", hook_to=hook_to)
+        await _age(database, job.c.uuid == letter * 32, seconds)
+    await store.add(StoredJob(JOB, "DeleteBackupStorage", RUNNING, None), "account")
+    await store.prune(600, 9)
+    assert await _kept(database) == [JOB, "b" * 32, "d" * 32]  # the date of c is of a clock that was ahead
+    await store.prune(600, 0)
+    assert await _kept(database) == [JOB, "b" * 32]
 
 
 async def test_a_running_job_is_held_by_its_living_node(database: Database) -> None:

@@ -283,6 +283,7 @@ def make_the_rest() -> None:
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("uuid", name="pk_job"),
     )
+    op.create_index("ix_job_accountUuid", "job", ["accountUuid", "createDate"])
     op.create_index("ix_job_finishedDate", "job", ["finishedDate"])
     op.create_index("ix_job_state", "job", ["state"])
 
@@ -293,6 +294,7 @@ def make_hooks() -> None:
         "hook",
         sa.Column("jobUuid", text(32), nullable=False),
         sa.Column("url", text(2048), nullable=False),
+        sa.Column("receiver", text(2048), nullable=False),
         sa.Column("withSchema", sa.Boolean(), nullable=False),
         sa.Column("tries", sa.BigInteger(), nullable=False),
         sa.Column("dueDate", sa.Float(), nullable=False),
