@@ -125,6 +125,16 @@ async def nodes(database: Database, count: int = 2) -> AsyncIterator[list[Stores
         yield several
 
 
+async def slept(one: Stores, other: Stores, key: str) -> Held:
+    """Return an operation of one node that the other has taken over while the one slept through its lease."""
+    held = await one.operations.take(key, "change")
+    assert isinstance(held, Held), held
+    await one.lives(0)
+    assert isinstance(await other.operations.take(key, "change"), Held)
+    await one.lives()
+    return held
+
+
 def set_clock(database: Database, date: float) -> None:
     """Let the database's clock stand at a date, in Unix seconds."""
 
