@@ -141,7 +141,7 @@ def set_clock(database: Database, date: float) -> None:
     async def now(_: AsyncConnection) -> float:
         return date
 
-    database.now = now  # type: ignore[method-assign]
+    database.now = now  # type: ignore[assignment, method-assign]
 
 
 def shift_clock(database: Database, seconds: float) -> None:

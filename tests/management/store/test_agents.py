@@ -100,7 +100,7 @@ async def test_one_certificate_that_is_to_come_is_one_agents(database: Database)
         await one.meet(first, second, third)
         await claim(database, one.node.uuid)
         told = {"nextFingerprint": "e" * 64}
-        assert not await put(other, replace(second, **told))
+        assert not await put(other, replace(second, nextFingerprint="e" * 64))
         assert not await one.agents.update(second.uuid, one.node.uuid, told | {"bootId": "boot"})
         for another in (first.fingerprint, third.fingerprint):
             assert not await one.agents.update(second.uuid, one.node.uuid, {"nextFingerprint": another})

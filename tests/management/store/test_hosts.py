@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,7 +22,12 @@ from tests.beds.stores import LONG, Stores, agent, host, nodes, slept, storage, 
 pytestmark = pytest.mark.asyncio
 
 GONE = Health("Disconnected", Reason(code=ReasonCode.AGENT_UNREACHABLE, details="seen"))
-SECRETS = {"sshUsername": "root", "sshPasswordSecret": "secret", "sshHostKey": "ssh-ed25519 AAAA", "sshPort": 2222}
+SSH: dict[str, Any] = {
+    "sshUsername": "root",
+    "sshPasswordSecret": "secret",
+    "sshHostKey": "ssh-ed25519 AAAA",
+    "sshPort": 2222,
+}
 
 
 async def names(of: Stores, storage_uuid: str) -> list[str]:
@@ -33,7 +39,7 @@ async def test_hosts_are_read_again_in_the_order_in_which_they_came(database: Da
     async with stores(database, LONG) as one:
         (there,) = await one.put(new, [first])
         await one.meet(late)
-        coming = replace(host(new, late), monAddr="10.0.0.2", **SECRETS).being(GONE)
+        coming = replace(host(new, late), monAddr="10.0.0.2", **SSH).being(GONE)
         async with one.turn(storage_key(new.uuid)) as held:
             await one.hosts.add(held, [coming], [late], ["sshHostKey::late::SHA256:x"])
         assert sorted(await one.hosts.of(new.uuid), key=lambda one: one.hostname) == [there, coming]
@@ -123,7 +129,7 @@ async def test_the_key_that_is_trusted_is_shown_under_the_hosts_name(database: D
         await change(one, again, keyed, "SHA256:y")
         await change(one, again, again)
         assert sorted(await one.storages.system_tags(new.uuid)) == ["a", "sshHostKey::mon::SHA256:y"]
-        renamed = replace(again, hostname="other", monAddr="10.0.0.1", **SECRETS)
+        renamed = replace(again, hostname="other", monAddr="10.0.0.1", **SSH)
         await change(one, renamed, again)
         assert sorted(await one.storages.system_tags(new.uuid)) == ["a", "sshHostKey::other::SHA256:y"]
         assert await one.hosts.find(before.monUuid) == renamed
