@@ -1,12 +1,13 @@
-"""The stores of one management node on a database, and rows of storages, hosts and agents that nobody runs."""
+"""The stores of management nodes on a database, and rows of storages, hosts and agents that nobody runs."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord
@@ -21,7 +22,10 @@ from bs_agent.management.store.operations import Held, OperationStore
 from bs_agent.management.store.storages import OperatedStore
 from bs_agent.management.store.tables import agent as agent_table
 from bs_agent.management.store.tables import debt
+from bs_agent.management.store.tables import node as node_table
 
+LONG = 600.0
+"""Seconds of a lease that no test outlives; it is renewed too seldom to disturb what a test says of it."""
 CAPACITY = {"totalCapacity": 10, "availableCapacity": 5, "capacityDate": 1}
 
 
@@ -87,6 +91,13 @@ class Stores:
             await connection.execute(mine.values(leaseOwner=self.node.uuid))
         return hosts
 
+    async def lives(self, seconds: float = LONG) -> None:
+        """Let the node live for so many seconds from now on in everybody's eyes; with 0 it has fallen silent."""
+        async with self.database.writing() as connection:
+            until = await self.database.now(connection) + seconds
+            mine = update(node_table).where(node_table.c.uuid == self.node.uuid)
+            await connection.execute(mine.values(leaseDate=until))
+
     async def owed(self) -> list[str]:
         """Return the uuids of the agents that are owed something, due or not."""
         async with self.database.reading() as connection:
@@ -102,3 +113,42 @@ async def stores(database: Database, seconds: float = SECONDS) -> AsyncIterator[
             database, node, operations, OperatedStore(database, operations), HostStore(database, operations),
             AgentStore(database, operations), DebtStore(database, operations), Fence(operations, node.uuid),
         )  # fmt: skip
+
+
+@asynccontextmanager
+async def nodes(database: Database, count: int = 2) -> AsyncIterator[list[Stores]]:
+    """Be several nodes that all live while the context is open; on SQLite, too, which has one in earnest."""
+    async with AsyncExitStack() as stack:
+        several = [await stack.enter_async_context(stores(database, LONG)) for _ in range(count)]
+        for one in several:
+            await one.lives()
+        yield several
+
+
+async def slept(one: Stores, other: Stores, key: str) -> Held:
+    """Return an operation of one node that the other has taken over while the one slept through its lease."""
+    held = await one.operations.take(key, "change")
+    assert isinstance(held, Held), held
+    await one.lives(0)
+    assert isinstance(await other.operations.take(key, "change"), Held)
+    await one.lives()
+    return held
+
+
+def set_clock(database: Database, date: float) -> None:
+    """Let the database's clock stand at a date, in Unix seconds."""
+
+    async def now(_: AsyncConnection) -> float:
+        return date
+
+    database.now = now  # type: ignore[assignment, method-assign]
+
+
+def shift_clock(database: Database, seconds: float) -> None:
+    """Let the database's clock be ahead by so many seconds, or behind."""
+    read = type(database).now
+
+    async def now(connection: AsyncConnection) -> float:
+        return await read(database, connection) + seconds
+
+    database.now = now  # type: ignore[method-assign]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import delete, exists, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,10 +35,11 @@ class AgentStore:
         return {record.uuid: record for record in (to_record(AgentRecord, row) for row in rows)}
 
     async def of_fingerprint(self, fingerprint: str) -> AgentRecord | None:
-        """Return the agent that shows this certificate, or will after its next rotation."""
+        """Return the agent that shows this certificate; or else the one that will after its next rotation."""
         shows = or_(agent.c.fingerprint == fingerprint, agent.c.nextFingerprint == fingerprint)
+        query = select(*columns_of(AgentRecord)).where(shows).order_by(agent.c.fingerprint != fingerprint)
         async with self._database.reading() as connection:
-            row = (await connection.execute(select(*columns_of(AgentRecord)).where(shows))).first()
+            row = (await connection.execute(query)).first()
         return to_record(AgentRecord, row) if row else None
 
     async def enrolled(self, enrollment_id: str) -> AgentRecord | None:
@@ -63,7 +65,7 @@ class AgentStore:
     async def put(self, held: Held, record: AgentRecord, replaced: Debt | None = None) -> bool:
         """Write an agent, new or known, and that the enrolment it had before is owed a forgetting.
 
-        Returns False, and nothing is written, when another agent has its certificate by now.
+        Returns False, and nothing is written, when another agent has its certificate by now, or has announced it.
 
         Raises:
             StorageProblem: StorageBusy: the operation has been taken over.
@@ -71,8 +73,10 @@ class AgentStore:
         try:
             async with self._database.writing() as connection:
                 await self._operations.confirm(connection, held)
-                now = int(await self._database.now(connection))
                 values = to_values(record)
+                if await _is_anothers(connection, record.uuid, values):
+                    return False
+                now = int(await self._database.now(connection))
                 changed = await connection.execute(update(agent).where(agent.c.uuid == record.uuid).values(**values))
                 if not changed.rowcount:
                     await connection.execute(insert(agent).values(**values, createDate=now))
@@ -87,9 +91,11 @@ class AgentStore:
         mine = (agent.c.uuid == uuid, agent.c.leaseOwner == owner)
         try:
             async with self._database.writing() as connection:
+                if await _is_anothers(connection, uuid, values):
+                    return False
                 return (await connection.execute(update(agent).where(*mine).values(**values))).rowcount > 0
         except IntegrityError:
-            return False  # another agent claims that certificate
+            return False  # another agent has just been written with that certificate
 
     async def unused(self) -> list[AgentRecord]:
         """Return the agents that serve no storage and are owed nothing."""
@@ -126,10 +132,18 @@ class AgentStore:
 async def put_place(connection: AsyncConnection, agent_uuid: str, place: Place) -> None:
     """Write that an agent is reached at a place; whoever was reached there before is not any more."""
     hostname, port = place
-    here = (agent_address.c.hostname == hostname, agent_address.c.port == port)
-    changed = await connection.execute(update(agent_address).where(*here).values(agentUuid=agent_uuid))
-    if not changed.rowcount:
-        await connection.execute(insert(agent_address).values(hostname=hostname, port=port, agentUuid=agent_uuid))
+    new = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    here = new(agent_address).values(hostname=hostname, port=port, agentUuid=agent_uuid)
+    key = [agent_address.c.hostname, agent_address.c.port]
+    await connection.execute(here.on_conflict_do_update(index_elements=key, set_={"agentUuid": agent_uuid}))
+
+
+async def _is_anothers(connection: AsyncConnection, uuid: str, values: dict[str, Any]) -> bool:
+    """Tell whether another agent shows, or has announced, a certificate that is to be written of this one."""
+    told = {values.get(name) for name in ("fingerprint", "nextFingerprint")} - {None}
+    claims = or_(agent.c.fingerprint.in_(told), agent.c.nextFingerprint.in_(told))
+    query = select(agent.c.uuid).where(agent.c.uuid != uuid, claims).limit(1)
+    return bool(told) and (await connection.execute(query)).first() is not None
 
 
 _UNUSED = select(*columns_of(AgentRecord)).where(

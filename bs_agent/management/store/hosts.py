@@ -113,7 +113,7 @@ async def write_hosts(
     ports = {record.uuid: record.port for record in agents}
     dates = {"createDate": now, "lastOpDate": now}
     await connection.execute(insert(host), [to_values(record) | dates for record in hosts])
-    for record in hosts:
+    for record in sorted(hosts, key=lambda one: one.hostname):  # in one order, so that nobody waits for each other
         if record.agentUuid:
             await put_place(connection, record.agentUuid, (record.hostname, ports[record.agentUuid]))
 

@@ -11,24 +11,26 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Select, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.daemon.lifecycle import background
 from bs_agent.management.store.database import Database, DatabaseUnavailable
-from bs_agent.management.store.tables import node
+from bs_agent.management.store.tables import agent, node
 
 log = logging.getLogger(__name__)
 
 SECONDS = 15.0
 """How long a node that has fallen silent keeps what it holds, unless the configuration says otherwise."""
 _RENEWALS = 4
+_FARTHEST = 900.0
+"""Seconds: a date that is farther ahead was written before the clock was set back, for no lease is so long."""
 _FORGOTTEN_AFTER = 30 * 86400
 
 
 def living(now: float) -> Select[str]:
     """Select the nodes that live at `now`, by the database's clock."""
-    return select(node.c.uuid).where(node.c.leaseDate > now)
+    return select(node.c.uuid).where(node.c.leaseDate > now, node.c.leaseDate <= now + _FARTHEST)
 
 
 def is_free(owner: ColumnElement[str | None], now: float) -> ColumnElement[bool]:
@@ -43,7 +45,7 @@ class Node:
         self.uuid = uuid4().hex
         self.seconds = seconds
         self._database = database
-        self._renewed = 0.0
+        self._end: asyncio.TimerHandle | None = None
         self._lost: list[Callable[[], None]] = []
 
     @classmethod
@@ -56,7 +58,8 @@ class Node:
             async with background(held._keep(), "the node's lease"):
                 yield held
         finally:
-            with suppress(DatabaseUnavailable):
+            held._ends_at(None)
+            with suppress(DatabaseUnavailable, TimeoutError):
                 await held._give_back()
 
     def on_loss(self, lost: Callable[[], None]) -> None:
@@ -69,13 +72,16 @@ class Node:
         return (await connection.execute(living(now).where(node.c.uuid == self.uuid))).first() is not None
 
     async def _begin(self) -> None:
-        self._renewed = asyncio.get_running_loop().time()
+        asked = asyncio.get_running_loop().time()
         async with self._database.writing() as connection:
             now = await self._database.now(connection)
             if self._database.is_sqlite:  # a node that starts is the only one
                 await connection.execute(update(node).where(node.c.leaseDate > now).values(leaseDate=now))
-            await connection.execute(delete(node).where(node.c.leaseDate < now - _FORGOTTEN_AFTER))
+            # Its date tells since when nobody has polled the agents that it held.
+            is_named = exists().where(agent.c.leaseOwner == node.c.uuid)
+            await connection.execute(delete(node).where(node.c.leaseDate < now - _FORGOTTEN_AFTER, ~is_named))
             await connection.execute(insert(node).values(uuid=self.uuid, leaseDate=now + self.seconds))
+        self._ends_at(asked + self.seconds)
 
     async def _renew(self) -> None:
         asked = asyncio.get_running_loop().time()
@@ -84,7 +90,7 @@ class Node:
             mine = node.c.uuid == self.uuid
             if not (await connection.execute(update(node).where(mine).values(leaseDate=until))).rowcount:
                 await connection.execute(insert(node).values(uuid=self.uuid, leaseDate=until))
-        self._renewed = asked
+        self._ends_at(asked + self.seconds)
 
     async def _give_back(self) -> None:
         async with asyncio.timeout(self.seconds), self._database.writing() as connection:
@@ -92,20 +98,22 @@ class Node:
             await connection.execute(update(node).where(node.c.uuid == self.uuid).values(leaseDate=now))
 
     async def _keep(self) -> None:
-        loop = asyncio.get_running_loop()
-        is_lost = False
         while True:
             await asyncio.sleep(self.seconds / _RENEWALS)
-            if not is_lost and loop.time() - self._renewed >= self.seconds:
-                is_lost = True
-                log.error("the lease of this node has run out; what it held is let go of")
-                for lost in self._lost:
-                    lost()
             try:
                 await self._renew()
             except (DatabaseUnavailable, TimeoutError) as error:
                 log.warning("the lease of this node is not renewed: %s", error or "no answer in time")
             except Exception:  # edge: a node lives as long as it can
                 log.exception("the lease of this node is not renewed")
-            else:
-                is_lost = False
+
+    def _ends_at(self, moment: float | None) -> None:
+        """Expect the end of the lease at this moment of the loop's clock, which is not later than the others see it."""
+        if self._end:
+            self._end.cancel()
+        self._end = asyncio.get_running_loop().call_at(moment, self._lose) if moment is not None else None
+
+    def _lose(self) -> None:
+        log.error("the lease of this node has run out; what it held is let go of")
+        for lost in self._lost:
+            lost()

@@ -68,7 +68,8 @@ async def claim(database: Database, owner: str) -> Claimed:
         # What another node is just taking is skipped, not waited for.
         free = left.where(is_free(agent.c.leaseOwner, now)).with_for_update(of=agent, skip_locked=True)
         for uuid, until in (await connection.execute(free)).all():
-            claimed.unwatched[uuid] = max(0.0, now - until) if until is not None else 0.0
+            # A date that is ahead was written before the clock was set back: how long it is, nobody knows.
+            claimed.unwatched[uuid] = abs(now - until) if until is not None else 0.0
         taken = [*claimed.unwatched]
         if surplus:
             rich = surplus.select().with_for_update(skip_locked=True)
