@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from bs_agent.contract.calls_storage import BackupStorageReply, Host, Port
+from bs_agent.contract.bounds import Port
+from bs_agent.contract.calls_storage import BackupStorageReply, Host
 from bs_agent.contract.declaration import Api, Description, Name, OneResource, Parameters, Reply, ResourceUuid
 from bs_agent.contract.inventory import (
     BackupStorageInventory,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from bs_agent.contract.bounds import Port
 from bs_agent.contract.declaration import (
     Api,
     DeleteMode,
@@ -40,7 +41,6 @@ def _check_directory(text: str) -> str:
 
 
 Host = Annotated[str, AfterValidator(_check_host), Field(description="Host name or IP address.")]
-Port = Annotated[int, Field(ge=1, le=65535)]
 Directory = Annotated[str, AfterValidator(_check_directory), Field(max_length=2048)]
 
 

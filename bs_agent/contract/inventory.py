@@ -61,7 +61,9 @@ class BackupStorageInventory(Inventory):
     state: State = Field(description="The wished state.")
     status: Status = Field(description="The observed status.")
     statusReason: Reason | None = Field(None, description="Why the status is not Connected, or what is not well.")
-    capacityDate: ApiDate | None = Field(None, description="When the capacities were measured.")
+    capacityDate: ApiDate | None = Field(
+        None, description="When the capacities were measured; to an hour while they stay the same."
+    )
     capacityStale: bool = Field(default=False, description="Whether the capacities are older than they should be.")
     createDate: ApiDate = Field(description="The creation date.")
     lastOpDate: ApiDate = Field(description="The last operation date.")

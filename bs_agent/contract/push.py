@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from bs_agent.contract.report import OperationNumber, Wire
+from bs_agent.contract.bounds import OperationNumber
+from bs_agent.contract.report import Wire
 
 PUSH_PATH = "/agent/v1/enrollments/{id}/report"
 URL_PATTERN = r"^https?://[^/?#@\s]+$"

@@ -5,8 +5,11 @@ A reason travels in reports (agent to management node), in errors and in invento
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from bs_agent.contract.bounds import Details
 
 
 class ReasonCode(StrEnum):
@@ -23,6 +26,7 @@ class ReasonCode(StrEnum):
     AGENT_TIMEOUT = "AgentTimeout"
     AGENT_UNAUTHORIZED = "AgentUnauthorized"
     AGENT_FAULT = "AgentFault"
+    REPORT_INVALID = "ReportInvalid"
     CERTIFICATE_CHANGED = "CertificateChanged"
     AGENT_CLONED = "AgentCloned"
     UNOBSERVED = "Unobserved"
@@ -63,12 +67,25 @@ class ReasonCode(StrEnum):
 
 
 class Reason(BaseModel):
-    """One reason with what was seen: safe to show, never a secret."""
+    """One reason with what was seen: safe to show, never a secret.
+
+    One that only a newer peer knows is taken for a fault that may be grave.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     code: ReasonCode
-    details: str
+    details: Details
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_a_newer_one(cls, value: Any) -> Any:  # noqa: ANN401 RUF100  whatever a peer has sent
+        if isinstance(value, dict) and isinstance(code := value.get("code"), str) and code not in _NAMES:
+            return {"code": ReasonCode.AGENT_FAULT, "details": f"{code[:64]}: {value.get('details')}"}
+        return value
+
+
+_NAMES = frozenset(ReasonCode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +138,11 @@ REASONS: dict[ReasonCode, ReasonText] = {
     ),
     ReasonCode.AGENT_FAULT: ReasonText(
         "The agent answered with an error of its own.", "Read the agent's log on the host."
+    ),
+    ReasonCode.REPORT_INVALID: ReasonText(
+        "A part of the agent's report is not within the bounds of the protocol, or the database refused it.",
+        "Look at what the details name on the host; numbers shown are the last good ones until then.",
+        blocking=False,
     ),
     ReasonCode.CERTIFICATE_CHANGED: ReasonText(
         "The agent showed another certificate than the pinned one.",

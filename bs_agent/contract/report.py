@@ -1,6 +1,7 @@
 """The agent protocol: the report, the connect and cleanup commands, and their results.
 
-Capacities are bytes, times are Unix seconds (UTC), ages and durations are seconds.
+Capacities are bytes, times are Unix seconds (UTC), ages and durations are seconds. What is not within its bounds spoils
+its own part alone: a section takes a reason in the place of its value, an entry of a report one in all of its sections.
 """
 
 import hashlib
@@ -9,7 +10,32 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bs_agent.contract.bounds import (
+    MAX_ADDRESSES,
+    MAX_CHECKS,
+    MAX_MONS,
+    MAX_OSDS,
+    MAX_POOLS,
+    MAX_STEPS,
+    MAX_STORAGES,
+    Bytes,
+    Count,
+    Details,
+    Fingerprint,
+    Fsid,
+    Label,
+    Moment,
+    Name,
+    OperationNumber,
+    Path,
+    Port,
+    Rank,
+    Seconds,
+    Share,
+    Token,
+)
 from bs_agent.contract.reasons import REASONS, Reason
+from bs_agent.contract.spoilt import ENTRY, ONLY_NAMED, SECTION
 
 T = TypeVar("T")
 
@@ -19,17 +45,6 @@ DEFAULT_PORT = 7765
 BOOT_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="A uuid: 32 hexadecimal digits without dashes.")]
-OperationNumber = Annotated[
-    int,
-    Field(
-        ge=0,
-        le=2**63 - 1,
-        strict=True,
-        description="The number of the operation that the command belongs to, which never goes back for a storage: "
-        "an agent refuses a command with a smaller number than the greatest that it has seen for the storage. "
-        "0 is no number; it is accepted while no number was seen.",
-    ),
-]
 
 
 class Wire(BaseModel):
@@ -42,35 +57,35 @@ class Section(Wire, Generic[T]):
     """One probe's part of a report: the last good value, its age, and why there is no newer one."""
 
     value: T | None = None
-    collectedAt: float | None = None
-    ageSeconds: float | None = None
+    collectedAt: Moment | None = None
+    ageSeconds: Seconds | None = None
     stale: bool = False
     reason: Reason | None = None
-    durationSeconds: float | None = None
+    durationSeconds: Seconds | None = None
 
 
 class DirectoryUsage(Wire):
     """What `statvfs` says of an ImageStore directory; available is what a user other than root may write."""
 
-    totalCapacity: int
-    availableCapacity: int
-    totalInodes: int
-    availableInodes: int
+    totalCapacity: Bytes
+    availableCapacity: Bytes
+    totalInodes: Count
+    availableInodes: Count
     readOnly: bool
 
 
 class ServiceAnswer(Wire):
     """The TCP service that serves the images, when it accepted a connection."""
 
-    address: str
+    address: Name
 
 
 class ImageStoreParameters(Wire):
     """What the connect command says of an ImageStore."""
 
     type: Literal["ImageStoreBackupStorage"] = IMAGESTORE
-    url: str
-    service: str = ""
+    url: Path
+    service: Name = ""
 
 
 class ImageStoreReport(Wire):
@@ -78,9 +93,9 @@ class ImageStoreReport(Wire):
 
     type: Literal["ImageStoreBackupStorage"] = IMAGESTORE
     uuid: Uuid
-    url: str
-    usage: Section[DirectoryUsage]
-    service: Section[ServiceAnswer] | None = None
+    url: Path
+    usage: Annotated[Section[DirectoryUsage], SECTION]
+    service: Annotated[Section[ServiceAnswer] | None, SECTION] = None
 
     def sections(self) -> list[Section[Any]]:
         """The sections that this storage has, the most telling first."""
@@ -94,49 +109,55 @@ class ImageStoreReport(Wire):
 class MonAddress(Wire):
     """One address of a mon: `v1` or `v2`, and `host:port` (an IPv6 host in brackets)."""
 
-    type: str
-    address: str
+    type: Label
+    address: Name
+
+
+Addresses = Annotated[list[MonAddress], Field(max_length=MAX_ADDRESSES)]
 
 
 class Mon(Wire):
     """One mon as the cluster sees it."""
 
-    rank: int
-    name: str
-    addresses: list[MonAddress]
+    rank: Rank
+    name: Name
+    addresses: Addresses
     inQuorum: bool
     leader: bool
-    version: str = ""
+    version: Label = ""
+
+
+Mons = Annotated[list[Mon], Field(max_length=MAX_MONS)]
 
 
 class LocalMon(Wire):
     """The mon of this very host as its admin socket describes it, quorum or not."""
 
-    name: str
-    state: str
-    rank: int
-    addresses: list[MonAddress]
-    version: str = ""
+    name: Name
+    state: Label
+    rank: Rank
+    addresses: Addresses
+    version: Label = ""
 
 
 class HealthCheck(Wire):
     """One of the cluster's health checks."""
 
-    code: str
-    severity: str
-    summary: str
+    code: Label
+    severity: Label
+    summary: Details
 
 
 class Cluster(Wire):
     """The whole cluster; capacities are raw bytes (`ceph df` total_bytes and total_avail_bytes)."""
 
-    fsid: str
-    totalCapacity: int
-    availableCapacity: int
-    health: str
-    checks: list[HealthCheck]
+    fsid: Fsid
+    totalCapacity: Bytes
+    availableCapacity: Bytes
+    health: Label
+    checks: list[HealthCheck] = Field(max_length=MAX_CHECKS)
     mgrActive: bool
-    vendor: str
+    vendor: Label
 
 
 class Pool(Wire):
@@ -145,27 +166,29 @@ class Pool(Wire):
     `usedCapacity`, `availableCapacity` and `totalCapacity` follow the public API, `poolMaxAvail` and `poolStored` Ceph.
     """
 
-    id: int
-    name: str
+    id: Count
+    name: Name
     securityPolicy: Literal["Copy", "ErasureCode"]
-    replicatedSize: int
-    k: int | None = None
-    m: int | None = None
-    crushRule: str
-    crushRoot: str
-    failureDomain: str
-    deviceClass: str | None = None
-    relatedOsds: list[int]
-    usedCapacity: int
-    availableCapacity: int
-    totalCapacity: int
-    diskUtilization: float
-    poolMaxAvail: int
-    poolStored: int
-    quotaBytes: int = 0
-    quotaObjects: int = 0
+    replicatedSize: Count
+    k: Count | None = None
+    m: Count | None = None
+    crushRule: Name
+    crushRoot: Label
+    failureDomain: Label
+    deviceClass: Label | None = None
+    relatedOsds: list[Count] = Field(max_length=MAX_OSDS)
+    usedCapacity: Bytes
+    availableCapacity: Bytes
+    totalCapacity: Bytes
+    diskUtilization: Share
+    poolMaxAvail: Bytes
+    poolStored: Bytes
+    quotaBytes: Bytes = 0
+    quotaObjects: Count = 0
     full: bool = False
 
+
+Pools = Annotated[list[Pool], Field(max_length=MAX_POOLS)]
 
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 HostAndPort = Annotated[
@@ -188,8 +211,8 @@ class CephParameters(Wire):
     """
 
     type: Literal["Ceph"] = CEPH
-    poolName: str
-    fsid: str = ""
+    poolName: Name
+    fsid: Fsid = ""
     createPool: bool = False
     removePool: bool = False
     monAddress: HostAndPort = ""
@@ -203,12 +226,12 @@ class CephReport(Wire):
 
     type: Literal["Ceph"] = CEPH
     uuid: Uuid
-    poolName: str
-    cluster: Section[Cluster]
-    pools: Section[list[Pool]]
-    mons: Section[list[Mon]]
-    localMon: Section[LocalMon]
-    writeProbe: Section[float] | None = None
+    poolName: Name
+    cluster: Annotated[Section[Cluster], SECTION]
+    pools: Annotated[Section[Pools], SECTION]
+    mons: Annotated[Section[Mons], SECTION]
+    localMon: Annotated[Section[LocalMon], SECTION]
+    writeProbe: Annotated[Section[Seconds] | None, SECTION] = None
 
     def sections(self) -> list[Section[Any]]:
         """The sections that this storage has, the most telling first."""
@@ -231,12 +254,12 @@ class HostReport(Wire):
     agent will show after its next rotation. Each is empty where it is not known.
     """
 
-    agentVersion: str
-    hostname: str
-    startedAt: float
+    agentVersion: Label
+    hostname: Label
+    startedAt: Moment
     bootId: str = Field("", pattern=f"^({BOOT_ID})?$")
     nextFingerprint: str = Field("", pattern=r"^([0-9a-f]{64})?$")
-    storages: list[StorageReport]
+    storages: Annotated[list[Annotated[StorageReport, ENTRY]], ONLY_NAMED, Field(max_length=MAX_STORAGES)]
 
     def etag(self) -> str:
         """Name this content: equal for two reports that differ in ages and durations only."""
@@ -262,8 +285,8 @@ FINAL_STATES = frozenset({CommandState.DONE, CommandState.FAILED, CommandState.I
 class Step(Wire):
     """One step of a cleanup: what it does to what; `done` tells that the effect is there, `error` why it is not."""
 
-    action: str
-    target: str
+    action: Name
+    target: Path
     done: bool = False
     error: Reason | None = None
 
@@ -289,9 +312,9 @@ class Command(Wire):
     number: OperationNumber = 0
     hostOnly: bool = False
     state: CommandState
-    steps: list[Step]
-    createdAt: float
-    finishedAt: float | None = None
+    steps: list[Step] = Field(max_length=MAX_STEPS)
+    createdAt: Moment
+    finishedAt: Moment | None = None
     error: Reason | None = None
 
 
@@ -299,17 +322,17 @@ class CleanupPlan(Wire):
     """What a cleanup would do."""
 
     storageUuid: Uuid
-    steps: list[Step]
+    steps: list[Step] = Field(max_length=MAX_STEPS)
 
 
 class Enrollment(Wire):
     """What `bs-agent enroll --json` prints: how to reach this agent and what to trust. Holds a secret."""
 
     id: Uuid
-    port: int
-    token: str
-    fingerprint: str
-    code: str
+    port: Port
+    token: Token
+    fingerprint: Fingerprint
+    code: Name
 
 
 def blocking_reason(reasons: list[Reason]) -> Reason | None:

@@ -77,7 +77,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         hooks=hooks,
         use_cases=use_cases(auth, keys, fleet, database),
         find=lambda inventory, query: find(database, inventory, query),
-        ready=lambda: _ask(database),
+        ready=lambda: _ask(fleet),
         metrics=metrics,
         public_url=settings.server.public_url,
         trusted_proxies=settings.server.trusted_proxies,
@@ -106,10 +106,10 @@ async def opened(url: str) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def _ask(database: Database) -> None:
+async def _ask(fleet: FleetService) -> None:
     try:
         async with asyncio.timeout(_READY_DEADLINE):
-            await database.ping()
+            await fleet.check()
     except TimeoutError:
         raise InternalError(f"the database did not answer within {_READY_DEADLINE:.0f} s") from None
 

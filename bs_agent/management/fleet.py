@@ -45,6 +45,14 @@ class FleetService(Acts):
     pushes: Pushes
     means: Means
 
+    async def check(self) -> None:
+        """See that what is said of hosts can be written.
+
+        Raises:
+            InternalError: it cannot, and for how long that has been so.
+        """
+        await self.means.intake.check()
+
     def configure(self, settings: ManagementSettings) -> None:
         """Go on with other settings: polling, SSH and clean-up follow at once."""
         self.poller.configure(settings.poll)

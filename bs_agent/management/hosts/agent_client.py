@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 import aiohttp
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from bs_agent.contract.bounds import Details, Label
 from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
 from bs_agent.contract.push import ConnectRequest, ReportTo
 from bs_agent.contract.reasons import Reason, ReasonCode
@@ -28,6 +29,7 @@ from bs_agent.contract.report import (
     StorageParameters,
     StorageReport,
 )
+from bs_agent.contract.spoilt import first_fault
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +90,9 @@ class _Connect(ConnectRequest):
 
 
 class _ShownError(BaseModel):
-    code: str
-    description: str = ""
-    details: str | None = None
+    code: Label
+    description: Details = ""
+    details: Details | None = None
 
 
 class _ErrorAnswer(BaseModel):
@@ -147,7 +149,8 @@ class Agents:
         answer = await self._request(at, "GET", "/v1/report", headers={"If-None-Match": etag} if etag else None)
         if answer.status == 304:
             return Told(None, etag, answer.shown)
-        return Told(_decode(at, _REPORT, answer), answer.etag, answer.shown)
+        etag = answer.etag if answer.etag.isascii() else ""  # no header could carry it back
+        return Told(_decode(at, _REPORT, answer), etag, answer.shown)
 
     async def is_alive(self, at: Target) -> bool:
         """Tell whether anything that shows the pinned certificate answers."""
@@ -284,9 +287,7 @@ def _decode(at: Target, model: TypeAdapter[M], answer: Answer) -> M:
     try:
         return model.validate_json(answer.body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        field_name = ".".join(str(part) for part in first["loc"])
-        raise _fault(at, f"its answer is not of the protocol: {field_name}: {first['msg']}") from None
+        raise _fault(at, f"its answer is not of the protocol: {first_fault(error)}") from None
 
 
 def _error(at: Target, answer: Answer) -> ApiError:

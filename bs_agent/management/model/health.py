@@ -18,7 +18,7 @@ from typing import NamedTuple
 from bs_agent.contract.inventory import Status
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import StorageReport, blocking_reason
-from bs_agent.management.model.capacity import measured
+from bs_agent.management.model.capacity import is_fresh
 
 RETRY_CAP = 3600.0
 _BOOTS, _STEADY = 8, 5
@@ -124,7 +124,7 @@ def judge(report: StorageReport | None) -> Health:
     if blocking and blocking.code in MON_ONLY and reasons[0].code in UNANSWERED:
         blocking = reasons[0]  # its mon is not well, and nothing shows that the host sees the cluster all the same
     health = Health("Disconnected", blocking) if blocking else Health("Connected", reasons[0] if reasons else None)
-    return health._replace(fresh=health.sees_storage and measured(report).fresh)
+    return health._replace(fresh=health.sees_storage and is_fresh(report))
 
 
 def storage_health(hosts: Sequence[Health]) -> Health:

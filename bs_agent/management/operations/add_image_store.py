@@ -11,7 +11,7 @@ from bs_agent.contract.errors import InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import IMAGESTORE, StorageReport
 from bs_agent.management.hosts.trust import Access
-from bs_agent.management.model.capacity import measured
+from bs_agent.management.model.capacity import capacity_of
 from bs_agent.management.model.health import Health
 from bs_agent.management.model.host_tags import host_key_tag, parse_host_tags, stored_tags
 from bs_agent.management.model.identity import verify
@@ -94,13 +94,13 @@ def accepted(report: StorageReport, storage: StorageRecord) -> tuple[Health, dic
     Raises:
         StorageProblem: it may not.
     """
-    health, said = verify(report, storage), measured(report)
+    health, capacity = verify(report, storage), capacity_of(report)
     if health.status != "Connected" and health.reason:
         raise StorageProblem(health.reason)
-    if not said.columns:
+    if not capacity:
         details = "the agent has no measurement of the storage yet"
         raise StorageProblem(health.reason or Reason(code=ReasonCode.PROBE_TIMEOUT, details=details))
-    return health, said.columns
+    return health, capacity
 
 
 async def refuse_taken_uuid(storages: OperatedStore, wanted: str | None) -> None:

@@ -30,7 +30,7 @@ class ArrivingMon(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What is stored of mon hosts that have arrived, and the newest capacity that they report."""
+    """What is stored of mon hosts that have arrived, and a capacity that they report: a fresh one, if there is one."""
 
     hosts: list[HostRecord]
     capacity: dict[str, Any]
@@ -91,7 +91,7 @@ class ArrivingMons:
             return host.being(health)
 
         hosts = await for_each(mons, settle)
-        _, newest = max(capacities, key=lambda told: (told[0].fresh, told[1]["capacityDate"]))
+        _, newest = max(capacities, key=lambda told: told[0].fresh)
         return Settled(hosts, newest)
 
 

@@ -53,7 +53,7 @@ class ChangingMons:
 
     async def _change(self, uuid: str, work: Callable[[Held, StorageRecord], Coroutine[Any, Any, None]]) -> None:
         async def change(held: Held) -> None:
-            await self._means.intake.flush()  # what is not written yet must not come after what is read now
+            await self._means.intake.flush(uuid)  # what is not written yet must not come after what is read now
             await work(held, await ceph_storage(self._means.storages, uuid))
 
         await ceph_storage(self._means.storages, uuid)
@@ -108,11 +108,12 @@ class ChangingMons:
                 await self._means.debts.leave(agent)
         await self._means.refresh(agents)
 
-    async def _look_again(self, held: Held, hosts: Iterable[HostRecord]) -> None:
+    async def _look_again(self, held: Held, hosts: Sequence[HostRecord]) -> None:
         """Let the storage's status follow from the hosts that it has now."""
         for host in hosts:
             self._means.intake.health(host.backupStorageUuid, host.monUuid, host.health, held)
-        await self._means.intake.flush()
+        for uuid in {host.backupStorageUuid for host in hosts}:
+            await self._means.intake.flush(uuid)
 
 
 async def ceph_storage(storages: OperatedStore, uuid: str) -> StorageRecord:

@@ -60,9 +60,9 @@ class Reconnecting:
         tags = parse_host_tags(system_tags, [host.hostname for host in hosts])
         for host in hosts:
             self._means.intake.health(uuid, host.monUuid, Health("Connecting", None, host.capacityFresh), held)
-        await self._means.intake.flush()
+        await self._means.intake.flush(uuid)
         problems = await asyncio.gather(*(self._connect(held, storage, host, tags) for host in hosts))
-        await self._means.intake.flush()
+        await self._means.intake.flush(uuid)
         await self._means.refresh([host.agentUuid for host in await self._means.hosts.of(uuid)])
         await self._conclude(uuid, [problem for problem in problems if problem])
 
@@ -85,7 +85,7 @@ class Reconnecting:
             self._reject(held, host, problem)
             raise
         finally:
-            await self._means.intake.flush()
+            await self._means.intake.flush(uuid)
 
     async def _accept(
         self, held: Held, storage: StorageRecord, host: HostRecord, report: StorageReport
@@ -100,7 +100,7 @@ class Reconnecting:
             owner = await self._means.storages.pool_owner(storage.fsid, storage.poolName, storage.uuid)
             refuse_pool(storage.fsid, storage.poolName, owner)
         if health.sees_storage:
-            self._means.intake.capacity(storage.uuid, report, held)
+            self._means.intake.capacity(storage.uuid, host.monUuid, report, held)
         self._means.intake.health(storage.uuid, host.monUuid, health, held)
         return StorageProblem(health.reason) if health.status != "Connected" and health.reason else None
 

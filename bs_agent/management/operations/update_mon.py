@@ -55,7 +55,8 @@ class UpdatingMon:
         return host
 
     async def _update(self, held: Held, parameters: UpdateMonParameters) -> None:
-        await self._means.intake.flush()
+        before = await self._host(parameters.monUuid)
+        await self._means.intake.flush(before.backupStorageUuid)
         before = await self._host(parameters.monUuid)
         storage = await ceph_storage(self._means.storages, before.backupStorageUuid)
         host = self._wanted(before, parameters)
@@ -156,7 +157,7 @@ class UpdatingMon:
             report, health = await self._connect(held, storage, host, agent)
         except StorageProblem as problem:
             raise named_problem(host.hostname, problem) from problem
-        self._means.intake.capacity(storage.uuid, report, held)
+        self._means.intake.capacity(storage.uuid, host.monUuid, report, held)
         return host.being(health)
 
     async def _connect(
@@ -189,7 +190,7 @@ class UpdatingMon:
 
     async def _conclude(self, held: Held, host: HostRecord, known: AgentRecord | None, met: Met) -> None:
         self._means.intake.health(host.backupStorageUuid, host.monUuid, host.health, held)
-        await self._means.intake.flush()
+        await self._means.intake.flush(host.backupStorageUuid)
         if known and known.uuid != met.agent.uuid:
             for debt in await self._means.debts.of_storage(host.backupStorageUuid):
                 if debt.agentUuid == known.uuid:

@@ -7,7 +7,7 @@ that is not Connected is connected afresh as soon as its agent has nothing to sa
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +28,8 @@ from bs_agent.management.store.watched import LOOK, WatchedHost
 log = logging.getLogger(__name__)
 
 AT_ONCE = 256
+WHOLE = 3600.0
+"""Seconds after which an agent is asked for its whole report though nothing has changed: so old may a date become."""
 _TICK = 5.0
 """Seconds after which a node looks for agents that nobody polls, and for those that others were told of."""
 _RESTORES_AT_ONCE = 64
@@ -53,6 +55,7 @@ class Poller:
     ) -> None:
         self._agents = agents
         self._intake = intake
+        intake.again = self._ask_again
         self._operations = operations
         self._store = store
         self._owner = owner
@@ -170,7 +173,8 @@ class Poller:
     async def _poll(self, watch: Watch) -> None:
         try:
             async with self._slow_lane if watch.link.misses else self._lane:
-                told = await self._agents.report(watch.target, watch.etag if watch.is_well else "")
+                due = asyncio.get_running_loop().time() >= watch.whole_due
+                told = await self._agents.report(watch.target, watch.etag if watch.is_well and not due else "")
         except ApiError as problem:
             self._missed(watch, _reason(problem))
         else:
@@ -226,7 +230,7 @@ class Poller:
 
     def _take(self, watch: Watch, report: HostReport, etag: str) -> None:
         reports = {storage.uuid: storage for storage in report.storages}
-        watch.etag = etag
+        watch.etag, watch.whole_due = etag, asyncio.get_running_loop().time() + WHOLE * random.uniform(0.5, 1.0)  # noqa: S311  spreads load
         for host in watch.seen.hosts:
             if self._operations.is_busy(host.storage_uuid):
                 watch.etag = ""  # the next poll brings it all again
@@ -234,7 +238,7 @@ class Poller:
             told = reports.get(host.storage_uuid)
             judged, known = judge(told), watch.health[host.mon_uuid]
             if told and judged.sees_storage:
-                self._intake.capacity(host.storage_uuid, told)
+                self._intake.capacity(host.storage_uuid, host.mon_uuid, told)
             if _is_unobserved(known) and told:
                 self._set(watch, host, judged)
             elif told is None or judged.status == "Connected" != known.status:
@@ -243,6 +247,12 @@ class Poller:
                     self._set(watch, host, judged)
             elif judged != known:
                 self._set(watch, host, judged)
+
+    def _ask_again(self, mon_uuids: Collection[str]) -> None:
+        """Have news that could not be written, because an operation is under way, brought again by the next poll."""
+        for watch in self._watches:
+            if any(host.mon_uuid in mon_uuids for host in watch.seen.hosts):
+                watch.etag = ""
 
     def _set(self, watch: Watch, host: WatchedHost, health: Health) -> None:
         watch.health[host.mon_uuid] = health

@@ -4,6 +4,8 @@ Who sends is known before a byte of the body is read; what is said enters by the
 """
 
 import hmac
+import re
+import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
@@ -19,15 +21,15 @@ from bs_agent.management.config import ServerSettings
 from bs_agent.management.hosts.agent_client import MAX_ANSWER
 from bs_agent.management.hosts.trust import reveal
 from bs_agent.management.model.records import AgentRecord
+from bs_agent.management.polling.places import AT_ONCE, Places
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.agents import AgentStore
-
-AT_ONCE = 32
 
 Receive = Callable[[str, HostReport], bool]
 Forward = Callable[[str], Awaitable[None]]
 
 _REPORT = TypeAdapter(HostReport)
+_ENROLLMENT = re.compile(r"[0-9a-f]{32}")
 
 
 class Pushes:
@@ -41,7 +43,8 @@ class Pushes:
         self._keyring = keyring
         self._receive = receive
         self._forward = forward
-        self._under_way = 0
+        self._looked_up = 0
+        self._places = Places(time.monotonic)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes for the application."""
@@ -49,11 +52,14 @@ class Pushes:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Take one report."""
-        if self._under_way >= AT_ONCE:
-            raise Overloaded(f"{AT_ONCE} reports are being taken")
-        self._under_way += 1
+        if self._looked_up >= AT_ONCE:
+            raise Overloaded(f"{AT_ONCE} senders are being looked up")
+        self._looked_up += 1
         try:
             sender = await self._sender(request)
+        finally:
+            self._looked_up -= 1
+        with self._places.of(sender.uuid):
             try:
                 report = _REPORT.validate_python(await read_json(request, MAX_ANSWER))
             except ValidationError as error:
@@ -61,8 +67,6 @@ class Pushes:
             if not self._receive(sender.uuid, report):
                 await self._forward(sender.uuid)
             return web.json_response({})
-        finally:
-            self._under_way -= 1
 
     async def _sender(self, request: web.Request) -> AgentRecord:
         """Return the agent of this enrolment.
@@ -71,8 +75,10 @@ class Pushes:
             AgentUnauthorized: nobody is enrolled so, or the token is another.
         """
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        known = await self._agents.enrolled(request.match_info["id"]) if scheme.lower() == "bearer" else None
-        if known is None or not hmac.compare_digest(self._token_of(known), token.encode()):
+        named = request.match_info["id"]
+        looks_so = scheme.lower() == "bearer" and _ENROLLMENT.fullmatch(named)
+        known = await self._agents.enrolled(named) if looks_so else None
+        if known is None or not hmac.compare_digest(self._token_of(known), token.encode("utf-8", "surrogateescape")):
             raise AgentUnauthorized("no enrolment has this id and this token")
         return known
 

@@ -31,6 +31,7 @@ class Watch:
     target: Target
     health: dict[str, Health]
     etag: str = ""
+    whole_due: float = 0.0
     link: Link = field(default_factory=Link)
     boots: Boots = field(default_factory=Boots)
     retries: dict[str, Retry] = field(default_factory=dict)

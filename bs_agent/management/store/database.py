@@ -19,8 +19,11 @@ from bs_agent.management.store.wakes import Wakes
 _BUSY_SECONDS = 10
 _LONGEST_COMMAND = 30
 """Seconds in which a statement is answered, or the database is taken for away."""
-_AWAY = ("08", "53", "57", "58")
-"""Classes of SQLSTATE: connection, resources, an operator's intervention, system (PostgreSQL's appendix A)."""
+_LONGEST_PAUSE = 10
+"""Seconds for which a transaction may stand still: a node that was stopped in one gives its locks back."""
+_AWAY = ("08", "25P03", "40", "53", "55", "57", "58")
+"""Where an SQLSTATE begins so: connection, a transaction that stood still, some that get into each other's way,
+resources, locks, an operator's intervention, system (PostgreSQL's appendix A)."""
 
 
 class DatabaseUnavailable(InternalError):
@@ -59,7 +62,11 @@ class Database:
         else:
             engine = create_async_engine(
                 parsed.set(drivername="postgresql+asyncpg"),
-                connect_args={"timeout": _BUSY_SECONDS, "command_timeout": _LONGEST_COMMAND},
+                connect_args={
+                    "timeout": _BUSY_SECONDS,
+                    "command_timeout": _LONGEST_COMMAND,
+                    "server_settings": {"idle_in_transaction_session_timeout": f"{_LONGEST_PAUSE}s"},
+                },
                 pool_size=8,
                 pool_timeout=_BUSY_SECONDS,
                 pool_pre_ping=True,
@@ -146,7 +153,8 @@ def _translated() -> Iterator[None]:
 def _is_away(error: DBAPIError) -> bool:
     """Tell an absent database from a wrong statement: a PostgreSQL that starts or stops gives a plain DBAPIError."""
     state = str(getattr(error.orig, "sqlstate", None) or "")
-    return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated or state[:2] in _AWAY
+    lost = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+    return lost or state.startswith(_AWAY)
 
 
 def _make_private(file: Path) -> None:

@@ -82,7 +82,8 @@ class OperatedStore:
                 now = int(await self._database.now(connection))
                 stale = not any(record.capacityFresh for record in hosts)
                 dates = {"createDate": now, "lastOpDate": now}
-                values = {**to_values(storage), **capacity, "capacityStale": stale, **dates}
+                measured = {"capacityDate": now} | ({"poolCapacityDate": now} if "poolStored" in capacity else {})
+                values = {**to_values(storage), **measured, **capacity, "capacityStale": stale, **dates}
                 try:
                     await connection.execute(insert(backup_storage).values(values))
                 except IntegrityError:

@@ -120,6 +120,7 @@ backup_storage = Table(
     Column("poolSecurityPolicy", _text(16)),
     Column("poolMaxAvail", BigInteger),
     Column("poolStored", BigInteger),
+    Column("poolCapacityDate", BigInteger, comment="when the numbers of the pool were measured"),
     Index("ix_backup_storage_createDate", "createDate", "uuid"),
     UniqueConstraint("fsid", "poolName"),
 )

@@ -186,6 +186,50 @@ async def test_an_agent_that_refuses_what_it_is_told(server: Server, agents: Age
     assert error.details.endswith("no such kind")
 
 
+async def test_what_an_agent_says_against_a_command_is_cut(server: Server, agents: Agents) -> None:
+    refusal = {"error": {"code": "SYS.1007", "description": "", "details": "\0" + "x" * 100_000}}
+    server.handler = answers(lambda: web.json_response(refusal, status=400))
+    async with server.running() as address:
+        error = await refused(agents.report(at(address, server)))
+    assert isinstance(error, InvalidArgument)
+    assert "\0" not in error.details
+    assert len(error.details) < 2100
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "-1", "1e999", "NaN", "1" + "0" * 4000, '"x"', "null"])
+async def test_a_number_out_of_bounds_spoils_its_own_section(server: Server, agents: Agents, number: str) -> None:
+    counts = '"availableCapacity": 1, "totalInodes": 1, "availableInodes": 1, "readOnly": false'
+    usage = f'{{"value": {{"totalCapacity": {number}, {counts}}}, "ageSeconds": 1}}'
+    entry = f'{{"type": "ImageStoreBackupStorage", "url": "/x", "uuid": "{UUID}", "usage": {usage}}}'
+    other = entry.replace(f'y": {number}', 'y": 5').replace(UUID, "1" * 32)
+    body = json.dumps(EMPTY).replace("[]", f"[{entry}, {other}]")
+    server.handler = answers(lambda: web.Response(text=body))
+    async with server.running() as address:
+        report = (await agents.report(at(address, server))).report
+    assert report is not None
+    spoilt, well = report.storages
+    assert [reason.code for reason in spoilt.reasons()] == [ReasonCode.REPORT_INVALID]
+    assert well.reasons() == []
+
+
+async def test_an_etag_that_is_no_text_is_not_kept(server: Server, agents: Agents) -> None:
+    body = json.dumps(EMPTY).encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b'HTTP/1.1 200 OK\r\nETag: "\xff"\r\nContent-Length: %d\r\n\r\n'
+        writer.write(head % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server._tls)
+    async with listener:
+        port: int = listener.sockets[0].getsockname()[1]
+        where = at(Address("127.0.0.1", port), server)
+        told = await agents.report(where)
+        assert (await agents.report(where, told.etag)).report is not None
+
+
 async def test_an_endless_answer_is_cut_off(server: Server, agents: Agents) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -1,10 +1,12 @@
 """The route for pushed reports: who may use it, how much it takes, and whose storages a report can be about."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import aiohttp
@@ -19,8 +21,9 @@ from bs_agent.contract.report import HostReport, ImageStoreReport
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import render_errors, serving
 from bs_agent.management.hosts.agent_client import MAX_ANSWER
+from bs_agent.management.polling import places
 from bs_agent.management.polling import receive as push
-from tests.beds.fleet import POLL, FleetBed, fleet, image_store
+from tests.beds.fleet import POLL, FleetBed, fleet, image_store, until
 from tests.beds.played import TOKEN, Played, players
 
 pytestmark = pytest.mark.asyncio
@@ -88,6 +91,7 @@ async def test_a_report_is_taken(route: Route) -> None:
         ("Bearer \u00e9", enrollment_id(TOKEN)),
         (BEARER, "0" * 32),
         (BEARER, "'"),
+        (BEARER, "%00"),
     ],
 )
 async def test_a_stranger_is_refused(route: Route, bearer: str, enrollment: str) -> None:
@@ -95,6 +99,15 @@ async def test_a_stranger_is_refused(route: Route, bearer: str, enrollment: str)
     assert (status, answer["error"]["code"]) == (401, "BS.AgentUnauthorized")
     assert TOKEN not in str(answer)
     assert await route.bed.status(route.uuid) == ("Connected", "")
+
+
+async def test_a_token_that_is_no_text_is_refused(route: Route) -> None:
+    host, _, port = route.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    path = PUSH_PATH.format(id=enrollment_id(TOKEN)).encode()
+    writer.write(b"POST " + path + b" HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer \xff\r\nContent-Length: 0\r\n\r\n")
+    assert (await reader.readline()).split()[1] == b"401"
+    writer.close()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +134,40 @@ async def test_a_report_is_about_the_storages_of_its_agent_only(route: Route) ->
     assert await route.bed.shown("f" * 32) is None
 
 
-async def test_more_than_a_few_at_once_are_put_off(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push, "AT_ONCE", 0)
+@pytest.mark.parametrize("module", [push, places], ids=["look-ups", "bodies"])
+async def test_more_than_a_few_at_once_are_put_off(
+    route: Route, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 0)
     status, answer = await route.push(route.report())
     assert (status, answer["error"]["description"]) == (503, "The server has too much to do")
+
+
+async def test_a_flood_of_one_sender_is_refused(route: Route) -> None:
+    route.bed.service.pushes._places = places.Places(lambda: 0.0)
+    told = route.report()
+    statuses = [(await route.push(told))[0] for _ in range(places.BURST + 2)]
+    assert statuses == [200] * places.BURST + [429, 429]
+
+
+async def test_bodies_that_drip_take_no_place_of_others(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bs_agent.daemon.http.BODY_DEADLINE", 600)
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    where = route.url + PUSH_PATH.format(id=enrollment_id(TOKEN))
+    slow = [
+        asyncio.create_task(route.http.post(where, data=drip(), headers={"Authorization": BEARER}).__aenter__())
+        for _ in range(places.AT_ONCE)
+    ]
+
+    async def all_others_are_refused() -> bool:
+        return sum(task.done() for task in slow) == places.AT_ONCE - places.OF_ONE
+
+    await until(all_others_are_refused)
+    assert {task.result().status for task in slow if task.done()} == {429}
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)

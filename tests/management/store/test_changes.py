@@ -1,107 +1,119 @@
-"""What reports have changed, written together: hosts, capacities, and the storages that follow their hosts."""
+"""What one transaction writes of hosts and of their storage: what follows from what, and what is void."""
 
 import asyncio
-from typing import Any
+import time
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
+from sqlalchemy import select, text, update
 
-from bs_agent.contract.inventory import BackupStorageInventory, CephBackupStorageInventory
 from bs_agent.contract.reasons import Reason, ReasonCode
-from bs_agent.contract.report import CEPH
+from bs_agent.contract.report import StorageReport
+from bs_agent.management.model.capacity import measured
 from bs_agent.management.model.health import Health
-from bs_agent.management.model.records import HostRecord
-from bs_agent.management.operations.turns import storage_key
-from bs_agent.management.store.changes import HostChange, Turn, apply
-from bs_agent.management.store.database import Database
-from bs_agent.management.store.queries import find_one
-from bs_agent.management.store.tables import agent as agent_table
-from tests.beds.stores import CAPACITY, LONG, Stores, agent, nodes, storage, stores
+from bs_agent.management.store.changes import CapacityChange, HostChange, Refusal, apply, check_writable
+from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.schema import migrate
+from bs_agent.management.store.tables import agent, host
+from tests.beds.postgresql import PostgreSQL
+from tests.beds.stores import Stores, stores
+from tests.management.store.known import Known, known, read_only, report
 
 pytestmark = pytest.mark.asyncio
 
 GONE = Health("Disconnected", Reason(code=ReasonCode.AGENT_UNREACHABLE, details="seen"))
-WELL = Health("Connected")
 
 
-async def news(by: Stores, health: Health, *hosts: HostRecord, **capacity: Any) -> list[Turn]:
-    """Write what polls have brought, as the node that polls."""
-    changes = [HostChange(one.monUuid, one.backupStorageUuid, health) for one in hosts]
-    return await apply(by.database, by.fence, changes, {hosts[0].backupStorageUuid: capacity} if capacity else {})
+@pytest_asyncio.fixture
+async def mine(database: Database) -> AsyncIterator[Stores]:
+    async with stores(database) as made:
+        yield made
 
 
-async def shown(database: Database, uuid: str) -> dict[str, Any]:
-    found = (await find_one(database, BackupStorageInventory, uuid)).inventories
-    assert found is not None
-    return found[0]
+def gone(of: Known, which: int) -> HostChange:
+    return HostChange(of.mons[which], of.uuid, GONE)
 
 
-async def test_a_storage_follows_its_hosts(database: Database) -> None:
-    new = storage(CEPH)
-    async with stores(database, LONG) as one:
-        hosts = await one.put(new, [agent(), agent(), agent()])
-        assert await news(one, GONE, *hosts[:2]) == [], "one mon host is enough"
-        found = (await find_one(database, CephBackupStorageInventory, new.uuid)).inventories
-        assert found is not None
-        assert [mon["status"] for mon in found[0]["mons"]].count("Disconnected") == 2
-        turns = await news(one, GONE, hosts[2], availableCapacity=7)
-        assert [(turn.uuid, turn.before.status, turn.after) for turn in turns] == [(new.uuid, "Connected", GONE)]
-        there = await shown(database, new.uuid)
-        assert (there["status"], there["availableCapacity"]) == ("Disconnected", 7)
-        turns = await news(one, WELL, hosts[1])
-        assert [turn.after.status for turn in turns] == ["Connected"]
+def said(of: Known, which: int, told: StorageReport) -> list[HostChange | CapacityChange | Refusal]:
+    mon = of.mons[which]
+    capacity = CapacityChange(mon, of.uuid, measured(told), time.monotonic())
+    return [HostChange(mon, of.uuid, Health("Connected", fresh=True)), capacity]
 
 
-async def test_a_capacity_is_stale_when_no_host_has_a_fresh_one(database: Database) -> None:
-    new = storage(CEPH)
-    async with stores(database, LONG) as one:
-        hosts = await one.put(new, [agent(), agent()])
-        for fresh in ((False, True), (False, False), (True, False), (True, True)):
-            for each, its in zip(hosts, fresh, strict=True):  # one write each, as by two nodes
-                await news(one, Health("Connected", fresh=its), each)
-            assert (await shown(database, new.uuid))["capacityStale"] == (not any(fresh))
-        async with one.turn(storage_key(new.uuid)) as held:
-            await one.hosts.remove(held, hosts[:1], [])
-        assert not (await shown(database, new.uuid))["capacityStale"]
+async def test_a_storage_follows_its_hosts(mine: Stores) -> None:
+    of = await known(mine, hosts=3)
+    assert (await apply(mine.database, mine.fence, [gone(of, 0), gone(of, 1)])).turns == [], "one mon host is enough"
+    assert await of.row("status", "capacityStale") == ("Connected", False)
+    (turn,) = (await apply(mine.database, mine.fence, [gone(of, 2)])).turns
+    assert (turn.uuid, turn.after) == (of.uuid, GONE)
+    assert await of.row("status", "capacityStale") == ("Disconnected", True)
 
 
-async def test_changes_of_what_was_deleted_are_void(database: Database) -> None:
-    new = storage()
-    async with stores(database, LONG) as one:
-        (there,) = await one.put(new, [agent()])
-        async with one.turn(storage_key(new.uuid), "delete") as held:
-            await one.storages.remove(held, new.uuid, [])
-            mine = HostChange(there.monUuid, new.uuid, GONE, held)
-            assert await apply(database, one.fence, [mine], {new.uuid: CAPACITY}) == []
-        assert await news(one, GONE, there, **CAPACITY) == []
-        assert await one.storages.find(new.uuid) is None
+async def test_a_capacity_is_stale_when_no_host_has_a_fresh_one(mine: Stores) -> None:
+    of = await known(mine, hosts=2)
+    for fresh in ((False, True), (False, False), (True, False), (True, True)):
+        for mon, its in zip(of.mons, fresh, strict=True):  # one write each, as by two nodes
+            await apply(mine.database, mine.fence, [HostChange(mon, of.uuid, Health("Connected", fresh=its))])
+        assert await of.row("capacityStale") == (not any(fresh),)
 
 
-async def test_changes_of_many_storages_at_once(database: Database) -> None:
-    at = agent()
-    async with stores(database, LONG) as one:
-        hosts = [(await one.put(storage(url=f"/{number}"), [at]))[0] for number in range(30)]
-        changes = [HostChange(each.monUuid, each.backupStorageUuid, GONE) for each in hosts]
-        capacities = {each.backupStorageUuid: CAPACITY | {"availableCapacity": 3} for each in hosts}
-        turns = await apply(database, one.fence, changes, capacities)
-        assert {turn.uuid for turn in turns} == capacities.keys()
-        assert {(await shown(database, uuid))["availableCapacity"] for uuid in capacities} == {3}
-        assert await apply(database, one.fence, changes, {}) == []
+async def test_changes_of_what_was_deleted_are_void(mine: Stores) -> None:
+    of, other = await known(mine), await known(mine)
+    async with mine.turn(f"storage:{of.uuid}") as held:
+        await mine.storages.remove(held, of.uuid, [])
+    news = [*said(of, 0, report(1)), gone(other, 0)]
+    (turn,) = (await apply(mine.database, mine.fence, news)).turns
+    assert turn.uuid == other.uuid
 
 
-async def test_two_nodes_that_write_one_storage_do_not_miss_each_other(database: Database) -> None:
-    new, agents = storage(CEPH), [agent(), agent()]
-    async with nodes(database) as (one, other):
-        hosts = await one.put(new, agents)
-        async with database.writing() as connection:
-            seconds = agent_table.update().where(agent_table.c.uuid == agents[1].uuid)
-            await connection.execute(seconds.values(leaseOwner=other.node.uuid))
-        for health in (GONE, WELL, GONE):
-            writes = (
-                news(by, health, each, availableCapacity=number)
-                for number, (by, each) in enumerate(zip((one, other), hosts, strict=True))
+async def test_two_nodes_that_hear_two_hosts_of_one_storage(postgresql_server: PostgreSQL) -> None:
+    url = postgresql_server.new_database()
+    one, other = Database.connect(url), Database.connect(url)
+    await migrate(one)
+    async with stores(one) as first, stores(other) as second:
+        of = await known(first, hosts=2)
+        async with one.writing() as connection:
+            behind = select(host.c.agentUuid).where(host.c.monUuid == of.mons[1])
+            theirs = update(agent).where(agent.c.uuid == behind.scalar_subquery())
+            await connection.execute(theirs.values(leaseOwner=second.node.uuid))
+        for number in range(20):
+            newest, older = report(700 + number, age=1000 - 10 * number), report(300, age=1005 - 10 * number)
+            told = (newest, older) if number % 2 else (older, newest)
+            done = await asyncio.gather(
+                apply(one, first.fence, said(of, 0, told[0])), apply(other, second.fence, said(of, 1, told[1]))
             )
-            turns = await asyncio.gather(*writes)
-            read = await one.storages.find(new.uuid)
-            assert read is not None
-            assert (read.status, read.statusReason) == (health.status, health.reason)
-            assert sum(len(some) for some in turns) == 1, "it has turned once"
+            assert [applied.not_ours for applied in done] == [[], []]
+            assert await of.row("availableCapacity", "status") == (700 + number, "Connected")
+    await one.close()
+    await other.close()
+
+
+async def test_a_database_that_cannot_be_written_is_told_from_news_that_are_refused(mine: Stores) -> None:
+    await check_writable(mine.database)
+    async with read_only(mine.database):
+        with pytest.raises(DatabaseUnavailable, match=r"(?i)read.?only"):
+            await check_writable(mine.database)
+    await check_writable(mine.database)
+
+
+async def test_a_transaction_that_stands_still_gives_its_locks_back(
+    postgresql_server: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bs_agent.management.store.database._LONGEST_PAUSE", 1)
+    url = postgresql_server.new_database()
+    one, other = Database.connect(url), Database.connect(url)
+    await migrate(one)
+
+    async def stand_still() -> None:
+        async with one.writing() as connection:  # as a node that is stopped here
+            await connection.execute(text("LOCK TABLE backup_storage"))
+            async with other.writing() as others:
+                await others.execute(text("LOCK TABLE backup_storage"))
+            await connection.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseUnavailable):
+        await stand_still()
+    await one.ping()
+    await one.close()
+    await other.close()

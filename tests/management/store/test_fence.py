@@ -23,7 +23,7 @@ WELL = Health("Connected")
 
 async def tells(by: Stores, of: HostRecord, health: Health, held: Held | None = None) -> bool:
     """Write what a node has to say of a host; tell whether it was taken."""
-    await apply(by.database, by.fence, [HostChange(of.monUuid, of.backupStorageUuid, health, held)], {})
+    await apply(by.database, by.fence, [HostChange(of.monUuid, of.backupStorageUuid, health, held)])
     there = await by.hosts.find(of.monUuid)
     assert there is not None
     return there.health == health
@@ -50,7 +50,7 @@ async def test_of_several_news_those_are_written_that_may_be(database: Database)
             nobody = update(agent_table).where(agent_table.c.uuid == agents[2].uuid)
             await connection.execute(nobody.values(leaseOwner=None))
         changes = [HostChange(each.monUuid, new.uuid, GONE) for each in (mine, others, nobodys)]
-        await apply(database, one.fence, changes, {})
+        await apply(database, one.fence, changes)
         status = {each.monUuid: each.status for each in await one.hosts.of(new.uuid)}
         assert status == {mine.monUuid: "Disconnected", others.monUuid: "Connected", nobodys.monUuid: "Connected"}
 
@@ -109,7 +109,7 @@ async def test_more_news_than_fit_into_one_statement(database: Database) -> None
         hosts = [(await one.put(storage(url=f"/{number}"), [at]))[0] for number in range(3)]
         changes = [HostChange(each.monUuid, each.backupStorageUuid, GONE) for each in hosts]
         unknown = [HostChange(f"{number:032x}", f"{number:032x}", GONE) for number in range(1200)]
-        await apply(database, one.fence, [*unknown, *changes], {})
+        await apply(database, one.fence, [*unknown, *changes])
         for each in hosts:
             there = await one.hosts.find(each.monUuid)
             assert there is not None

@@ -125,6 +125,7 @@ def make_storages() -> None:
         sa.Column("poolSecurityPolicy", text(16), nullable=True),
         sa.Column("poolMaxAvail", sa.BigInteger(), nullable=True),
         sa.Column("poolStored", sa.BigInteger(), nullable=True),
+        sa.Column("poolCapacityDate", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_backup_storage"),
         sa.UniqueConstraint("fsid", "poolName", name="uq_backup_storage_fsid_poolName"),
     )

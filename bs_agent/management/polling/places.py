@@ -1,0 +1,50 @@
+"""Room for what is sent unasked: for all senders together, for one of them, and for one in the long run."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from bs_agent.contract.errors import Overloaded, TooManyRequests
+
+AT_ONCE = 32
+OF_ONE = 2
+BURST = 8
+"""Reports that a sender may have taken shortly after one another; in the long run it is one a second."""
+
+
+class Places:
+    """Who has taken how much room; `clock` is a monotonic one, in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._taken: Counter[str] = Counter()
+        self._spent: dict[str, tuple[float, float]] = {}
+
+    @contextmanager
+    def of(self, sender: str) -> Iterator[None]:
+        """Take a place while the context is open.
+
+        Raises:
+            Overloaded: all places are taken.
+            TooManyRequests: the sender has taken too much of them, or takes them too often.
+        """
+        if self._taken.total() >= AT_ONCE:
+            raise Overloaded(f"{AT_ONCE} reports are being taken")
+        if self._taken[sender] >= OF_ONE:
+            raise TooManyRequests(f"{OF_ONE} reports of this sender are being taken")
+        self._spend(sender)
+        self._taken[sender] += 1
+        try:
+            yield
+        finally:
+            self._taken[sender] -= 1
+            if not self._taken[sender]:
+                del self._taken[sender]
+
+    def _spend(self, sender: str) -> None:
+        now = self._clock()
+        spent, then = self._spent.get(sender, (0.0, now))
+        left = max(0.0, spent - (now - then))
+        if left + 1 > BURST:
+            raise TooManyRequests("one report a second is taken of one sender")
+        self._spent[sender] = (left + 1, now)

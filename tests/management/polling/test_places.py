@@ -1,0 +1,28 @@
+"""Room for what is sent unasked: one sender takes none of the others'."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from bs_agent.contract.errors import Overloaded, TooManyRequests
+from bs_agent.management.polling import places
+
+
+def test_places_are_shared_out_and_given_back() -> None:
+    moment = 0.0
+    room = places.Places(lambda: moment)
+    with ExitStack() as taken:
+        for number in range(places.AT_ONCE):
+            taken.enter_context(room.of(str(number)))
+        with pytest.raises(Overloaded), room.of("one more"):
+            pass
+    for _ in range(places.BURST - 1):
+        with room.of("0"):
+            pass
+    with pytest.raises(TooManyRequests), room.of("0"):
+        pass
+    moment = 1.0
+    with room.of("0"):
+        pass
+    with pytest.raises(TooManyRequests), room.of("0"):
+        pass
