@@ -51,9 +51,11 @@ class Meeting:
             uuid = known.uuid if known else await self._uuid_of_new(trust, instead_of)
             async with self._means.operations.holding(agent_key(uuid), "meet") as held:
                 if met := await self._settle(held, trust, uuid, renews=renews):
-                    yield met
-                    if met.needless:
-                        await self._means.debts.pay_own(held, met.agent, met.needless, self._means.client.timeout)
+                    try:
+                        yield met
+                    finally:
+                        if met.needless:
+                            await self._means.debts.pay_own(held, met.agent, met.needless, self._means.client.timeout)
                     return
 
     async def _uuid_of_new(self, trust: Trust, instead_of: AgentRecord | None) -> str:

@@ -148,6 +148,10 @@ async def test_a_machine_that_was_made_anew_takes_the_place_of_the_one_before(
 
 async def test_a_clone_is_refused_and_its_origin_goes_on(tmp_path: Path, agent: AgentProcess) -> None:
     images, other = _directories(tmp_path, 2)
+    port = agent.address.port
+    agent.stop()
+    agent.configure({"server": {"listen": f"127.0.0.1:{port}"}})
+    agent.start()
     async with fleet(tmp_path, poll=QUIET) as bed:
         uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
         with Clone(tmp_path, agent) as (clone, enrollment):
