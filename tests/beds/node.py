@@ -1,6 +1,7 @@
 """A real management node as a process of its own, spoken to over its public API."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -35,6 +36,7 @@ class NodeProcess:
         self.config = folder / "management.toml"
         self.log = folder / "management.log"
         self.password = ""
+        self.environment: dict[str, str] = {}
         self._settings: dict[str, dict[str, Any]] = {
             "server": {"listen": f"127.0.0.1:{self.port}"},
             "database": {"url": f"sqlite:///{folder}/management.db"},
@@ -69,6 +71,7 @@ class NodeProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
+                env=os.environ | self.environment,
                 text=True,
             )
         if not self.password and self._process.stdout:

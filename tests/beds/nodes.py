@@ -1,7 +1,7 @@
 """Several real management nodes on one PostgreSQL, as on a site."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.tables import operation
+from tests.beds.clocks import Clock
 from tests.beds.node import NodeClient, NodeProcess, client_of
 
 LEASE = 6
@@ -45,8 +46,10 @@ class Site:
 
 
 @asynccontextmanager
-async def site(folder: Path, url: str, count: int, **settings: dict[str, Any]) -> AsyncIterator[Site]:
-    """Run so many nodes while the context is open."""
+async def site(
+    folder: Path, url: str, count: int, clocks: Mapping[int, Clock] | None = None, **settings: dict[str, Any]
+) -> AsyncIterator[Site]:
+    """Run so many nodes while the context is open; some by clocks of their own."""
     common: dict[str, dict[str, Any]] = {
         "database": {"url": url, "lease": LEASE}, "state": {"directory": str(folder / "state")}, "poll": POLL,
     }  # fmt: skip
@@ -55,6 +58,8 @@ async def site(folder: Path, url: str, count: int, **settings: dict[str, Any]) -
         members: list[Member] = []
         for number in range(count):
             process = NodeProcess(folder / f"node-{number}", common)
+            if clocks and number in clocks:
+                process.environment = clocks[number].environment
             if members:
                 process.password = members[0].process.password
             stack.enter_context(process)

@@ -276,6 +276,8 @@ class Poller:
         try:
             await work()
         except ApiError as problem:
+            if _reason(problem).code == ReasonCode.STORAGE_BUSY:
+                return  # somebody is at it; the next answer tells what is left to do
             before = watch.retries.get(what, Retry())
             if not before.attempts:
                 log.warning("%s is back, but: %s", watch.target.name, problem.details)
