@@ -57,7 +57,7 @@ async def test_an_agent_may_have_any_clock_at_any_time(
     tmp_path: Path, images: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     url = request.getfixturevalue("postgresql_server").new_database() if kind == "postgresql" else ""
-    clock, agent = Clock(tmp_path, DAY), AgentProcess(tmp_path / "agent", {"probe": {"interval": 0.5, "deadline": 5.0}})
+    clock, agent = Clock(tmp_path, DAY), AgentProcess(tmp_path / "agent", {"probe": {"interval": 2.0, "deadline": 2.0}})
     agent.environment = clock.environment
     with agent:
         async with fleet(tmp_path, url, poll={"interval": 0.5, "timeout": 0.5, "command_timeout": 60.0}) as bed:
