@@ -62,7 +62,7 @@ class BackupStorageInventory(Inventory):
     status: Status = Field(description="The observed status.")
     statusReason: Reason | None = Field(None, description="Why the status is not Connected, or what is not well.")
     capacityDate: ApiDate | None = Field(
-        None, description="When the capacities were measured; to an hour while they stay the same."
+        None, description="When the capacities were measured; while they stay the same, within the hour."
     )
     capacityStale: bool = Field(default=False, description="Whether the capacities are older than they should be.")
     createDate: ApiDate = Field(description="The creation date.")

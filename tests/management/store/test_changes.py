@@ -58,6 +58,13 @@ async def test_a_capacity_is_stale_when_no_host_has_a_fresh_one(mine: Stores) ->
         assert await of.row("capacityStale") == (not any(fresh),)
 
 
+async def test_changes_of_many_storages_at_once(mine: Stores) -> None:
+    several = [await known(mine) for _ in range(12)]
+    turns = (await apply(mine.database, mine.fence, [gone(of, 0) for of in several])).turns
+    assert {turn.uuid for turn in turns} == {of.uuid for of in several}
+    assert (await apply(mine.database, mine.fence, [gone(of, 0) for of in several])).turns == []
+
+
 async def test_changes_of_what_was_deleted_are_void(mine: Stores) -> None:
     of, other = await known(mine), await known(mine)
     async with mine.turn(f"storage:{of.uuid}") as held:
@@ -85,6 +92,12 @@ async def test_two_nodes_that_hear_two_hosts_of_one_storage(postgresql_server: P
             )
             assert [applied.not_ours for applied in done] == [[], []]
             assert await of.row("availableCapacity", "status") == (700 + number, "Connected")
+        for health in (GONE, Health("Connected"), GONE):
+            await asyncio.gather(
+                apply(one, first.fence, [HostChange(of.mons[0], of.uuid, health)]),
+                apply(other, second.fence, [HostChange(of.mons[1], of.uuid, health)]),
+            )
+            assert await of.row("status") == (health.status,), "each has seen what the other has written"
     await one.close()
     await other.close()
 
