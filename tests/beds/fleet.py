@@ -24,6 +24,7 @@ from bs_agent.management.store.leases import Node
 from bs_agent.management.store.operations import OperationStore
 from bs_agent.management.store.queries import find_one
 from bs_agent.management.store.schema import migrate
+from bs_agent.management.store.storages import OperatedStore
 from bs_agent.management.store.tables import debt
 
 DEADLINE = 60.0
@@ -56,6 +57,10 @@ class FleetBed:
             uuids = (await connection.execute(select(debt.c.agentUuid))).scalars().all()
         agents = await AgentStore(self.database, OperationStore(self.database, self.node.uuid)).find(uuids)
         return [agents[uuid] for uuid in uuids]
+
+    async def system_tags(self, uuid: str) -> list[str]:
+        """Return the system tags of a storage."""
+        return await OperatedStore(self.database, OperationStore(self.database, self.node.uuid)).system_tags(uuid)
 
     async def reaches(self, uuid: str, *wanted: tuple[str, str]) -> None:
         """Wait until a storage has one of these statuses and reasons."""

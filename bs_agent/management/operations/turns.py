@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
+from uuid import uuid4
 
 from bs_agent.contract.errors import ApiError, ErrorCode, OperationFailed, ResourceNotFound, StorageProblem, from_shown
 from bs_agent.contract.reasons import ReasonCode
@@ -37,6 +38,7 @@ class Operations:
         self._limits: dict[str, asyncio.Timeout] = {}
         self._busy: dict[str, Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._known: set[str] = set()  # the uuids of its own, from before their rows are written
         node.on_loss(self.stop)
 
     async def close(self) -> None:
@@ -58,7 +60,7 @@ class Operations:
 
     async def keep_house(self) -> None:
         """End what this node has ended, should the database have been away then, and forget old rows."""
-        await self.store.keep_only(list(self._limits))
+        await self.store.keep_only(self._known.__contains__, _cut_short())
         await self.store.prune()
 
     async def run(
@@ -99,7 +101,7 @@ class Operations:
 
     @asynccontextmanager
     async def _kept(self, held: Held) -> AsyncIterator[None]:
-        problem: ErrorCode | None = OperationFailed("the operation was cut short; look, then try again").shown()
+        problem: ErrorCode | None = _cut_short()
         self._busy[held.key] = held
         try:
             try:
@@ -115,16 +117,30 @@ class Operations:
         finally:
             del self._limits[held.uuid]
             del self._busy[held.key]
-            with suppress(DatabaseUnavailable):  # `keep_house` ends it later
-                await asyncio.shield(self.store.end(held, problem))
+            try:
+                with suppress(DatabaseUnavailable):  # `keep_house` ends it later
+                    await asyncio.shield(self.store.end(held, problem))
+            finally:
+                self._known.discard(held.uuid)
 
     async def _take(self, key: str, kind: Kind, variant: str, wait: float) -> Held | ErrorCode | None:
         """Return the turn; or how the operation that was joined has ended: None is well."""
+        uuid = uuid4().hex
+        got: Held | ErrorCode | None = None
+        self._known.add(uuid)
+        try:
+            got = await self._turn(key, kind, variant, uuid, wait)
+        finally:
+            if not isinstance(got, Held):
+                self._known.discard(uuid)
+        return got
+
+    async def _turn(self, key: str, kind: Kind, variant: str, uuid: str, wait: float) -> Held | ErrorCode | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         while True:
             with self.store.database.wakes.waiting(key) as woken:
-                got = await self.store.take(key, kind, variant)
+                got = await self.store.take(key, kind, variant, uuid)
                 if isinstance(got, Held):
                     return got
                 if kind in _JOINED and (got.kind, got.variant) == (kind, variant):
@@ -149,6 +165,10 @@ class Operations:
 async def _next_look(woken: asyncio.Event) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(woken.wait(), _LOOK)
+
+
+def _cut_short() -> ErrorCode:
+    return OperationFailed("the operation was cut short; look, then try again").shown()
 
 
 def storage_key(uuid: str) -> str:

@@ -4,7 +4,7 @@ A row stays when its operation has ended, so that the next one has a greater num
 number is less than one that it has seen for that storage.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -54,12 +54,13 @@ class OperationStore:
         self.database = database
         self._owner = owner
 
-    async def take(self, key: str, kind: str, variant: str = "") -> Held | Running:
-        """Begin an operation on a key, or return the one that is under way."""
+    async def take(self, key: str, kind: str, variant: str = "", uuid: str = "") -> Held | Running:
+        """Begin an operation on a key, with this uuid if one is given, or return the one that is under way."""
+        new = {"uuid": uuid or uuid4().hex, "kind": kind, "variant": variant}
         while True:
             try:
                 async with self.database.writing() as connection:
-                    return await self._take(connection, key, kind, variant)
+                    return await self._take(connection, key, new)
             except IntegrityError:
                 continue  # another node has just written the first row of this key
 
@@ -87,13 +88,18 @@ class OperationStore:
             await connection.execute(update(operation).where(*self._mine(held)).values(**values))
             await self.database.wake(connection, held.key)
 
-    async def keep_only(self, uuids: Collection[str]) -> None:
-        """End the operations of this node that are not among those: their end could not be written before."""
-        stale = (operation.c.leaseOwner == self._owner, operation.c.uuid.not_in(list(uuids)))
+    async def keep_only(self, is_known: Callable[[str], bool], problem: ErrorCode) -> None:
+        """End the operations of this node that it does not know, by their uuids: how they ended, nobody knows.
+
+        Their end could not be written, or it was never heard that their beginning was. `is_known` is asked after they
+        were read, so it must know of an operation before that is written.
+        """
         async with self.database.reading() as connection:
-            keys = (await connection.execute(select(operation.c.key, operation.c.uuid).where(*stale))).all()
-        for key, uuid in keys:
-            await self.end(Held(key, uuid, 0), None)
+            mine = select(operation.c.key, operation.c.uuid).where(operation.c.leaseOwner == self._owner)
+            rows = (await connection.execute(mine)).all()
+        for key, uuid in rows:
+            if not is_known(uuid):
+                await self.end(Held(key, uuid, 0), problem)
 
     async def confirm(self, connection: AsyncConnection, held: Held) -> None:
         """See in a writing transaction that the operation is still this node's; nobody takes it before its end.
@@ -127,7 +133,7 @@ class OperationStore:
             old = (operation.c.lastOpDate < now - _KEPT, is_free(operation.c.leaseOwner, now), ~owed)
             await connection.execute(delete(operation).where(*old))
 
-    async def _take(self, connection: AsyncConnection, key: str, kind: str, variant: str) -> Held | Running:
+    async def _take(self, connection: AsyncConnection, key: str, new: dict[str, str]) -> Held | Running:
         now = await self.database.now(connection)
         free = is_free(operation.c.leaseOwner, now).label("free")
         row = (
@@ -136,9 +142,8 @@ class OperationStore:
         if row is not None and not row.free:
             return Running(row.uuid, row.kind, row.variant)
         number = max(int(now * 1000), row.number + 1 if row else 0)
-        held = Held(key, uuid4().hex, number)
-        values = {"uuid": held.uuid, "number": number, "kind": kind, "variant": variant, "problem": None}
-        values |= {"leaseOwner": self._owner, "lastOpDate": int(now)}
+        held = Held(key, new["uuid"], number)
+        values = {**new, "number": number, "problem": None, "leaseOwner": self._owner, "lastOpDate": int(now)}
         if row is None:
             await connection.execute(insert(operation).values(key=key, **values))
         else:

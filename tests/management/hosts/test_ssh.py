@@ -11,7 +11,6 @@ import pytest
 from bs_agent.contract.api import AddImageStoreParameters
 from bs_agent.contract.errors import ApiError, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.management.store.fleet import Fleet
 from tests.beds.agent import client_of
 from tests.beds.fleet import FleetBed, fleet, image_store
 from tests.beds.installed import Installed
@@ -69,8 +68,7 @@ async def test_reconnect_starts_a_stopped_agent(
         await bed.reaches(uuid, ("Disconnected", "AgentUnreachable"))
         await bed.service.reconnect(uuid)
         assert await bed.status(uuid) == ("Connected", "")
-        tags = await Fleet(bed.database).system_tags(uuid)
-        assert tags == [f"sshHostKey::{server.fingerprint}"]
+        assert await bed.system_tags(uuid) == [f"sshHostKey::{server.fingerprint}"]
         await bed.service.delete(uuid, "Permissive")
     assert content(tmp_path, "images/*") == []
 
@@ -107,7 +105,7 @@ async def test_a_changed_host_key_is_refused_until_it_is_accepted(
 
         await bed.service.reconnect(uuid, [f"sshHostKey::{server.fingerprint}"])
         assert await bed.status(uuid) == ("Connected", "")
-        assert await Fleet(bed.database).system_tags(uuid) == [f"sshHostKey::{server.fingerprint}"]
+        assert await bed.system_tags(uuid) == [f"sshHostKey::{server.fingerprint}"]
 
 
 async def test_a_host_key_that_was_named_must_fit(tmp_path: Path, server: Sshd, host: Installed, images: Path) -> None:
@@ -206,7 +204,7 @@ async def test_new_trust_by_hand(tmp_path: Path, server: Sshd, host: Installed, 
         await bed.reaches(uuid, ("Disconnected", "AgentUnauthorized"))
         await bed.service.reconnect(uuid, [f"agentEnrollment::{host.process.enroll().code}"])
         assert await bed.status(uuid) == ("Connected", "")
-        assert await Fleet(bed.database).system_tags(uuid) == []
+        assert await bed.system_tags(uuid) == []
 
 
 async def test_the_users_own_ssh_configuration_does_not_count(

@@ -82,7 +82,7 @@ def _storage(chance: random.Random, name: str) -> Row:
         "hostname": chance.choice(["10.0.0.1", "Store-1", "store-1"]) if kind == IMAGESTORE else None,
         "sshPort": chance.choice([22, 2222]) if kind == IMAGESTORE else None,
         "fsid": "d53902bc-ff50-4d08-8769-9d83448478d3" if kind == CEPH else None,
-        "poolName": chance.choice(["bak", "BAK-1"]) if kind == CEPH else None,
+        "poolName": f"{chance.choice(['bak', 'BAK'])}-{_uuid(chance)}" if kind == CEPH else None,
         "poolDiskUtilization": chance.choice([0.333, 0.5, 1.0]) if kind == CEPH else None,
     }
     return row

@@ -136,8 +136,8 @@ class Looking(OperationStore):
         super().__init__(database, owner)
         self.found: list[Held | Running] = []
 
-    async def take(self, key: str, kind: str, variant: str = "") -> Held | Running:
-        self.found.append(await super().take(key, kind, variant))
+    async def take(self, key: str, kind: str, variant: str = "", uuid: str = "") -> Held | Running:
+        self.found.append(await super().take(key, kind, variant, uuid))
         return self.found[-1]
 
     async def busy_keys(self, count: int) -> bool:

@@ -228,10 +228,10 @@ def make_hosts() -> None:
         sa.Column("capacityFresh", sa.Boolean(), nullable=False),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        sa.UniqueConstraint("backupStorageUuid", "agentUuid", name="uq_host_backupStorageUuid_agentUuid"),
         refers("host", "backupStorageUuid", "backup_storage", cascade=True),
         refers("host", "agentUuid", "agent", cascade=False),
         sa.PrimaryKeyConstraint("monUuid", name="pk_host"),
-        sa.UniqueConstraint("backupStorageUuid", "agentUuid", name="uq_host_backupStorageUuid_agentUuid"),
     )
     op.create_index("ix_host_agentUuid", "host", ["agentUuid"])
     op.create_index("ix_host_backupStorageUuid", "host", ["backupStorageUuid"])
