@@ -33,12 +33,16 @@ def is_our_matter(record: logging.LogRecord) -> bool:
 
 
 def set_up_logging(level: LogLevel, form: LogFormat) -> None:
-    """Send all records of at least `level` to standard error."""
+    """Send our records of at least `level` to standard error; those of libraries are warnings at the least.
+
+    What libraries say below that is for their authors, and some of it shows what they were given, passwords too.
+    """
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if form == "json" else text)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    ours = logging.getLogger(__name__.partition(".")[0])
+    ours.setLevel(level.upper())
+    root.setLevel(max(ours.level, logging.WARNING))
     logging.getLogger("aiohttp.server").addFilter(is_our_matter)

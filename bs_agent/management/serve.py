@@ -1,6 +1,7 @@
 """`bs-management run`: the node from its start to the signal that ends it."""
 
 import logging
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -33,8 +34,10 @@ async def serve(settings: ManagementSettings, load: Callable[[], ManagementSetti
         started = await start(settings, stack)
         running.append(started)
         if started.new_password:
-            # Standard output, not the log: it is shown this once and kept nowhere.
-            print(f"The password of the account {ADMIN} is {started.new_password}", flush=True)
+            # Standard output, not the log: it is shown this once and kept nowhere. In one piece with the end of its
+            # line, which `print` writes apart when output is unbuffered: another process may write in between.
+            sys.stdout.write(f"The password of the account {ADMIN} is {started.new_password}\n")
+            sys.stdout.flush()
 
     async def reload() -> None:
         new = load()

@@ -229,7 +229,7 @@ async def serving_node(
     """Serve while the context is open."""
     async with AsyncExitStack() as stack:
         auth = await stack.enter_async_context(Auth.open(AccountStore(database), sessions or SessionSettings()))
-        await AccountStore(database).add_account(Account(ADMIN_UUID, ADMIN, _password_hash()), 0)
+        await AccountStore(database).add_account(Account(ADMIN_UUID, ADMIN, _password_hash()))
         this = await stack.enter_async_context(Node.open(database))
         told = await stack.enter_async_context(Hooks.open(database, this, hooks or HookSettings()))
         running = await stack.enter_async_context(Jobs.open(database, this, jobs or JobSettings(), told))

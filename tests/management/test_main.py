@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,49 @@ async def test_the_first_start_shows_a_password_once_and_not_in_the_log(tmp_path
         assert (await second.log_in(password))[0] == 200
     assert second.child.stdout
     assert await second.child.stdout.read() == b""
+
+
+async def _first_start(folder: Path, output: int, read: Callable[[], bytes]) -> tuple[str, str]:
+    """Start a node whose output is not buffered, until it is ready; return all that came, and its password."""
+    command = (*PROGRAM, "run", "--config", _write(folder))
+    child = await asyncio.create_subprocess_exec(
+        *command, stdout=output, stderr=output, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+    )
+    os.close(output)
+    said = b""
+    while b"ready: " not in said:
+        said += await asyncio.wait_for(asyncio.to_thread(read), 30)
+    child.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(child.wait(), 30) == 0
+    text = said.decode()
+    return text, text.partition("The password of the account admin is ")[2].split()[0]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+async def test_the_password_is_a_line_of_its_own_beside_the_log(tmp_path: Path, kind: str) -> None:
+    here, there = os.openpty() if kind == "terminal" else os.pipe()
+    try:
+        said, password = await _first_start(tmp_path, there, lambda: os.read(here, 65536))
+    finally:
+        os.close(here)
+    lines = said.splitlines()
+    assert f"The password of the account admin is {password}" in lines
+    others = [line for line in lines if password not in line]
+    assert all(" bs_agent." in line for line in others), others  # what Alembic and other libraries do is not told
+
+
+async def test_the_password_and_the_end_of_its_line_are_written_in_one_piece(tmp_path: Path) -> None:
+    """Each write to a socket of this kind is a message; between two of them, another process may write."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    messages: list[bytes] = []
+
+    def read() -> bytes:
+        messages.append(here.recv(65536))
+        return messages[-1]
+
+    with here:
+        _, password = await _first_start(tmp_path, there.detach(), read)
+    assert f"The password of the account admin is {password}\n".encode() in messages
 
 
 async def test_a_first_start_that_fails_keeps_no_password_that_nobody_has_seen(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import secrets
 import string
-import time
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -47,7 +46,7 @@ class AccessKeys:
         uuid, secret = uuid4().hex, secret or _random(_SECRET_LENGTH)
         row = {"accountUuid": account_uuid, "description": description, "keySecret": self._keyring.encrypt(secret)}
         row["AccessKeyID"] = key_id or _random(_ID_LENGTH)
-        match await self._store.add(uuid, row, int(time.time()), MOST_KEYS):
+        match await self._store.add(uuid, row, MOST_KEYS):
             case "no account":
                 raise not_found(AccountInventory, account_uuid, "accountUuid")
             case "id taken":

@@ -10,21 +10,20 @@ import math
 import re
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import TypeVar
-from uuid import uuid4
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from bs_agent.contract.errors import AuthenticationFailed, InvalidSession, Overloaded, TooManyRequests, TooManySessions
 from bs_agent.management.config import SessionSettings
-from bs_agent.management.store.accounts import Account, AccountStore, StoredSession
+from bs_agent.management.store.accounts import Account, AccountStore
 
 T = TypeVar("T")
 
@@ -63,33 +62,47 @@ class RateLimit:
     """Lets each address fail some times at once, and then once every few seconds; remembers a bounded number."""
 
     def __init__(self) -> None:
-        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._failed: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._trying: Counter[str] = Counter()
+        self._ended = asyncio.Event()
 
-    def take(self, address: str) -> None:
-        """Count an attempt.
+    @asynccontextmanager
+    async def attempt(self, address: str) -> AsyncIterator[None]:
+        """Let the address try while the context is open; only `AuthenticationFailed` is held against it.
+
+        Who tries more often at once than it may fail waits until it is known how the first ones end.
 
         Raises:
             TooManyRequests: the address has failed too often.
         """
-        spent = self._now_spent(address)
-        if spent + 1 > _FAILURES_AT_ONCE:
-            wait = (spent + 1 - _FAILURES_AT_ONCE) * _SECONDS_PER_FAILURE
-            raise TooManyRequests(f"too many failed log-ins from {address}; try again in {math.ceil(wait)} s")
-        self._keep(address, spent + 1)
+        network = _network(address)
+        while (failed := self._failures(network)) + self._trying[network] + 1 > _FAILURES_AT_ONCE:
+            if failed + 1 > _FAILURES_AT_ONCE:
+                wait = (failed + 1 - _FAILURES_AT_ONCE) * _SECONDS_PER_FAILURE
+                raise TooManyRequests(f"too many failed log-ins from {address}; try again in {math.ceil(wait)} s")
+            await self._ended.wait()
+        self._trying[network] += 1
+        try:
+            yield
+        except AuthenticationFailed:
+            self._fail(network)
+            raise
+        finally:
+            self._trying[network] -= 1
+            if not self._trying[network]:
+                del self._trying[network]
+            self._ended.set()
+            self._ended = asyncio.Event()
 
-    def give_back(self, address: str) -> None:
-        """Forget the last attempt: it was a success."""
-        self._keep(address, max(0.0, self._now_spent(address) - 1))
+    def _failures(self, network: str) -> float:
+        failed, since = self._failed.get(network, (0.0, 0.0))
+        return max(0.0, failed - (time.monotonic() - since) / _SECONDS_PER_FAILURE)
 
-    def _now_spent(self, address: str) -> float:
-        spent, since = self._spent.get(_network(address), (0.0, 0.0))
-        return max(0.0, spent - (time.monotonic() - since) / _SECONDS_PER_FAILURE)
-
-    def _keep(self, address: str, spent: float) -> None:
-        self._spent[_network(address)] = (spent, time.monotonic())
-        self._spent.move_to_end(_network(address))
-        if len(self._spent) > _MOST_ADDRESSES:
-            self._spent.popitem(last=False)
+    def _fail(self, network: str) -> None:
+        self._failed[network] = (self._failures(network) + 1, time.monotonic())
+        self._failed.move_to_end(network)
+        if len(self._failed) > _MOST_ADDRESSES:
+            self._failed.popitem(last=False)
 
 
 class Auth:
@@ -117,7 +130,7 @@ class Auth:
             return None
         password = secrets.token_urlsafe(12)
         new = Account(ADMIN_UUID, ADMIN, await self._hash(password))
-        return password if await self._store.add_account(new, _now()) else None
+        return password if await self._store.add_account(new) else None
 
     async def set_password(self, name: str, password: str) -> bool:
         """Change the password of an account and end its sessions; False when there is no such account."""
@@ -126,7 +139,7 @@ class Auth:
 
     async def change_password(self, account_uuid: str, password: str, keep: str = "") -> bool:
         """Change the password of an account and end its sessions but `keep`; False when there is no such account."""
-        return await self._store.set_password(account_uuid, await self._hash(password), _now(), _digest(keep))
+        return await self._store.set_password(account_uuid, await self._hash(password), _digest(keep))
 
     async def log_in(self, name: str, password: str, address: str) -> NewSession:
         """Open a session.
@@ -136,22 +149,16 @@ class Auth:
             TooManyRequests: the address has failed too often.
             TooManySessions: the account has as many sessions as it may have.
         """
-        self._limit.take(address)
-        account = await self._store.find_account(name)
-        if account is None and not self._decoy:
-            self._decoy = await self._hash(secrets.token_hex())
-        # An unknown name costs as much time as a wrong password.
-        if not await self._verify(account.password_hash if account else self._decoy, password) or account is None:
-            raise AuthenticationFailed("wrong account name or password")
-        self._limit.give_back(address)
+        async with self._limit.attempt(address):
+            account = await self._known(name, password)
         if self._hasher.check_needs_rehash(account.password_hash):
-            await self._store.rehash(account.uuid, await self._hash(password))
-        now = _now()
-        opened = NewSession(secrets.token_hex(16), account.uuid, now, now + self._settings.lifetime)
-        stored = StoredSession(uuid4().hex, account.uuid, account.name, opened.expires)
-        if not await self._store.add_session(_digest(opened.secret), stored, now, self._settings.per_account):
-            raise TooManySessions(f"{name} has {self._settings.per_account} sessions; end some of them")
-        return opened
+            with suppress(Overloaded):  # the next log-in will do it
+                await self._store.rehash(account.uuid, await self._hash(password))
+        secret, (lifetime, most) = secrets.token_hex(16), (self._settings.lifetime, self._settings.per_account)
+        created = await self._store.add_session(_digest(secret), account.uuid, lifetime, most)
+        if created is None:
+            raise TooManySessions(f"{name} has {most} sessions; end some of them")
+        return NewSession(secret, account.uuid, created, created + lifetime)
 
     async def check(self, secret: str, address: str) -> Caller:
         """Return whose session it is; its use lets it live on.
@@ -159,19 +166,18 @@ class Auth:
         Raises:
             InvalidSession: there is none, or it has expired.
         """
-        now = _now()
-        digest = _digest(secret)
-        found = await self._store.find_session(digest, now)
+        digest, lifetime = _digest(secret), self._settings.lifetime
+        found = await self._store.find_session(digest)
         if found is None:
             raise InvalidSession("Session expired")
-        expires = now + self._settings.lifetime
-        if expires - found.expires >= min(_RENEWAL, self._settings.lifetime / 10):
-            await self._store.renew_session(digest, expires)
+        # More than a lifetime is left when the database's clock was set back.
+        if abs(lifetime - found.left) >= min(_RENEWAL, lifetime / 10):
+            await self._store.renew_session(digest, lifetime)
         return Caller(found.account_uuid, found.account_name, secret, address)
 
     async def is_valid(self, secret: str) -> bool:
         """Tell whether a session can be used; the question does not renew it."""
-        return await self._store.find_session(_digest(secret), _now()) is not None
+        return await self._store.find_session(_digest(secret)) is not None
 
     async def revoke(self, uuid: str) -> None:
         """End the session of this name; an unknown one has ended already."""
@@ -183,7 +189,16 @@ class Auth:
 
     async def forget_expired(self) -> None:
         """Forget the sessions that have expired."""
-        await self._store.delete_expired(_now())
+        await self._store.delete_expired()
+
+    async def _known(self, name: str, password: str) -> Account:
+        account = await self._store.find_account(name)
+        if account is None and not self._decoy:
+            self._decoy = await self._hash(secrets.token_hex())
+        # An unknown name costs as much time as a wrong password.
+        if not await self._verify(account.password_hash if account else self._decoy, password) or account is None:
+            raise AuthenticationFailed("wrong account name or password")
+        return account
 
     async def _hash(self, password: str) -> str:
         return await self._in_thread(self._hasher.hash, _sent(password))
@@ -221,7 +236,3 @@ def _network(address: str) -> str:
     except ValueError:
         return address
     return str(IPv6Network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else address
-
-
-def _now() -> int:
-    return int(time.time())

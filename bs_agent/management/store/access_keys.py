@@ -28,7 +28,7 @@ class AccessKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, uuid: str, row: Mapping[str, str | None], now: int, most: int) -> Obstacle | None:
+    async def add(self, uuid: str, row: Mapping[str, str | None], most: int) -> Obstacle | None:
         """Store the key; returns what is in the way, if something is."""
         owner = row["accountUuid"]
         mine = select(func.count()).select_from(access_key).where(access_key.c.accountUuid == owner)
@@ -40,6 +40,7 @@ class AccessKeyStore:
                     return "no account"
                 if (await connection.execute(mine)).scalar_one() >= most:
                     return "too many"
+                now = int(await self._database.now(connection))
                 await connection.execute(insert(access_key).values(**row, uuid=uuid, createDate=now, lastOpDate=now))
         except IntegrityError:
             return "id taken"

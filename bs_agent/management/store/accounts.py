@@ -1,6 +1,7 @@
 """The SQL of accounts and sessions. A session is stored by the hash of its uuid, which is the bearer's secret."""
 
 from dataclasses import dataclass
+from uuid import uuid4
 
 from sqlalchemy import delete, func, insert, select, update
 
@@ -19,16 +20,16 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A session that has not expired; `uuid` names it without being its secret."""
+    """A session that has not expired, and the seconds until it does; `uuid` names it without being its secret."""
 
     uuid: str
     account_uuid: str
     account_name: str
-    expires: int
+    left: float
 
 
 class AccountStore:
-    """Reads and writes accounts and sessions."""
+    """Reads and writes accounts and sessions; all dates are by the database's clock."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -40,23 +41,25 @@ class AccountStore:
             row = (await connection.execute(wanted)).one_or_none()
         return Account(*row) if row else None
 
-    async def add_account(self, new: Account, now: int) -> bool:
+    async def add_account(self, new: Account) -> bool:
         """Store the account; False when there is one of this name already."""
         async with self._database.writing() as connection:
             found = await connection.execute(select(account.c.uuid).where(account.c.name == new.name))
             if found.first():
                 return False
             row = {"uuid": new.uuid, "name": new.name, "type": "SystemAdmin", "passwordHash": new.password_hash}
+            now = int(await self._database.now(connection))
             await connection.execute(insert(account).values(**row, createDate=now, lastOpDate=now))
         return True
 
-    async def set_password(self, account_uuid: str, password_hash: str, now: int, keep: str = "") -> bool:
+    async def set_password(self, account_uuid: str, password_hash: str, keep: str = "") -> bool:
         """Change the password and end the account's sessions, but not the one whose hash is `keep`.
 
         Returns False when there is no such account.
         """
         ended = session.c.accountUuid == account_uuid, session.c.hash != keep
         async with self._database.writing() as connection:
+            now = int(await self._database.now(connection))
             changed = update(account).where(account.c.uuid == account_uuid)
             done = await connection.execute(changed.values(passwordHash=password_hash, lastOpDate=now))
             await connection.execute(delete(session).where(*ended))
@@ -68,31 +71,37 @@ class AccountStore:
             changed = update(account).where(account.c.uuid == account_uuid)
             await connection.execute(changed.values(passwordHash=password_hash))
 
-    async def add_session(self, digest: str, new: StoredSession, now: int, most: int) -> bool:
-        """Store the session; False when the account has `most` already. Expired ones go first."""
-        mine = session.c.accountUuid == new.account_uuid
+    async def add_session(self, digest: str, account_uuid: str, seconds: int, most: int) -> int | None:
+        """Store a session that lives so many seconds, and return its date; None when the account has `most` already.
+
+        Expired ones go first.
+        """
+        mine = session.c.accountUuid == account_uuid
         async with self._database.writing() as connection:
             # The account's row is locked, so that two log-ins do not both take the last place.
-            await connection.execute(select(account.c.uuid).where(account.c.uuid == new.account_uuid).with_for_update())
+            await connection.execute(select(account.c.uuid).where(account.c.uuid == account_uuid).with_for_update())
+            now = int(await self._database.now(connection))
             await connection.execute(delete(session).where(mine, session.c.expiredDate <= now))
             count = (await connection.execute(select(func.count()).select_from(session).where(mine))).scalar_one()
             if count >= most:
-                return False
-            row = {"hash": digest, "uuid": new.uuid, "accountUuid": new.account_uuid}
-            await connection.execute(insert(session).values(**row, expiredDate=new.expires, createDate=now))
-        return True
+                return None
+            row = {"hash": digest, "uuid": uuid4().hex, "accountUuid": account_uuid}
+            await connection.execute(insert(session).values(**row, expiredDate=now + seconds, createDate=now))
+        return now
 
-    async def find_session(self, digest: str, now: int) -> StoredSession | None:
+    async def find_session(self, digest: str) -> StoredSession | None:
         """Return the session, unless it has expired."""
+        left = session.c.expiredDate - self._database.moment()
+        wanted = select(session.c.uuid, session.c.accountUuid, account.c.name, left).join(account)
         async with self._database.reading() as connection:
-            wanted = _SESSION.where(session.c.hash == digest, session.c.expiredDate > now)
-            row = (await connection.execute(wanted)).one_or_none()
+            row = (await connection.execute(wanted.where(session.c.hash == digest, left > 0))).one_or_none()
         return StoredSession(*row) if row else None
 
-    async def renew_session(self, digest: str, expires: int) -> None:
-        """Let the session live until `expires`."""
+    async def renew_session(self, digest: str, seconds: int) -> None:
+        """Let the session live so many seconds from now."""
         async with self._database.writing() as connection:
-            await connection.execute(update(session).where(session.c.hash == digest).values(expiredDate=expires))
+            until = int(await self._database.now(connection)) + seconds
+            await connection.execute(update(session).where(session.c.hash == digest).values(expiredDate=until))
 
     async def delete_session(self, digest: str) -> None:
         """Forget the session, if there is one."""
@@ -104,10 +113,8 @@ class AccountStore:
         async with self._database.writing() as connection:
             await connection.execute(delete(session).where(session.c.uuid == uuid))
 
-    async def delete_expired(self, now: int) -> None:
+    async def delete_expired(self) -> None:
         """Forget the sessions that have expired."""
         async with self._database.writing() as connection:
+            now = await self._database.now(connection)
             await connection.execute(delete(session).where(session.c.expiredDate <= now))
-
-
-_SESSION = select(session.c.uuid, session.c.accountUuid, account.c.name, session.c.expiredDate).join(account)

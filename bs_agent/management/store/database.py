@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Float, cast, event, func, select
+from sqlalchemy import ColumnElement, Float, cast, event, func, literal, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -125,8 +125,11 @@ class Database:
         """Return the database's clock in Unix seconds; all dates that nodes compare are by it."""
         if self.is_sqlite:
             return self.clock()
-        epoch = cast(func.extract("epoch", func.clock_timestamp()), Float)
-        return float((await connection.execute(select(epoch))).scalar_one())
+        return (await connection.execute(select(self.moment()))).scalar_one()
+
+    def moment(self) -> ColumnElement[float]:
+        """Return the same clock as part of a statement, for one that shall cost no second way to the database."""
+        return literal(self.clock()) if self.is_sqlite else cast(func.extract("epoch", func.clock_timestamp()), Float)
 
     async def ping(self) -> None:
         """Ask the database for anything."""

@@ -2,15 +2,19 @@
 
 import asyncio
 import hashlib
+import time
+from contextlib import suppress
 
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import select, update
 
-from bs_agent.contract.errors import AuthenticationFailed, InvalidSession, TooManyRequests, TooManySessions
+from bs_agent.contract.errors import AuthenticationFailed, InvalidSession, Overloaded, TooManyRequests, TooManySessions
+from bs_agent.management.access import sessions
 from bs_agent.management.access.sessions import Auth, RateLimit
 from bs_agent.management.config import SessionSettings
 from bs_agent.management.store.accounts import AccountStore
-from bs_agent.management.store.database import Database
+from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.tables import account, session
 
 pytestmark = pytest.mark.asyncio
@@ -116,19 +120,127 @@ async def test_a_new_password_ends_the_sessions(database: Database) -> None:
         await auth.log_in("admin", "another one", HERE)
 
 
-async def test_the_rate_limit_forgets_successes_and_remembers_a_bounded_number() -> None:
-    limit = RateLimit()
-    for _ in range(100):
-        limit.take("10.0.0.1")
-        limit.give_back("10.0.0.1")
+CHEAP = PasswordHasher(time_cost=1, memory_cost=64)
+
+
+async def _attempt(limit: RateLimit, address: str, outcome: BaseException | None = None) -> None:
+    with suppress(AuthenticationFailed, DatabaseUnavailable, asyncio.CancelledError):
+        async with limit.attempt(address):
+            if outcome:
+                raise outcome
+
+
+async def test_the_rate_limit_holds_only_failures_against_an_address_and_remembers_a_bounded_number() -> None:
+    limit, wrong = RateLimit(), AuthenticationFailed("wrong")
+    for outcome in (None, DatabaseUnavailable("it is away"), asyncio.CancelledError()):
+        for _ in range(100):
+            await _attempt(limit, "10.0.0.1", outcome)
     for _ in range(30):
-        limit.take("10.0.0.2")
+        await _attempt(limit, "10.0.0.2", wrong)
     with pytest.raises(TooManyRequests, match="try again in 6 s"):
-        limit.take("10.0.0.2")
+        await _attempt(limit, "10.0.0.2")
     for host in range(30):
-        limit.take(f"2001:db8:1:2::{host}")
+        await _attempt(limit, f"2001:db8:1:2::{host}", wrong)
     with pytest.raises(TooManyRequests):
-        limit.take("2001:db8:1:2:3::1")
+        await _attempt(limit, "2001:db8:1:2:3::1")
     for number in range(10_001):
-        limit.take(f"host-{number}")
-    assert len(limit._spent) == 10_000
+        await _attempt(limit, f"host-{number}", wrong)
+    assert len(limit._failed) == 10_000
+    assert not limit._trying
+
+
+async def test_log_ins_that_fail_for_another_reason_do_not_lock_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable("it is away")
+
+    async with Auth.open(AccountStore(database), SessionSettings(per_account=1)) as auth:
+        auth._hasher = CHEAP
+        password = await auth.ensure_admin() or ""
+        for name in ("find_account", "add_session"):
+            with monkeypatch.context() as patch:
+                patch.setattr(AccountStore, name, away)
+                for _ in range(40):
+                    with pytest.raises(DatabaseUnavailable):
+                        await auth.log_in("admin", password, HERE)
+        with monkeypatch.context() as patch:
+            patch.setattr(sessions, "_MOST_WAITING", 0)
+            for _ in range(40):
+                with pytest.raises(Overloaded):
+                    await auth.log_in("admin", password, HERE)
+        reached = asyncio.Event()
+
+        async def hang(*_: object) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(auth, "_verify", hang)
+            for _ in range(40):
+                task = asyncio.create_task(auth.log_in("admin", "wrong", HERE))
+                await reached.wait()
+                reached.clear()
+                task.cancel()  # as when the caller goes away
+                await asyncio.gather(task, return_exceptions=True)
+        await auth.log_in("admin", password, HERE)
+        for _ in range(40):
+            with pytest.raises(TooManySessions):
+                await auth.log_in("admin", password, HERE)
+
+
+async def test_many_log_ins_at_once_wait_for_one_another(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_SECONDS_PER_FAILURE", 3600.0)
+
+    async def all_at_once(auth: Auth, password: str) -> list[str]:
+        tried = (auth.log_in("admin", password, HERE) for _ in range(40))
+        return sorted(type(outcome).__name__ for outcome in await asyncio.gather(*tried, return_exceptions=True))
+
+    async with Auth.open(AccountStore(database), SessionSettings()) as auth:
+        auth._hasher = CHEAP
+        password = await auth.ensure_admin() or ""
+        assert await all_at_once(auth, password) == ["NewSession"] * 40
+        assert await all_at_once(auth, "wrong") == ["AuthenticationFailed"] * 30 + ["TooManyRequests"] * 10
+
+
+async def test_a_stronger_hash_can_wait_until_there_is_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Auth.open(AccountStore(database), SessionSettings()) as auth:
+        password = await auth.ensure_admin() or ""
+        auth._hasher = PasswordHasher(time_cost=auth._hasher.time_cost + 1)
+
+        async def overloaded(*_: object) -> str:
+            raise Overloaded("too many log-ins")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(auth, "_hash", overloaded)
+            await auth.log_in("admin", password, HERE)
+        before = await AccountStore(database).find_account("admin")
+        await auth.log_in("admin", password, HERE)
+        after = await AccountStore(database).find_account("admin")
+        assert before
+        assert after
+        assert before.password_hash != after.password_hash
+
+
+@pytest.mark.parametrize("seconds", [-365 * 86400, -7200, 7200, 365 * 86400])
+async def test_sessions_live_by_the_databases_clock(
+    database: Database, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """The clock of the machine counts on SQLite alone, where it is the database's."""
+    async with Auth.open(AccountStore(database), FEW) as auth:
+        opened = await auth.log_in("admin", await auth.ensure_admin() or "", HERE)
+        wrong = opened.created + float(seconds)
+        database.clock = lambda: wrong
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", database.clock)
+            if database.is_sqlite and seconds > 0:
+                with pytest.raises(InvalidSession):
+                    await auth.check(opened.secret, HERE)
+                return
+            await auth.check(opened.secret, HERE)
+            expiry = await _expiry(database)
+    async with database.reading() as connection:
+        left = expiry - await database.now(connection)
+    assert FEW.lifetime - 600 < left <= FEW.lifetime + 1  # a clock that was set back makes no session live for years
