@@ -27,7 +27,7 @@ from bs_agent.contract.errors import (
     explain,
 )
 from bs_agent.contract.push import ConnectRequest
-from bs_agent.contract.report import CleanupRequest, HostReport, Uuid
+from bs_agent.contract.report import KNOWS_NEXT, CleanupRequest, HostReport, Uuid
 from bs_agent.daemon.http import MAX_BODY, Handler, error_response, read_json, render_errors
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
@@ -112,7 +112,8 @@ class _Api:
             await self._parts.reporter.refresh(self._parts.served.of(enrollment), self._parts.host.deadline + GRACE)
             self._renderings.pop(enrollment, None)
         rendering = self._rendering(enrollment)
-        self._parts.told.note(enrollment, self._parts.reporter.next_fingerprint)
+        if (known := request.headers.get(KNOWS_NEXT)) and known == self._parts.reporter.next_fingerprint:
+            self._parts.told.note(enrollment, known)
         headers = {"ETag": rendering.etag, "Age": rendering.age, "Cache-Control": "no-cache"}
         if hdrs.IF_NONE_MATCH in request.headers:
             for known in request.if_none_match or ():

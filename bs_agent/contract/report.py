@@ -42,6 +42,9 @@ T = TypeVar("T")
 IMAGESTORE: Literal["ImageStoreBackupStorage"] = "ImageStoreBackupStorage"
 CEPH: Literal["Ceph"] = "Ceph"
 DEFAULT_PORT = 7765
+KNOWS_NEXT = "Knows-Next-Fingerprint"
+"""The header of a request for the report that names the next fingerprint as the management node has stored it: only
+then may the agent show that certificate."""
 BOOT_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="A uuid: 32 hexadecimal digits without dashes.")]

@@ -15,7 +15,7 @@ MIGRATIONS = [
     CREATE TABLE enrollments (
         id TEXT PRIMARY KEY, label TEXT NOT NULL, token_hash BLOB NOT NULL UNIQUE, created_at REAL NOT NULL,
         report_to TEXT,  -- where reports are pushed to, as JSON
-        told TEXT        -- the next fingerprint that was in a report to it
+        told TEXT        -- the next fingerprint that its management node has stored
     );
     CREATE TABLE storages (uuid TEXT PRIMARY KEY, parameters TEXT NOT NULL, remembered TEXT);
     CREATE TABLE owners (

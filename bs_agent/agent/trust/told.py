@@ -1,4 +1,4 @@
-"""Which enrolments have been told of the next certificate: a rotation that nobody knows of would lock them out."""
+"""Which enrolments know the next certificate: a rotation that they have not been told of would lock them out."""
 
 import asyncio
 import sqlite3
@@ -22,7 +22,7 @@ class Told:
         self._news = asyncio.Event()
 
     def note(self, enrollment: str, next_fingerprint: str) -> None:
-        """Note that a report with this next fingerprint was an answer to this enrolment."""
+        """Note that the management node of this enrolment has stored this next fingerprint."""
         if self._kept.get(enrollment) != next_fingerprint:
             self._new[enrollment] = next_fingerprint
             self._news.set()

@@ -21,6 +21,7 @@ from bs_agent.contract.push import ConnectRequest, ReportTo
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import (
     FINAL_STATES,
+    KNOWS_NEXT,
     CleanupPlan,
     CleanupRequest,
     Command,
@@ -109,6 +110,8 @@ def target(
         headers["Connection"] = "close"
     pin = aiohttp.Fingerprint(bytes.fromhex(fingerprint))
     next_pin = aiohttp.Fingerprint(bytes.fromhex(next_fingerprint)) if next_fingerprint else None
+    if next_fingerprint:
+        headers[KNOWS_NEXT] = next_fingerprint
     return Target(f"{host}:{port}", f"https://{host}:{port}", pin, headers, keep, next_pin)
 
 

@@ -1,14 +1,18 @@
-"""An agent's rotated certificate is refused until the operator accepts it, by a new code or over SSH."""
+"""A rotation of an agent's certificate needs no visit; keys made anew want one, by a new code or over SSH."""
 
+import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from tests.beds.fleet import FleetBed, fleet, image_store
+from bs_agent.management.store.tables import agent
+from tests.beds.fleet import FleetBed, fleet, image_store, until
 from tests.beds.installed import Installed
 from tests.beds.sshd import PASSWORD, WHY_NOT, Sshd
 
@@ -44,12 +48,46 @@ async def add_both(bed: FleetBed, host: Installed, directories: list[Path]) -> l
     return [await bed.service.add_image_store(image_store(folder, host.process.enroll())) for folder in directories]
 
 
-async def test_a_rotated_certificate_is_accepted_by_a_new_code(
+async def rotate(host: Installed) -> str:
+    """Rotate as soon as the management node has been told of the next certificate."""
+    done = await asyncio.to_thread(host.process.run, "rotate-certificate")
+    while done.returncode:
+        assert "have not been told" in done.stderr
+        done = await asyncio.to_thread(host.process.run, "rotate-certificate")
+    return done.stdout.strip()
+
+
+def make_keys_anew(host: Installed) -> None:
+    """Do what cures a stolen key."""
+    host.process.stop()
+    shutil.rmtree(host.process.state / "tls")
+    host.process.start()
+
+
+async def test_a_rotation_needs_no_visit(tmp_path: Path, host: Installed, directories: list[Path]) -> None:
+    async with fleet(tmp_path, poll=POLL) as bed:
+        storages = await add_both(bed, host, directories)
+        before = enrollments(host)
+        for _ in range(2):
+            new = await rotate(host)
+
+            async def accepted(new: str = new) -> bool:
+                async with bed.database.reading() as connection:
+                    return bool(new == (await connection.execute(select(agent.c.fingerprint))).scalar_one())
+
+            await until(accepted)
+            for storage in storages:
+                await bed.service.reconnect(storage)
+                assert await bed.status(storage) == ("Connected", "")
+        assert enrollments(host) == before
+
+
+async def test_keys_made_anew_are_accepted_by_a_new_code(
     tmp_path: Path, host: Installed, directories: list[Path]
 ) -> None:
     async with fleet(tmp_path, poll=POLL) as bed:
         uuid, other = await add_both(bed, host, directories)
-        host.process.run("rotate-certificate")
+        make_keys_anew(host)
         for storage in (uuid, other):
             await bed.reaches(storage, ("Disconnected", "CertificateChanged"))
         with pytest.raises(StorageProblem) as problem:
@@ -73,15 +111,13 @@ async def test_a_new_code_rotates_the_token(tmp_path: Path, host: Installed, dir
 
 
 @pytest.mark.skipif(bool(WHY_NOT), reason=f"no sshd of our own: {WHY_NOT}")
-async def test_a_rotated_certificate_is_accepted_over_ssh(
-    tmp_path: Path, host: Installed, directories: list[Path]
-) -> None:
+async def test_keys_made_anew_are_accepted_over_ssh(tmp_path: Path, host: Installed, directories: list[Path]) -> None:
     with Sshd(tmp_path / "sshd") as server:
         log_in: dict[str, Any] = {"username": "root", "password": PASSWORD, "sshPort": server.port}
         async with fleet(tmp_path, ssh=host.settings(), poll=POLL) as bed:
             uuid = await bed.service.add_image_store(image_store(directories[0], **log_in))
             (before,) = enrollments(host)
-            host.process.run("rotate-certificate")
+            make_keys_anew(host)
             await bed.reaches(uuid, ("Disconnected", "CertificateChanged"))
             await bed.service.reconnect(uuid)
             await bed.reaches(uuid, ("Connected", ""))
