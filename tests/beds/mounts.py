@@ -48,6 +48,21 @@ def tmpfs(target: Path, options: str) -> Iterator[Path]:
 
 
 @contextmanager
+def ext4(image: Path, target: Path, options: str = "errors=remount-ro") -> Iterator[str]:
+    """Have a small ext4 on `target`, on a loop device; yields the name of that."""
+    target.mkdir(exist_ok=True)
+    with image.open("wb") as disk:
+        disk.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True, timeout=30)
+    mount(str(image), target, "-o", f"loop,{options}")
+    try:
+        device = target.stat().st_dev
+        yield Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    finally:
+        unmount(target)
+
+
+@contextmanager
 def bound(source: Path, target: Path) -> Iterator[Path]:
     """Have `source` at `target` too."""
     mount(str(source), target, "--bind")

@@ -7,13 +7,16 @@ import contextlib
 import errno
 import json
 import os
+import re
 import stat
 from typing import Any, Dict, Iterator, List, Optional
 
+from bs_agent.agent.worker.filesystem import capacity, mount_of, read_only
 from bs_agent.agent.worker.problem import Problem
 
 MARKER = ".bs-agent.json"
 MAX_MARKER = 4096
+UUID = re.compile("[0-9a-f]{32}")
 WITHOUT_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 # The names are those of bs_agent.contract.reasons.ReasonCode.
@@ -42,7 +45,7 @@ def directory_connect(
     """
     with opened(path) as directory:
         place = place_of(directory, path)
-        owner = marker_owner(directory, path)
+        owner = owner_seen_by(storage, directory, path)
         if place["realPath"] in taken:
             raise Problem("MarkerForeign", "%s is the directory of another backup storage" % path)
         if owner is None:
@@ -51,7 +54,7 @@ def directory_connect(
             write_marker(directory, path, storage)
         elif owner != storage:
             raise foreign(path, owner)
-        elif not place["readOnly"] and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        elif not place["readOnly"] and not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=directory):
             raise Problem("DirectoryDenied", "%s: user id %d may not write here" % (path, os.geteuid()))
         return place
 
@@ -65,20 +68,15 @@ def directory_usage(path: str, storage: Optional[str]) -> Dict[str, Any]:
         if storage and owner != storage:
             raise foreign(path, owner)
         seen = os.fstatvfs(directory)
-        return {
-            "totalCapacity": seen.f_blocks * seen.f_frsize,
-            "availableCapacity": min(seen.f_bavail, seen.f_blocks) * seen.f_frsize,
-            "totalInodes": seen.f_files,
-            "availableInodes": min(seen.f_favail, seen.f_files),
-            "readOnly": bool(seen.f_flag & os.ST_RDONLY),
-        }
+        return dict(capacity(seen), readOnly=read_only(directory, seen, mount_of(directory)))
 
 
 def directory_leftovers(path: str, storage: str, remembered: Optional[Dict[str, Any]]) -> List[str]:
     """Return the names in the directory that are ours to remove."""
     with opened(path) as directory:
         owner = owner_on_our_disk(directory, path, storage, remembered)
-        return [MARKER] * (owner == storage) + [unfinished(storage)] * exists(directory, unfinished(storage))
+        ours = owner == storage or is_claim(directory, storage)
+        return [MARKER] * ours + [unfinished(storage)] * is_file(directory, unfinished(storage))
 
 
 def directory_remove(path: str, storage: str, name: str, remembered: Optional[Dict[str, Any]]) -> bool:
@@ -89,7 +87,7 @@ def directory_remove(path: str, storage: str, name: str, remembered: Optional[Di
         owner = owner_on_our_disk(directory, path, storage, remembered)
         if name == MARKER and owner not in (None, storage):
             raise foreign(path, owner)
-        if not exists(directory, name):
+        if not is_file(directory, name):
             return False
         os.unlink(name, dir_fd=directory)
         sync_directory(directory)
@@ -98,30 +96,49 @@ def directory_remove(path: str, storage: str, name: str, remembered: Optional[Di
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[int]:
-    """Open the directory once, so that all that follows is about one and the same file system."""
+    """Open the directory once, so that all that follows is about one and the same file system.
+
+    Whatever the operating system refuses, here or in what follows, becomes a Problem.
+    """
     if not os.path.isabs(path) or "\0" in path:
         raise Problem("DirectoryNotAllowed", "%r is not an absolute path" % path)
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise problem(error, path) from error
+    except UnicodeEncodeError as error:
+        raise Problem("DirectoryNotAllowed", "%r is not the name of a file" % path) from error
     try:
         if os.path.samestat(os.fstat(directory), os.stat("/")):
             raise Problem("DirectoryNotAllowed", "%s is the root directory" % path)
         yield directory
     except OSError as error:
-        seen = os.fstatvfs(directory)
-        if error.errno == errno.ENOSPC and seen.f_files and not seen.f_favail:
+        if error.errno == errno.ENOSPC and without_inodes(directory):
             raise Problem("InodesExhausted", "%s: no inodes left" % path) from error
         raise problem(error, path) from error
     finally:
-        os.close(directory)
+        close(directory)
+
+
+def close(descriptor: int) -> None:
+    """Close what was read; what was read is true although some file systems find fault with the closing."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
+def without_inodes(directory: int) -> bool:
+    """Tell whether there is no room because there are no inodes, as far as the file system still says anything."""
+    try:
+        found = capacity(os.fstatvfs(directory))
+    except OSError:
+        return False
+    return found["totalInodes"] > 0 and found["availableInodes"] == 0
 
 
 def problem(error: OSError, path: str) -> Problem:
     """Translate an error of the operating system."""
     code = REASON_OF_ERRNO.get(error.errno or 0, "DirectoryFault")
-    return Problem(code, "%s: %s" % (path, error.strerror))
+    return Problem(code, "%s: %s" % (path, error.strerror or error))
 
 
 def foreign(path: str, owner: Optional[str]) -> Problem:
@@ -138,27 +155,16 @@ def not_mounted(path: str) -> Problem:
 def place_of(directory: int, path: str) -> Dict[str, Any]:
     """Describe the file system that an open directory is on."""
     seen = os.fstatvfs(directory)
-    if not seen.f_blocks:
+    if not capacity(seen)["totalCapacity"]:
         raise Problem("DirectoryNotAllowed", "%s is on a file system without capacity" % path)
+    mount = mount_of(directory)
     return {
         "realPath": os.path.realpath("/proc/self/fd/%d" % directory),
-        "mount": mount_of(directory),
+        "mount": mount.place,
         "fsid": getattr(seen, "f_fsid", 0),
         "device": os.fstat(directory).st_dev,
-        "readOnly": bool(seen.f_flag & os.ST_RDONLY),
+        "readOnly": read_only(directory, seen, mount),
     }
-
-
-def mount_of(directory: int) -> str:
-    """Return mount point and root of the mount that an open directory was reached through."""
-    with open("/proc/self/fdinfo/%d" % directory) as lines:
-        number = next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
-    with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
-        for line in lines:
-            fields = line.split()
-            if fields[0] == number:
-                return " ".join(fields[3:5])
-    return ""
 
 
 def same_file_system(place: Dict[str, Any], remembered: Dict[str, Any]) -> bool:
@@ -168,24 +174,30 @@ def same_file_system(place: Dict[str, Any], remembered: Dict[str, Any]) -> bool:
 
 
 def marker_owner(directory: int, path: str) -> Optional[str]:
-    """Return the uuid in the marker, "" for a file that is no marker of ours, None when there is none."""
+    """Return the uuid in the marker, "" for a thing that is no marker of ours, None when there is none."""
+    seen = seen_at(directory, MARKER)
+    if seen is None:
+        return None
+    if not stat.S_ISREG(seen.st_mode) or seen.st_size > MAX_MARKER:
+        return ""
     try:
         marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    except FileNotFoundError:
-        return None
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return ""
         raise problem(error, path) from error
     try:
-        if not stat.S_ISREG(os.fstat(marker).st_mode):
-            return ""
-        content = json.loads(os.read(marker, MAX_MARKER).decode("ascii"))
-        return str(content["storage"])
-    except (ValueError, KeyError, TypeError):
+        # It may have become something else since, and then nobody waits for it.
+        content = os.read(marker, MAX_MARKER) if stat.S_ISREG(os.fstat(marker).st_mode) else b""
+        owner = json.loads(content.decode("ascii"))["storage"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     finally:
-        os.close(marker)
+        close(marker)
+    return owner if isinstance(owner, str) and UUID.fullmatch(owner) else ""
+
+
+def owner_seen_by(storage: str, directory: int, path: str) -> Optional[str]:
+    """Return what `marker_owner` does, but for this storage a marker that it has begun is none yet."""
+    return None if is_claim(directory, storage) else marker_owner(directory, path)
 
 
 def owner_on_our_disk(directory: int, path: str, storage: str, remembered: Optional[Dict[str, Any]]) -> Optional[str]:
@@ -194,7 +206,7 @@ def owner_on_our_disk(directory: int, path: str, storage: str, remembered: Optio
     Without our marker the directory must be on the file system that carried it: else our disk is not mounted, and the
     marker on it would be forgotten, and refuse every later storage there.
     """
-    owner = marker_owner(directory, path)
+    owner = owner_seen_by(storage, directory, path)
     if owner != storage and remembered and not same_file_system(place_of(directory, path), remembered):
         raise not_mounted(path) if owner is None else foreign(path, owner)
     return owner
@@ -203,8 +215,14 @@ def owner_on_our_disk(directory: int, path: str, storage: str, remembered: Optio
 def write_marker(directory: int, path: str, storage: str) -> None:
     """Put the marker in place, complete and on disk, never over another one."""
     beside = unfinished(storage)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     content = json.dumps({"storage": storage, "writtenBy": "bs-agent"}).encode("ascii") + b"\n"
+    if is_claim(directory, storage):
+        os.unlink(MARKER, dir_fd=directory)
+    if is_file(directory, beside):
+        os.unlink(beside, dir_fd=directory)
+    elif seen_at(directory, beside):
+        raise Problem("MarkerForeign", "%s/%s is no file: move it out of the way" % (path, beside))
     try:
         marker = os.open(beside, flags, 0o644, dir_fd=directory)
         try:
@@ -213,18 +231,37 @@ def write_marker(directory: int, path: str, storage: str) -> None:
             os.fsync(marker)
         finally:
             os.close(marker)
-        try:
-            os.link(beside, MARKER, src_dir_fd=directory, dst_dir_fd=directory)
-        except OSError as error:
-            if error.errno not in WITHOUT_HARD_LINKS:
-                raise
-            os.rename(beside, MARKER, src_dir_fd=directory, dst_dir_fd=directory)
+        put_in_place(directory, beside)
         sync_directory(directory)
     except FileExistsError:
-        raise foreign(path, marker_owner(directory, path)) from None
+        owner = marker_owner(directory, path)
+        if owner != storage:
+            raise foreign(path, owner) from None
     finally:
-        if exists(directory, beside):
+        with contextlib.suppress(OSError):
             os.unlink(beside, dir_fd=directory)
+
+
+def put_in_place(directory: int, beside: str) -> None:
+    """Give the written marker its name, if nothing else has it.
+
+    Without hard links an empty marker claims the name first, and the complete one takes its place.
+    """
+    try:
+        os.link(beside, MARKER, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in WITHOUT_HARD_LINKS:
+            raise
+        os.close(os.open(MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=directory))
+        os.rename(beside, MARKER, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def is_claim(directory: int, storage: str) -> bool:
+    """Tell whether the marker is the empty one of this storage, and the complete one beside it was not put in place."""
+    marker = seen_at(directory, MARKER)
+    if marker is None or not stat.S_ISREG(marker.st_mode) or marker.st_size:
+        return False
+    return is_file(directory, unfinished(storage))
 
 
 def unfinished(storage: str) -> str:
@@ -232,13 +269,18 @@ def unfinished(storage: str) -> str:
     return MARKER + "." + storage
 
 
-def exists(directory: int, name: str) -> bool:
-    """Tell whether the directory has an entry of this name, of whatever kind."""
+def is_file(directory: int, name: str) -> bool:
+    """Tell whether the directory has a file of this name; what is something else was not made by us."""
+    seen = seen_at(directory, name)
+    return seen is not None and stat.S_ISREG(seen.st_mode)
+
+
+def seen_at(directory: int, name: str) -> Optional[os.stat_result]:
+    """Look at an entry of the directory, of whatever kind; None when there is none."""
     try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
-        return False
-    return True
+        return None
 
 
 def sync_directory(directory: int) -> None:
