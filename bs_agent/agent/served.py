@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -21,7 +21,7 @@ from bs_agent.contract.errors import RequestError, StorageProblem, StorageUnknow
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephReport, ImageStoreReport, StorageParameters
 
-MAX_STORAGES = 100
+MAX_STORAGES = 1000
 
 parameters_adapter: TypeAdapter[Parameters] = TypeAdapter(StorageParameters)
 
@@ -140,40 +140,31 @@ class Served:
             owners = (known.owners if known else set()) | {enrollment}
             entry = _Entry(storage, parameters, remembered, owners, number)
             try:
-                await self._verify(uuid, entry)
+                async with _have(self._turns, storage.place, self._host.deadline):
+                    await self._settle(uuid, entry, new=known is None)
             except BaseException:
                 if known:
                     known.owners.add(enrollment)
                 else:
-                    await self._undo(uuid, storage)
+                    with suppress(StorageProblem):
+                        await self._journal.write(lambda connection: forget(connection, uuid))
                 await storage.close()
                 raise
-            self._entries[uuid] = entry
             await self._reporter.watch(storage)
             if known:
                 await known.storage.close()
         await self._reporter.refresh([uuid], self._host.deadline + GRACE)
         if uuid not in self._reporter.watched:  # somebody has begun to clean it meanwhile
-            raise _busy(uuid)
+            raise _busy(f"backup storage {uuid}")
         return self._reporter.storage_report(uuid)
 
-    @asynccontextmanager
-    async def turn(self, uuid: str) -> AsyncIterator[None]:
+    def turn(self, uuid: str) -> AbstractAsyncContextManager[None]:
         """Have the storage for oneself.
 
         Raises:
             StorageProblem: somebody else has it for longer than the deadline.
         """
-        lock = self._turns.setdefault(uuid, asyncio.Lock())
-        try:
-            async with asyncio.timeout(self._host.deadline):
-                await lock.acquire()
-        except TimeoutError:
-            raise _busy(uuid) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return _have(self._turns, f"backup storage {uuid}", self._host.deadline)
 
     def hold(self, uuid: str) -> None:
         """Refuse connects of the storage from now on: it is being cleaned.
@@ -204,28 +195,47 @@ class Served:
         if parameters.type not in KINDS:
             raise RequestError(f"this agent does not serve storages of type {parameters.type}")
         if known and known.cleaning:
-            raise _busy(uuid)
+            raise _busy(f"backup storage {uuid}")
         if known and known.parameters.type != parameters.type:
             raise RequestError(f"backup storage {uuid} is of type {known.parameters.type}")
         if not known and len(self._entries) >= MAX_STORAGES:
             raise TooManyRequests(f"this agent serves {MAX_STORAGES} backup storages, no more are allowed")
 
-    async def _verify(self, uuid: str, entry: _Entry) -> None:
+    async def _settle(self, uuid: str, entry: _Entry, *, new: bool) -> None:
+        """Verify the storage, and serve it; while others wait that may want the same directory or pool."""
         others = [
             other.remembered
             for number, other in self._entries.items()
             if number != uuid and other.remembered and other.parameters.type == entry.parameters.type
         ]
-        entry.remembered = await entry.storage.connect(others)
-        await self._journal.write(lambda connection: _update(connection, uuid, entry))
+        try:
+            entry.remembered = await entry.storage.connect(others)
+            await self._journal.write(lambda connection: _update(connection, uuid, entry))
+        except BaseException:
+            if new:
+                with suppress(StorageProblem):  # as far as the storage lets us
+                    await entry.storage.undo()
+            raise
+        self._entries[uuid] = entry
 
-    async def _undo(self, uuid: str, storage: Storage) -> None:
-        """Take back the connect of a storage that was not served before, as far as disk and journal let us."""
-        with suppress(StorageProblem):
-            for step in await storage.plan_cleanup():
-                await storage.clean(step)
-        with suppress(StorageProblem):
-            await self._journal.write(lambda connection: forget(connection, uuid))
+
+@asynccontextmanager
+async def _have(turns: WeakValueDictionary[str, asyncio.Lock], what: str, deadline: float) -> AsyncIterator[None]:
+    """Have a storage or a place for oneself.
+
+    Raises:
+        StorageProblem: somebody else has it for longer than the deadline.
+    """
+    lock = turns.setdefault(what, asyncio.Lock())
+    try:
+        async with asyncio.timeout(deadline):
+            await lock.acquire()
+    except TimeoutError:
+        raise _busy(what) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def forget(connection: sqlite3.Connection, uuid: str) -> None:
@@ -233,8 +243,8 @@ def forget(connection: sqlite3.Connection, uuid: str) -> None:
     connection.execute("DELETE FROM storages WHERE uuid = ?", (uuid,))
 
 
-def _busy(uuid: str) -> StorageProblem:
-    return StorageProblem.of(ReasonCode.STORAGE_BUSY, f"another operation on backup storage {uuid} is under way")
+def _busy(what: str) -> StorageProblem:
+    return StorageProblem.of(ReasonCode.STORAGE_BUSY, f"another operation on {what} is under way")
 
 
 def _insert(connection: sqlite3.Connection, uuid: str, parameters: Parameters, enrollment: str, number: int) -> None:

@@ -269,6 +269,28 @@ async def test_the_number_of_storages_is_bounded(
     assert (await connect(client, directory)).status == 200
 
 
+async def test_who_does_not_get_the_directory_for_itself_leaves_nothing(
+    agent: app.Agent, client: AgentClient, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two storages that are connected to one place at once take turns, also where no marker keeps them apart."""
+    gate, inside = asyncio.Event(), asyncio.Event()
+    original = ImageStore.connect
+
+    async def wait(self: ImageStore, others: list[dict[str, object]]) -> dict[str, object]:
+        inside.set()
+        await gate.wait()
+        return await original(self, others)
+
+    monkeypatch.setattr(ImageStore, "connect", wait)
+    first = asyncio.create_task(connect(client, directory))
+    await inside.wait()
+    assert refusal(await connect(client, directory, OTHER_UUID)) == "BS.StorageBusy"
+    gate.set()
+    assert (await first).status == 200
+    assert list(agent.served.uuids) == [UUID]
+    assert [row.uuid for row in await agent.parts.journal.read(served.read_rows)] == [UUID]
+
+
 async def test_who_does_not_get_its_turn_is_told(
     client: AgentClient, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,10 +313,13 @@ async def test_who_does_not_get_its_turn_is_told(
     assert (await first).status == 200
 
 
-async def test_a_marker_goes_again_when_the_connect_cannot_be_kept(
-    agent: app.Agent, client: AgentClient, directory: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lives", [False, True], ids=["new", "live on another agent, or before this one was made anew"])
+async def test_a_connect_that_cannot_be_kept_takes_back_its_own_marker_only(
+    agent: app.Agent, client: AgentClient, directory: Path, monkeypatch: pytest.MonkeyPatch, lives: bool
 ) -> None:
     """The journal takes the intent, but not what the connect found."""
+    if lives:
+        (directory / MARKER).write_text(json.dumps({"storage": UUID}))
     before = tree(directory)
     write, writes = Journal.write, []
 

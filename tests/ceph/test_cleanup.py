@@ -133,6 +133,36 @@ async def test_a_first_connect_that_is_undone_takes_its_pool_along(cluster: Ceph
     assert pool_of(cluster, "undone") is None
 
 
+async def test_a_connect_that_is_undone_leaves_the_pool_of_a_live_storage_alone(
+    cluster: CephCluster, host: Host
+) -> None:
+    """The first connect on a second mon host found the mark that the first host had put there."""
+    await connected(host, "live", createPool=True)
+    before = pool_of(cluster, "live")
+    for parameters in ({}, {"createPool": True}, {"removePool": True}):
+        second = await connected(host, "live", **parameters)
+        await second.undo()
+        assert pool_of(cluster, "live") == before
+
+
+async def test_a_connect_that_is_undone_takes_back_what_it_made(cluster: CephCluster, host: Host) -> None:
+    await (await connected(host, "made", createPool=True)).undo()
+    assert pool_of(cluster, "made") is None
+    cluster.ceph("osd", "pool", "create", "half-made")
+    await (await connected(host, "half-made", createPool=True)).undo()
+    kept = pool_of(cluster, "half-made")
+    assert kept is not None
+    assert kept["application_metadata"] == {"rbd": {}}
+
+
+async def test_a_connect_that_is_undone_keeps_a_pool_that_has_got_objects(cluster: CephCluster, host: Host) -> None:
+    storage = await connected(host, "used-at-once", createPool=True)
+    cluster.rados("-p", "used-at-once", "put", "image", "-", stdin="data")
+    with pytest.raises(StorageProblem, match="holds objects and is kept"):
+        await storage.undo()
+    assert cluster.objects("used-at-once") == ["\timage"]
+
+
 @pytest.fixture
 def behind(cluster: CephCluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let the mon that is asked be behind, at what it tells now, until something is changed through it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bs_agent.agent.config import AgentSettings
+from bs_agent.agent.storages.mounts import Mounts
 from bs_agent.agent.worker.pool import Workers
 from bs_agent.contract.reasons import Reason
 from bs_agent.contract.report import CephParameters, CephReport, ImageStoreParameters, ImageStoreReport, Section, Step
@@ -39,11 +40,12 @@ class Probe:
 
 
 class Host:
-    """The agent as a kind sees it: the settings, which a reload replaces, and the probe workers."""
+    """The agent as a kind sees it: the settings, which a reload replaces, the probe workers, and what is mounted."""
 
     def __init__(self, settings: AgentSettings) -> None:
         self.settings = settings
         self.workers = Workers(settings.probe.python)
+        self.mounts = Mounts()
 
     @property
     def deadline(self) -> float:
@@ -65,6 +67,11 @@ class Storage(Protocol):
         ...
 
     @property
+    def place(self) -> str:
+        """Where it is, as far as its parameters tell: storages of one place are connected one after the other."""
+        ...
+
+    @property
     def probes(self) -> tuple[Probe, ...]:
         """What to measure."""
         ...
@@ -81,6 +88,14 @@ class Storage(Protocol):
 
         Raises:
             StorageProblem: it is not the right one or not well; then nothing was changed.
+        """
+        ...
+
+    async def undo(self) -> None:
+        """Take back what the last `connect` of this object put on the storage, and nothing that was there before.
+
+        Raises:
+            StorageProblem: it cannot be done.
         """
         ...
 

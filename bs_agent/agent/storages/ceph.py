@@ -62,8 +62,7 @@ class Ceph:
         self._mgr_active = True
         self._mons: list[Mon] = []
         self._mon_was_out = False
-        # A first connect that fails is undone by a cleanup: it finds nothing, or the pool that was made just now.
-        self._untouched = False
+        self._made: bool | None = None  # whether the pool that `connect` made was new; None: it made none
         self._made_just_now = False
         read = {"cluster": self._read_cluster, "pools": self._read_pools, "mons": self._read_mons}
         probes = [Probe(section, partial(self._explained, reading)) for section, reading in read.items()]
@@ -72,6 +71,11 @@ class Ceph:
             probes.append(Probe("writeProbe", self._read_write_probe))
         self.probes = tuple(probes)
 
+    @property
+    def place(self) -> str:
+        """The cluster."""
+        return self._link.place
+
     def report(self, sections: Mapping[str, Section[Any]]) -> CephReport:
         """Return the report with these sections."""
         self._made_just_now = False
@@ -79,12 +83,16 @@ class Ceph:
 
     async def connect(self, others: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Verify cluster, mon and pool on a fresh handle; make the pool if the command says so."""
-        self._untouched = self._remembered is None
         return await self._explained(partial(self._connect, others))
+
+    async def undo(self) -> None:
+        """Remove the pool that was made, or the mark that was put on it."""
+        if self._made is not None:
+            await self._pool.unmake(new=self._made)
 
     async def plan_cleanup(self) -> list[Step]:
         """Return the steps that remove our object and our mark, or the pool that we made."""
-        return [] if self._untouched else await self._explained(self._leftovers)
+        return await self._explained(self._leftovers)
 
     async def clean(self, step: Step) -> None:
         """Do one step, if this is still the same cluster."""
@@ -118,9 +126,8 @@ class Ceph:
             if pool is None:
                 raise missing(name)
         if self._parameters.createPool and (pool is None or self._pool.is_unfinished(pool)):
-            self._untouched, self._made_just_now = False, pool is None
-            await self._pool.make()
-        self._untouched = False
+            self._made, self._made_just_now = pool is None, pool is None
+            await self._pool.make(new=self._made)
         self._remembered = {"fsid": fsid, "poolName": name, "writeProbe": await self._write_probe_to_come()}
         return self._remembered
 

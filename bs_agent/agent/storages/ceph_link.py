@@ -69,7 +69,8 @@ class CephLink:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._worker = host.workers.borrow(f"ceph {host.settings.ceph.conf}")
+        self.place = f"ceph {host.settings.ceph.conf}"
+        self._worker = host.workers.borrow(self.place)
         self._turn = asyncio.Lock()
         self.answered = float("-inf")  # when the mons answered the last time
         self.mgr_silent = False  # whether a question that the mgr has to answer was not answered the last time

@@ -45,8 +45,8 @@ class CephPool:
             )
         return self.find((await self._link.ask(OSD_DUMP)).read(OSD_DUMP))
 
-    async def make(self) -> None:
-        """Make the pool, for RBD and with the autoscaler; what an interrupted make left is taken up.
+    async def make(self, *, new: bool) -> None:
+        """Make the pool, for RBD and with the autoscaler; what an interrupted make left is taken up: it is not `new`.
 
         Raises:
             StorageProblem: the cluster refuses; then there is no new pool, unless it does not let go of one either.
@@ -65,8 +65,19 @@ class CephPool:
             )
         except StorageProblem:
             with suppress(StorageProblem):  # what the cluster said first tells more
-                await self._delete()
+                await self.unmake(new=new)
             raise
+
+    async def unmake(self, *, new: bool) -> None:
+        """Undo `make`: a pool that was new goes, if it holds nothing, and one that was taken up loses our mark.
+
+        Raises:
+            StorageProblem: the cluster refuses.
+        """
+        pool = await self.find_again()
+        if pool is None or not (self.is_ours(pool) or (new and self.is_unfinished(pool))):
+            return
+        await (self._remove_empty() if new else self._remove_mark())
 
     def is_unfinished(self, pool: OsdPool) -> bool:
         """Tell whether the pool looks like one whose making was interrupted: nobody has said what it is for."""

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from bs_agent.agent.storages.base import Host, Probe, Reading
+from bs_agent.agent.worker.process import Worker, WorkerBusyError
 from bs_agent.contract.errors import RequestError, StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import (
@@ -23,6 +24,7 @@ from bs_agent.contract.report import (
 )
 
 _REMOVE = "remove"
+LONGEST_PORT = 5
 
 
 class ImageStore:
@@ -39,9 +41,16 @@ class ImageStore:
         self._service = parameters.service
         self._remembered = remembered
         self._host = host
-        self._worker = host.workers.borrow(f"directory {self._path}")
+        self._worker: Worker | None = None
+        self._closed = False
+        self._found: list[str] | None = None  # what was ours there before the first connect
         service = (Probe("service", self._read_service),) if self._service else ()
         self.probes = (Probe("usage", self._read_usage), *service)
+
+    @property
+    def place(self) -> str:
+        """The directory by the name it was given."""
+        return f"directory {self._path}"
 
     def report(self, sections: Mapping[str, Section[Any]]) -> ImageStoreReport:
         """Return the report with these sections."""
@@ -56,22 +65,30 @@ class ImageStore:
         if self._remembered and self._remembered["url"] != self._path:
             details = f"{self._path}: this backup storage is at {self._remembered['url']}; delete it there first"
             raise StorageProblem.of(ReasonCode.DIRECTORY_NOT_ALLOWED, details)
-        self._worker.renew(at_once=True)  # a probe may hang on what is no longer mounted here
-        place = await self._ask(
-            "directory_connect", remembered=self._remembered, taken=[other["realPath"] for other in others]
-        )
+        self._probing().renew(at_once=True)  # a probe may hang on what is no longer mounted here
+        if self._remembered is None:
+            self._found = await self._do("directory_leftovers", remembered=None)
+        taken = [other["realPath"] for other in others]
+        place = await self._do("directory_connect", remembered=self._remembered, taken=taken)
         self._remembered = {"url": self._path, **place}
         return self._remembered
 
+    async def undo(self) -> None:
+        """Remove the marker, if it was not there before."""
+        if self._found is None:
+            return
+        for step in await self.plan_cleanup():
+            if _name(step) not in self._found:
+                await self.clean(step)
+
     async def plan_cleanup(self) -> list[Step]:
         """Return one step for each name of ours in the directory."""
-        names = await self._ask("directory_leftovers", remembered=self._remembered)
+        names = await self._do("directory_leftovers", remembered=self._remembered)
         return [Step(action=_REMOVE, target=f"{self._path.rstrip('/')}/{name}") for name in names]
 
     async def clean(self, step: Step) -> None:
         """Remove the name that the step says, if it is ours."""
-        name = step.target.rpartition("/")[2]
-        await self._ask("directory_remove", name=name, remembered=self._remembered)
+        await self._do("directory_remove", name=_name(step), remembered=self._remembered)
 
     def repeatable(self, step: Step) -> bool:
         """Tell that removing a name of ours may be done twice."""
@@ -79,10 +96,33 @@ class ImageStore:
 
     async def close(self) -> None:
         """Give the worker back."""
-        await self._host.workers.give_back(self._worker)
+        self._closed = True
+        if self._worker:
+            await self._host.workers.give_back(self._worker)
+
+    def probed_by(self) -> str:
+        """Return the name of the worker that probes: the storages of one mount share it, for they hang together.
+
+        The path may lead through other mounts than the one that it ends at.
+        """
+        places = [self._path] + ([self._remembered["realPath"]] if self._remembered else [])
+        return "mount " + " ".join(dict.fromkeys(self._host.mounts.of(place) for place in places))
+
+    def _probing(self) -> Worker:
+        """Return the worker that probes, as things are mounted now."""
+        name = self.probed_by()
+        if self._worker is None or self._worker.name != name:
+            if self._worker:
+                self._host.workers.let_go(self._worker)
+            self._worker = self._host.workers.borrow(name)
+        return self._worker
 
     async def _read_usage(self) -> Reading:
-        usage = DirectoryUsage.model_validate(await self._ask("directory_usage"))
+        if self._closed:
+            raise StorageProblem.of(ReasonCode.PROBE_TIMEOUT, "the storage was connected anew meanwhile")
+        usage = DirectoryUsage.model_validate(await self._ask(self._probing(), "directory_usage"))
+        if not usage.totalCapacity:
+            raise StorageProblem.of(ReasonCode.DIRECTORY_FAULT, f"the file system of {self._path} tells no size")
         return Reading(usage, usage_reason(self._path, usage))
 
     async def _read_service(self) -> Reading:
@@ -108,11 +148,16 @@ class ImageStore:
             raise StorageProblem.of(ReasonCode.SERVICE_DOWN, f"{address}: nothing listens there")
         return Reading(ServiceAnswer(address=address))
 
-    async def _ask(self, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 RUF100  what the worker's JSON holds
+    async def _do(self, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 RUF100  what the worker's JSON holds
+        """Ask a worker of this directory's own: whatever others wait for, it begins at once."""
+        async with self._host.workers.lent(self.place) as worker:
+            return await self._ask(worker, operation, **parameters)
+
+    async def _ask(self, worker: Worker, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 RUF100  the same
         try:
-            return await self._worker.call(
-                operation, self._host.deadline, path=self._path, storage=self._owner, **parameters
-            )
+            return await worker.call(operation, self._host.deadline, path=self._path, storage=self._owner, **parameters)
+        except WorkerBusyError:
+            raise
         except StorageProblem as error:
             if error.reason.code == ReasonCode.PROBE_TIMEOUT:
                 details = f"{self._path} does not answer within {self._host.deadline:g} s"
@@ -128,6 +173,10 @@ class PlainDirectory(ImageStore):
         super().__init__(uuid, ImageStoreParameters(url=path), None, host)
         self._owner = None
 
+    def probed_by(self) -> str:
+        """Return a name of its own: where the path leads to is not known."""
+        return self.place
+
 
 def usage_reason(path: str, usage: DirectoryUsage) -> Reason | None:
     """Say what is not well although the numbers are true."""
@@ -140,6 +189,10 @@ def usage_reason(path: str, usage: DirectoryUsage) -> Reason | None:
     return None
 
 
+def _name(step: Step) -> str:
+    return step.target.rpartition("/")[2]
+
+
 def service_address(service: str) -> tuple[str, int]:
     """Parse `port` or `address:port`; only an address of this host is allowed, else the agent would probe others.
 
@@ -148,10 +201,10 @@ def service_address(service: str) -> tuple[str, int]:
     """
     host, _, port = service.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise RequestError(f"service must be a port or address:port of this host, not {service!r}")
+    if not (port.isascii() and port.isdigit() and len(port) <= LONGEST_PORT and 0 < int(port) < 65536):
+        raise RequestError(f"service must be a port or address:port of this host, not {service[:100]!r}")
     if not _is_local(host):
-        raise RequestError(f"service must be at an IP address of this host, not at {host!r}")
+        raise RequestError(f"service must be at an IP address of this host, not at {host[:100]!r}")
     return host, int(port)
 
 

@@ -46,12 +46,14 @@ def mount_of(directory: int) -> Mount:
     """Return the mount that an open directory was reached through."""
     with open("/proc/self/fdinfo/%d" % directory) as lines:
         number = next((line.split()[1] for line in lines if line.startswith("mnt_id:")), "")
-    with open("/proc/self/mountinfo", errors="surrogateescape") as lines:
+    # Blanks in names are written as numbers, but other ends of a line than ours are not.
+    with open("/proc/self/mountinfo", errors="surrogateescape", newline="\n") as lines:
         for line in lines:
-            fields = line.split(" ")
+            place, _, rest = line.rstrip("\n").partition(" - ")
+            fields = place.split(" ")
             if fields[0] == number:
-                kind, _, options = fields[fields.index("-") + 1 :][:3]
-                return Mount(" ".join(fields[3:5]), kind, options.strip().split(","))
+                kind, _, options = [*rest.split(" "), "", ""][:3]
+                return Mount(" ".join(fields[3:5]), kind, options.split(","))
     return Mount("", "", [])
 
 

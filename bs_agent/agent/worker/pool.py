@@ -21,6 +21,7 @@ class Workers:
     def __init__(self, python: Path) -> None:
         self._python = python
         self._entries: dict[str, _Entry] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def borrow(self, name: str) -> Worker:
         """Return the worker of this name; give it back with `give_back`."""
@@ -36,12 +37,28 @@ class Workers:
         if entry.users == 0 and await worker.stop() and entry.users == 0:
             self._entries.pop(worker.name, None)
 
+    def let_go(self, worker: Worker) -> None:
+        """Give the worker back without waiting for its end."""
+        task = asyncio.create_task(self.give_back(worker), name=f"end of worker {worker.name}")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    @asynccontextmanager
+    async def lent(self, name: str) -> AsyncIterator[Worker]:
+        """Have the worker of this name while the context is open."""
+        worker = self.borrow(name)
+        try:
+            yield worker
+        finally:
+            await self.give_back(worker)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Stop all workers at the end."""
         try:
             yield
         finally:
+            await asyncio.gather(*self._ending)
             await asyncio.gather(*(worker.stop() for worker in self.all()))
 
     def all(self) -> list[Worker]:

@@ -29,6 +29,10 @@ class WorkerError(StorageProblem):
     """The worker said why it could not do what it was asked, or did not answer at all."""
 
 
+class WorkerBusyError(WorkerError):
+    """Others were asked until the deadline: this call was not even begun, so it tells nothing of what it is about."""
+
+
 @dataclass
 class WorkerCounters:
     """What happened to the children of a worker."""
@@ -70,14 +74,18 @@ class Worker:
 
         Raises:
             WorkerError: the operation failed, took too long, or its process died.
+            WorkerBusyError: it had no turn.
         """
         until = asyncio.get_running_loop().time() + deadline
+        begun = asyncio.Event()
         try:
             async with asyncio.timeout_at(until):
-                while (answer := await self._take_turn(operation, parameters, until)) is None:
+                while (answer := await self._take_turn(operation, parameters, until, begun)) is None:
                     log.debug("worker %s: %s was interrupted and goes again", self.name, operation)
         except TimeoutError:
             self.counters.timeouts += 1
+            if not begun.is_set():
+                raise WorkerBusyError(_no_answer(f"no turn for {operation} within {deadline:g} s")) from None
             raise WorkerError(_no_answer(f"no answer to {operation} within {deadline:g} s")) from None
         if "error" in answer:
             raise WorkerError(Reason.model_validate(answer["error"]))
@@ -99,9 +107,12 @@ class Worker:
             await self._killed.wait(_REAP_DEADLINE)
         return not self.stuck
 
-    async def _take_turn(self, operation: str, parameters: dict[str, Any], until: float) -> dict[str, Any] | None:
+    async def _take_turn(
+        self, operation: str, parameters: dict[str, Any], until: float, begun: asyncio.Event
+    ) -> dict[str, Any] | None:
         """Return the answer, or None when `renew` has interrupted the call."""
         async with self._turn:
+            begun.set()
             try:
                 async with asyncio.timeout(None) as self._under_way:
                     return await self._ask(operation, parameters, until)
