@@ -60,6 +60,7 @@ class ReasonCode(StrEnum):
     POOL_MISSING = "PoolMissing"
     POOL_FOREIGN = "PoolForeign"
     POOL_FULL = "PoolFull"
+    POOL_WITHOUT_OSDS = "PoolWithoutOsds"
     CLUSTER_FULL = "ClusterFull"
     MGR_DOWN = "MgrDown"
     CEPH_FAULT = "CephFault"
@@ -265,6 +266,11 @@ REASONS: dict[ReasonCode, ReasonText] = {
     ),
     ReasonCode.POOL_FULL: ReasonText(
         "The pool is full.", "Remove images, raise the quota or add OSDs.", blocking=False
+    ),
+    ReasonCode.POOL_WITHOUT_OSDS: ReasonText(
+        "No OSD fits the CRUSH rule of the pool.",
+        "Add OSDs of the rule's root and device class, or give the pool another rule.",
+        blocking=False,
     ),
     ReasonCode.CLUSTER_FULL: ReasonText("OSDs of the cluster are full.", "Add OSDs or remove data.", blocking=False),
     ReasonCode.MGR_DOWN: ReasonText(

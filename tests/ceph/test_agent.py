@@ -1,5 +1,6 @@
 """A real agent process on a live cluster, asked over its protocol as a management node asks it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,24 @@ async def test_a_refused_add_leaves_nothing(client: AgentClient, cluster: CephCl
     assert refusal(await connect(client, "fresh", createPool=True, fsid="another")) == "BS.FsidMismatch"
     assert (await report(client)).storages == []
     assert cluster.pools().keys() == before
+
+
+@pytest.mark.parametrize("create", [False, True], ids=["that is there", "that is made"])
+async def test_a_pool_that_many_storages_are_connected_to_at_once_gets_one(
+    client: AgentClient, cluster: CephCluster, create: bool
+) -> None:
+    name = f"wanted-{create}"
+    if not create:
+        cluster.pool(name)
+    body = {"type": CEPH, "poolName": name, "createPool": create}
+    uuids = [f"{number:032x}" for number in range(6)]
+    answers = await asyncio.gather(*(client.ask("PUT", f"/v1/storages/{uuid}", body) for uuid in uuids))
+    assert sorted(answer.status for answer in answers) == [200] + [503] * 5
+    assert {refusal(answer) for answer in answers if answer.status != 200} == {"BS.PoolForeign"}
+    winner = uuids[[answer.status for answer in answers].index(200)]
+    assert [storage.uuid for storage in (await report(client)).storages] == [winner]
+    marks = {"rbd": {"bs-agent": winner}} if create else {"rbd": {}}
+    assert cluster.pools()[name]["application_metadata"] == marks
 
 
 async def test_two_storages_of_one_cluster_share_a_worker_and_no_pool(

@@ -191,7 +191,7 @@ class Ceph:
             raise StorageProblem.of(ReasonCode.MGR_DOWN, f"the mgr has not heard of the OSDs {silent} yet")
         parts = PoolAnswers(answers.read(DF), dump, answers.read(CRUSH_RULES), answers.read(OSD_TREE), osd_df)
         try:
-            pools = pools_of(parts, self._parameters.capacityPolicy)
+            pools = pools_of(parts, self._parameters.capacityPolicy, self._parameters.poolName)
         except ValueError as error:
             raise StorageProblem.of(ReasonCode.CEPH_FAULT, str(error)) from None
         return Reading(pools, pool_reason(pools, self._parameters.poolName))
@@ -290,4 +290,7 @@ def pool_reason(pools: Sequence[Pool], name: str) -> Reason | None:
     pool = next((pool for pool in pools if pool.name == name), None)
     if pool is None:
         return missing(name).reason
+    if pool.crushRoot and not pool.relatedOsds:
+        details = f"no OSD fits the rule {pool.crushRule} of pool {name}"
+        return Reason(code=ReasonCode.POOL_WITHOUT_OSDS, details=details)
     return Reason(code=ReasonCode.POOL_FULL, details=f"pool {name} is full") if pool.full else None

@@ -3,15 +3,43 @@
 The names are those of the mon commands' JSON. What a release between 14 and 20 may leave out has a default.
 """
 
+import math
 import re
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 T = TypeVar("T")
+# What the protocol can say.
+LARGEST = 2**63 - 1
 # Old releases print C's "-nan" where a ratio has no divisor, for example in `osd df` without OSDs: that is not JSON.
 _STRING_OR_NAN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\b(?:nan|inf)\b')
+
+
+def _whole(number: object) -> object:
+    if number is None or (isinstance(number, float) and not math.isfinite(number)):
+        return 0
+    return int(number) if isinstance(number, float) else number
+
+
+def _counted(number: int) -> int:
+    return number if 0 <= number <= LARGEST else 0
+
+
+# A counter of Ceph: it is signed, but often printed unsigned, and may be unknown. None is below zero.
+Count = Annotated[int, BeforeValidator(_whole), AfterValidator(_counted)]
+# A share, where old releases print that they do not know it.
+Share = Annotated[float, BeforeValidator(lambda number: 1.0 if number is None else number)]
 
 
 class Answer(BaseModel):
@@ -49,9 +77,9 @@ class MgrMap(Answer):
 class OsdCounts(Answer):
     """How many OSDs there are; Ceph 14 has them one level deeper."""
 
-    num_osds: int = 0
-    num_up_osds: int = 0
-    num_in_osds: int = 0
+    num_osds: Count = 0
+    num_up_osds: Count = 0
+    num_in_osds: Count = 0
     osdmap: "OsdCounts | None" = None
 
 
@@ -67,17 +95,17 @@ class Status(Answer):
 class ClusterStats(Answer):
     """The raw bytes of the cluster in `df`, and of how many OSDs they are, if the release tells."""
 
-    total_bytes: int = 0
-    total_avail_bytes: int = 0
+    total_bytes: Count = 0
+    total_avail_bytes: Count = 0
     num_osds: int | None = None
 
 
 class PoolStats(Answer):
     """The numbers of one pool in `df detail`."""
 
-    stored: int = 0
-    objects: int = 0
-    max_avail: int = 0
+    stored: Count = 0
+    objects: Count = 0
+    max_avail: Count = 0
 
 
 class PoolUsage(Answer):
@@ -105,8 +133,8 @@ class OsdPool(Answer):
     flags_names: str = ""
     application_metadata: dict[str, dict[str, str]] = {}
     erasure_code_profile: str = ""
-    quota_max_bytes: int = 0
-    quota_max_objects: int = 0
+    quota_max_bytes: Count = 0
+    quota_max_objects: Count = 0
 
 
 class OsdDump(Answer):
@@ -155,10 +183,10 @@ class OsdBytes(Answer):
 
     id: int
     status: str = ""
-    reweight: float = 1.0
-    kb: int = 0
-    kb_used: int = 0
-    kb_avail: int = 0
+    reweight: Share = 1.0
+    kb: Count = 0
+    kb_used: Count = 0
+    kb_avail: Count = 0
 
 
 class OsdDf(Answer):

@@ -4,11 +4,14 @@ A pool's bytes are those of the OSDs that its CRUSH rule reaches, times the shar
 Ceph's own `max_avail`, lowered by a quota, stands beside them.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from bs_agent.agent.storages.ceph_answers import (
+    LARGEST,
     Df,
+    OsdBytes,
     OsdDf,
     OsdPool,
     PoolAnswers,
@@ -22,6 +25,7 @@ from bs_agent.contract.report import Cluster, HealthCheck, Pool
 
 CapacityPolicy = Literal["osd_bytes", "max_avail"]
 ERASURE = 3
+_NUMBER = re.compile("[0-9]{1,4}")
 
 
 class Layout(NamedTuple):
@@ -42,7 +46,7 @@ class Placement(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What the OSDs of a pool hold and can hold of its data, in bytes."""
+    """What OSDs hold and can hold, in bytes."""
 
     used: int
     available: int
@@ -66,7 +70,7 @@ def cluster_of(status: Status, df: Df, vendor: str) -> Cluster:
     return Cluster(
         fsid=status.fsid,
         totalCapacity=df.stats.total_bytes,
-        availableCapacity=df.stats.total_avail_bytes,
+        availableCapacity=min(df.stats.total_avail_bytes, df.stats.total_bytes),
         health=status.health.status,
         checks=checks,
         mgrActive=status.mgrmap.available and "MGR_DOWN" not in status.health.checks,
@@ -85,12 +89,19 @@ def lacks_osds(status: Status, df: Df) -> bool:
 
 def silent_osds(osd_df: OsdDf) -> list[int]:
     """Return the OSDs that serve and that the mgr has not heard of yet."""
-    return [osd.id for osd in osd_df.nodes if osd.status == "up" and osd.reweight > 0 and osd.kb == 0]
+    return [osd.id for osd in _once(osd_df).values() if osd.status == "up" and osd.reweight > 0 and osd.kb == 0]
 
 
-def pools_of(answers: PoolAnswers, policy: CapacityPolicy) -> list[Pool]:
-    """Describe every pool."""
-    placements = {rule.rule_id: placement_of(rule, answers.tree) for rule in answers.rules}
+def pools_of(answers: PoolAnswers, policy: CapacityPolicy, needed: str | None = None) -> list[Pool]:
+    """Describe every pool; where one is `needed`, another that cannot be described is left out.
+
+    Raises:
+        ValueError: a pool cannot be described; the message names it.
+    """
+    nodes = Nodes.of(answers.tree)
+    placements = {rule.rule_id: placement_of(rule, nodes) for rule in answers.rules}
+    osds = _once(answers.osd_df)
+    raw = {rule: _raw_usage(placement, osds) for rule, placement in placements.items()}
     stats = {pool.id: pool.stats for pool in answers.df.pools}
     # Before Ceph 14 one full OSD stops all pools by a flag of the whole cluster.
     cluster_full = "full" in answers.osd_dump.flags.split(",")
@@ -98,9 +109,15 @@ def pools_of(answers: PoolAnswers, policy: CapacityPolicy) -> list[Pool]:
     for pool in answers.osd_dump.pools:
         # A rule that was made after the rules were read reaches nothing that we know of, for this one report.
         placement = placements.get(pool.crush_rule, Placement(str(pool.crush_rule), "", None, "", []))
-        layout = layout_of(pool, answers.osd_dump.erasure_code_profiles)
+        try:
+            layout = layout_of(pool, answers.osd_dump.erasure_code_profiles)
+        except ValueError:
+            if needed in {None, pool.pool_name}:
+                raise
+            continue
         limits = _limits(pool, stats.get(pool.pool, PoolStats()), cluster_full)
-        pools.append(_pool(pool, placement, layout, _usage(answers, placement, layout), limits))
+        usage = _data_bytes(raw.get(pool.crush_rule, Usage(0, 0, 0)), layout)
+        pools.append(_pool(pool, placement, layout, usage, limits))
     if policy == "max_avail":
         return [pool.model_copy(update={"availableCapacity": pool.poolMaxAvail}) for pool in pools]
     return pools
@@ -116,7 +133,8 @@ def layout_of(pool: OsdPool, profiles: dict[str, dict[str, str]]) -> Layout:
         return Layout(1, max(pool.size, 1))
     profile = profiles.get(pool.erasure_code_profile, {})
     # A locally repairable code may be given by a mapping, where each D is a part with data; its size has local parity.
-    data = int(profile["k"]) if "k" in profile else profile.get("mapping", "").count("D")
+    k = profile.get("k", "")
+    data = int(k) if _NUMBER.fullmatch(k) else profile.get("mapping", "").count("D")
     if not 0 < data <= pool.size:
         raise ValueError(
             f"pool {pool.pool_name}: profile {pool.erasure_code_profile!r} does not tell the parts with data"
@@ -124,10 +142,20 @@ def layout_of(pool: OsdPool, profiles: dict[str, dict[str, str]]) -> Layout:
     return Layout(data, pool.size)
 
 
-def placement_of(rule: Rule, tree: Tree) -> Placement:
+class Nodes(NamedTuple):
+    """The buckets and OSDs of a tree."""
+
+    by_id: Mapping[int, TreeNode]
+    by_name: Mapping[str, TreeNode]
+
+    @classmethod
+    def of(cls, tree: Tree) -> "Nodes":
+        """Look at the tree once for all rules."""
+        return cls({node.id: node for node in tree.nodes}, {node.name: node for node in tree.nodes})
+
+
+def placement_of(rule: Rule, nodes: Nodes) -> Placement:
     """Return where a rule puts data; `default~hdd` means the devices of class hdd below `default`."""
-    nodes = {node.id: node for node in tree.nodes}
-    by_name = {node.name: node for node in tree.nodes}
     osds: set[int] = set()
     roots: list[str] = []
     classes: list[str] = []
@@ -137,7 +165,7 @@ def placement_of(rule: Rule, tree: Tree) -> Placement:
             root, _, wanted = step.item_name.partition("~")
             roots.append(root)
             classes += [wanted] if wanted else []
-            below = _osds_below(by_name.get(root), nodes)
+            below = _osds_below(nodes.by_name.get(root), nodes.by_id)
             osds.update(osd.id for osd in below if not wanted or osd.device_class == wanted)
         elif step.op.startswith("choose") and step.type:
             failure_domain = step.type
@@ -145,27 +173,34 @@ def placement_of(rule: Rule, tree: Tree) -> Placement:
     return Placement(rule.rule_name, ",".join(dict.fromkeys(roots)), device_class, failure_domain, sorted(osds))
 
 
-def _osds_below(top: TreeNode | None, nodes: dict[int, TreeNode]) -> Iterator[TreeNode]:
-    open_nodes = [top] if top else []
+def _osds_below(top: TreeNode | None, nodes: Mapping[int, TreeNode]) -> Iterator[TreeNode]:
+    open_nodes, seen = [top] if top else [], set()
     while open_nodes:
         node = open_nodes.pop()
+        if node.id in seen:
+            continue
+        seen.add(node.id)
         if node.type == "osd":
             yield node
         open_nodes += [nodes[child] for child in node.children if child in nodes]
 
 
-def _usage(answers: PoolAnswers, placement: Placement, layout: Layout) -> Usage:
-    reached = set(placement.osds)
-    osds = [osd for osd in answers.osd_df.nodes if osd.id in reached]
+def _once(osd_df: OsdDf) -> dict[int, OsdBytes]:
+    """Return each OSD by its id, once: one that hangs below two roots is listed below each."""
+    return {osd.id: osd for osd in reversed(osd_df.nodes)}
+
+
+def _raw_usage(placement: Placement, osds: Mapping[int, OsdBytes]) -> Usage:
+    reached = [osds[number] for number in placement.osds if number in osds]
     return Usage(
-        used=_data_bytes((osd.kb_used for osd in osds), layout),
-        available=_data_bytes((osd.kb_avail for osd in osds), layout),
-        total=_data_bytes((osd.kb for osd in osds), layout),
+        used=sum(min(osd.kb_used, osd.kb) for osd in reached) * 1024,
+        available=sum(min(osd.kb_avail, osd.kb) for osd in reached) * 1024,
+        total=sum(osd.kb for osd in reached) * 1024,
     )
 
 
-def _data_bytes(kib: Iterable[int], layout: Layout) -> int:
-    return sum(kib) * 1024 * layout.data // layout.total
+def _data_bytes(raw: Usage, layout: Layout) -> Usage:
+    return Usage(*(min(number * layout.data // layout.total, LARGEST) for number in raw))
 
 
 def _limits(pool: OsdPool, stats: PoolStats, cluster_full: bool) -> Limits:
