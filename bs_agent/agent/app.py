@@ -25,7 +25,7 @@ from bs_agent.daemon.configuration import Address, ConfigError
 from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import Daemon, enter_guarded
 from bs_agent.daemon.logs import set_up_logging
-from bs_agent.daemon.notify import inherited_socket
+from bs_agent.daemon.notify import inherited_sockets
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
         await enter_guarded(stack, commands.running())
         told = Told(store)
         await enter_guarded(stack, told.running())
-        session = await enter_guarded(stack, open_session())
+        session = await enter_guarded(stack, open_session(host.names))
         pushing = Pushing(session, store, reporter, served)
         await enter_guarded(stack, pushing.running())
     except (StorageProblem, ValidationError) as error:
@@ -99,7 +99,7 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
     parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), told, pushing, metrics)
     app = http.build(parts, settings.server.max_requests)
     tls = ServedCertificate(kept.certificate)
-    where = inherited_socket() or settings.server.listen
+    where = inherited_sockets() or settings.server.listen
     most = settings.server.max_connections
     server = serving(app, where, tls, max_connections=most, max_per_peer=max(1, int(most * PART_OF_ONE_PEER)))
     try:

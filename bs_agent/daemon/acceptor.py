@@ -5,6 +5,7 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -19,7 +20,7 @@ _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Acceptor:
-    """Hands the connections of one listening socket to an aiohttp server.
+    """Hands the connections of listening sockets to an aiohttp server; the bounds hold for all of them together.
 
     `per_peer` bounds those that come from one address, so that no single peer keeps all others out; None where a proxy
     may bring everybody.
@@ -27,13 +28,13 @@ class Acceptor:
 
     def __init__(
         self,
-        listener: socket.socket,
+        listeners: socket.socket | Sequence[socket.socket],
         server: web.Server,
         tls: ssl.SSLContext | None,
         limit: int,
         per_peer: int | None = None,
     ) -> None:
-        self._listener = listener
+        self._listeners = [listeners] if isinstance(listeners, socket.socket) else list(listeners)
         self._server = server
         self._tls = tls
         self._limit = limit
@@ -45,30 +46,36 @@ class Acceptor:
         self._to_end: set[object] = set()
 
     async def run(self) -> None:
+        """Accept until cancelled."""
+        try:
+            await asyncio.gather(*(self._accept_from(listener) for listener in self._listeners))
+        finally:
+            await self._drain()
+
+    async def _accept_from(self, listener: socket.socket) -> None:
         """Accept until cancelled.
 
         Not by `loop.sock_accept`: cancelled at the wrong moment, it drops the connection that it has just accepted.
         """
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        self._listener.setblocking(False)
-        loop.add_reader(self._listener, ready.set)
+        listener.setblocking(False)
+        loop.add_reader(listener, ready.set)
         try:
             while True:
                 await ready.wait()
                 ready.clear()
                 try:
-                    connection, address = self._listener.accept()
+                    connection, address = listener.accept()
                 except OSError as error:  # the peer may be gone already
                     if error.errno in _OUT_OF_RESOURCES:
                         # Nothing to do but to wait. What cannot be accepted would wake the event loop without a pause.
-                        loop.remove_reader(self._listener)
+                        loop.remove_reader(listener)
                         await asyncio.sleep(WITHOUT_RESOURCES)
-                        loop.add_reader(self._listener, ready.set)
+                        loop.add_reader(listener, ready.set)
                     continue
                 self._take(connection, address[0])
         finally:
-            loop.remove_reader(self._listener)
-            await self._drain()
+            loop.remove_reader(listener)
 
     async def _drain(self) -> None:
         """Let connections that were accepted bring their first request: nobody else would ever answer it."""

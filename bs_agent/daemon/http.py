@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,15 +43,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @asynccontextmanager
 async def serving(
     app: web.Application,
-    where: Address | socket.socket,
+    where: Address | Sequence[socket.socket],
     tls: ssl.SSLContext | ServedCertificate | None,
     *,
     max_connections: int = 4096,
     max_per_peer: int | None = None,
 ) -> AsyncIterator[Address]:
-    """Serve `app` while the context is open; yields the address it listens on (port 0 becomes the real one)."""
-    listener = where if isinstance(where, socket.socket) else _listen(where)
-    listener.setblocking(False)
+    """Serve `app` while the context is open; yields the (first) address it listens on (port 0 becomes the real one)."""
+    listeners = [_listen(where)] if isinstance(where, Address) else where
 
     @web.middleware
     async def note_request(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -74,14 +73,15 @@ async def serving(
         await runner.setup()
         if runner.server is None:
             raise RuntimeError("the runner has no server after its set-up")
-        acceptor = Acceptor(listener, runner.server, context, max_connections, max_per_peer)
+        acceptor = Acceptor(listeners, runner.server, context, max_connections, max_per_peer)
         if isinstance(tls, ServedCertificate):
             tls.renewed = acceptor.renew_connections
-        host, port = listener.getsockname()[:2]
-        async with background(acceptor.run(), f"server on {Address(host, port)}"):
-            yield Address(host, port)
+        addresses = [Address(*listener.getsockname()[:2]) for listener in listeners]
+        async with background(acceptor.run(), f"server on {', '.join(map(str, addresses))}"):
+            yield addresses[0]
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
         await runner.cleanup()
 
 

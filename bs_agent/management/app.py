@@ -11,7 +11,7 @@ from bs_agent.daemon.certificate import ServedCertificate
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import background, enter_guarded
-from bs_agent.daemon.notify import inherited_socket
+from bs_agent.daemon.notify import inherited_sockets
 from bs_agent.management.access.access_keys import AccessKeys
 from bs_agent.management.access.sessions import Auth
 from bs_agent.management.access.signature import Signatures
@@ -83,7 +83,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         trusted_proxies=settings.server.trusted_proxies,
     )
     await enter_guarded(stack, background(_forget_expired(auth), "sessions"))
-    where = inherited_socket() or settings.server.listen
+    where = inherited_sockets() or settings.server.listen
     web = application(services)
     web.add_routes(fleet.pushes.routes())
     address = await enter_guarded(stack, serving(web, where, tls))

@@ -6,11 +6,12 @@ import shutil
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from bs_agent.daemon.configuration import BAD_CONFIGURATION
+from bs_agent.daemon.configuration import BAD_CONFIGURATION, Address
 from tests.agent.asking import MARKER, clean, connect, report
 from tests.agent.conftest import UUID, eventually, tree
 from tests.beds import mounts
@@ -117,16 +118,57 @@ async def test_the_service_manager_is_told(tmp_path: Path) -> None:
     assert any(message.startswith("WATCHDOG=1\nSTATUS=serving") for message in said)
 
 
+def _pass(process: AgentProcess, *sockets: socket.socket) -> None:
+    """Let a process inherit sockets as systemd passes them: from descriptor 3 on, LISTEN_FDS, LISTEN_PID."""
+    moves = " ".join(f"{number}<&{passed.fileno()}" for number, passed in enumerate(sockets, start=3))
+    shell = f'exec {moves}; LISTEN_FDS={len(sockets)} LISTEN_PID=$$ exec "$@"'
+    process.before, process.inherited = ["bash", "-c", shell, "bash"], [passed.fileno() for passed in sockets]
+
+
 async def test_a_listening_socket_is_taken_over(tmp_path: Path) -> None:
-    """As systemd passes it: descriptor 3, LISTEN_FDS, LISTEN_PID."""
     process = AgentProcess(tmp_path / "agent")
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        os.set_inheritable(listener.fileno(), True)
-        shell = f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
-        process.before, process.inherited = ["bash", "-c", shell, "bash"], [listener.fileno()]
+        _pass(process, listener)
         with process:
             assert process.enroll().port == listener.getsockname()[1]
             process.stop()
+
+
+async def test_all_listening_sockets_are_taken_over(tmp_path: Path) -> None:
+    process = AgentProcess(tmp_path / "agent")
+    with ExitStack() as stack:
+        tcp = [stack.enter_context(socket.create_server((f"127.0.0.{number}", 0))) for number in (1, 2)]
+        tcp.append(stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6)))
+        local = stack.enter_context(socket.socket(socket.AF_UNIX))
+        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        idle = stack.enter_context(socket.socket())
+        _pass(process, local, tcp[0], udp, tcp[1], idle, tcp[2])
+        with process:
+            enrollment = process.enroll()
+            assert enrollment.port == tcp[0].getsockname()[1]
+            for listener in tcp:
+                async with client_of(Address(*listener.getsockname()[:2]), enrollment) as client:
+                    assert (await client.ask("GET", "/v1/report")).status == 200
+            assert process.stop() == 0
+
+
+async def test_it_stops_although_the_name_server_hangs(process: AgentProcess, directory: Path, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("its own resolv.conf wants root")
+    process.stop()
+    (tmp_path / "resolv.conf").write_text("nameserver 127.9.9.9\noptions timeout:30 attempts:5\n")
+    own = f'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec "$@"'
+    process.before = ["unshare", "--mount", "--propagation", "private", "sh", "-c", own, "sh"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.9.9.9", 53))
+        server.settimeout(30)
+        process.start()
+        async with client_of(process.address, process.enroll()) as client:
+            report_to = {"url": "https://node.example.test:8080", "fingerprint": "ab" * 32}
+            assert (await connect(client, directory, reportTo=report_to)).status == 200
+            (directory / MARKER).unlink()
+            await asyncio.to_thread(server.recv, 4096)  # the look-up has begun
+        assert process.stop() == 0
 
 
 @pytest.mark.parametrize(

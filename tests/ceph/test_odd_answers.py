@@ -27,9 +27,7 @@ def _answers(osd_df: list[dict[str, Any]], **more: Any) -> PoolAnswers:
             "pools": [{"pool": 1, "pool_name": "a", "type": 1, "size": 2, "crush_rule": 0, **more.get("pool", {})}],
             "erasure_code_profiles": more.get("profiles", {}),
         },
-        "rules": [
-            {"rule_id": 0, "rule_name": "r", "steps": more.get("steps", [{"op": "take", "item_name": "default"}])}
-        ],
+        "rules": [{"rule_id": 0, "rule_name": "r", "steps": steps}],
         "tree": {
             "nodes": more.get("nodes", [])
             or [

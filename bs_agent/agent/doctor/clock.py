@@ -21,6 +21,7 @@ from bs_agent.agent.journal import database
 from bs_agent.agent.push.push import open_session
 from bs_agent.agent.state import database_of
 from bs_agent.contract.push import ReportTo
+from bs_agent.daemon.names import Names
 
 ANSWER_DEADLINE = 5.0
 APART = 2.0
@@ -35,7 +36,7 @@ async def clock(settings: AgentSettings) -> list[Finding]:
     """Look at the clock: ages, dates and mons depend on it."""
     kept, how = _kept()
     places = await asyncio.to_thread(_report_places, database_of(settings.state.directory))
-    async with open_session() as session:
+    async with open_session(Names()) as session:
         compared = await asyncio.gather(*(_compare(session, place) for place in places))
     text = ", ".join([how, *(said for _, said in compared)])
     if not kept:

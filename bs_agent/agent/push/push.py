@@ -16,6 +16,7 @@ from bs_agent.agent.served import Served
 from bs_agent.contract.push import ReportTo, push_token
 from bs_agent.contract.report import CephReport, HostReport, ImageStoreReport
 from bs_agent.daemon.lifecycle import background
+from bs_agent.daemon.names import Names, Resolver
 
 AT_ONCE = 8
 
@@ -105,10 +106,10 @@ class Pushing:
         await self._open.pop(enrollment).stack.aclose()
 
 
-def open_session() -> aiohttp.ClientSession:
+def open_session(names: Names) -> aiohttp.ClientSession:
     """Return a session that suits pushes: they are rare, so none of its connections is kept."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=AT_ONCE, force_close=True),
+        connector=aiohttp.TCPConnector(limit=AT_ONCE, force_close=True, resolver=Resolver(names)),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "bs-agent"},
         timeout=aiohttp.ClientTimeout(total=None),  # the deadline around the request holds for all of it

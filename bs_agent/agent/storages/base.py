@@ -12,6 +12,7 @@ from bs_agent.agent.storages.mounts import Mounts
 from bs_agent.agent.worker.pool import Workers
 from bs_agent.contract.reasons import Reason
 from bs_agent.contract.report import CephParameters, CephReport, ImageStoreParameters, ImageStoreReport, Section, Step
+from bs_agent.daemon.names import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,13 @@ class Probe:
 
 
 class Host:
-    """The agent as a kind sees it: the settings, which a reload replaces, the probe workers, and what is mounted."""
+    """The agent as a kind sees it: the settings, which a reload replaces, the probe workers, mounts and names."""
 
     def __init__(self, settings: AgentSettings) -> None:
         self.settings = settings
         self.workers = Workers(settings.probe.python)
         self.mounts = Mounts()
+        self.names = Names()
 
     @property
     def deadline(self) -> float:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import closing
 
-from bs_agent.agent.storages.ceph_mons import split_address
+from bs_agent.agent.storages.ceph_mons import is_address, split_address
 from bs_agent.contract.report import Mon
 
 # "ceph v027" of the first protocol, "ceph v2" of the second; a mon that is frozen says nothing.
@@ -22,11 +22,13 @@ async def _lives(mon: Mon) -> bool:
 
 
 async def _greets(address: str) -> bool:
-    host, port = split_address(address)
     try:
+        host, port = split_address(address)
+        if not is_address(host):
+            return False
         async with asyncio.timeout(SECONDS):
             reader, writer = await asyncio.open_connection(host, port)
             with closing(writer):
                 return await reader.readexactly(len(GREETING)) == GREETING
-    except (OSError, TimeoutError, EOFError):
+    except (OSError, TimeoutError, EOFError, ValueError):
         return False

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from bs_agent.agent.storages.ceph_answers import MapMon, MonMetadata, MonStatus, MonVersion, QuorumStatus
 from bs_agent.contract.report import LocalMon, Mon, MonAddress
 
+LONGEST_PORT = 5
 IN_QUORUM = frozenset({"leader", "peon"})
 
 
@@ -60,19 +61,31 @@ def split_address(text: str) -> tuple[str, int | None]:
         host, _, port = text.partition(":")
     else:
         host, port = text, ""
-    if port and not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ValueError(f"no address: {text!r}")
+    if port and not (port.isascii() and port.isdigit() and len(port) <= LONGEST_PORT and int(port) <= 65535):
+        raise ValueError(f"no address: {text[:100]!r}")
     try:
         return str(ipaddress.ip_address(host)), int(port) if port else None
     except ValueError:
         return host.lower(), int(port) if port else None
 
 
+def is_address(host: str) -> bool:
+    """Tell an address from a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def listens_on(addresses: Sequence[MonAddress], wanted: Sequence[str], port: int | None) -> bool:
     """Tell whether a mon has one of the wanted hosts, and the port if one is asked for, among its addresses."""
     hosts = {split_address(host)[0] for host in wanted}
     for address in addresses:
-        found_host, found_port = split_address(address.address)
+        try:
+            found_host, found_port = split_address(address.address)
+        except ValueError:  # nothing that anybody could listen on
+            continue
         if found_host in hosts and port in {None, found_port}:
             return True
     return False
