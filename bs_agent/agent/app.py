@@ -19,7 +19,7 @@ from bs_agent.agent.served import Served
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.trust.enrollment import Enrollments
 from bs_agent.agent.trust.told import Told
-from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.errors import StorageProblem, explain
 from bs_agent.daemon.certificate import CertificateError, ServedCertificate
 from bs_agent.daemon.configuration import Address, ConfigError
 from bs_agent.daemon.http import serving
@@ -93,7 +93,9 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
         session = await enter_guarded(stack, open_session(host.names))
         pushing = Pushing(session, store, reporter, served)
         await enter_guarded(stack, pushing.running())
-    except (StorageProblem, ValidationError) as error:
+    except ValidationError as error:
+        raise state.StateError(f"the journal {kept.database} cannot be used: {explain(error)}") from error
+    except (StorageProblem, ValueError) as error:
         raise state.StateError(f"the journal {kept.database} cannot be used: {error}") from error
     metrics = Metrics(reporter, host.workers, store, pushing)
     parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), told, pushing, metrics)

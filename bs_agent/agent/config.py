@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from bs_agent.contract.report import DEFAULT_PORT
-from bs_agent.daemon.configuration import Address, ListenAddress, Settings
+from bs_agent.daemon.configuration import Address, FilePath, ListenAddress, Settings
 from bs_agent.daemon.logs import LogFormat, LogLevel
 
 DEFAULT_FILE = Path("/etc/bs-agent/agent.toml")
@@ -32,7 +32,7 @@ class Server(Settings):
 class State(Settings):
     """The `[state]` section."""
 
-    directory: Path = Field(
+    directory: FilePath = Field(
         Path("/var/lib/bs-agent"), description="Where journal, enrolments, key and certificate are kept (mode 0700)."
     )
 
@@ -49,7 +49,7 @@ class ProbeSettings(Settings):
 
     interval: float = Field(10, gt=0, le=3600, description="Seconds between two probes of the same thing.")
     deadline: float = Field(10, gt=0, le=3600, description="Seconds one probe may take; not longer than the interval.")
-    python: Path = Field(
+    python: FilePath = Field(
         Path("/usr/bin/python3"),
         description="The Python that runs the probe worker; for Ceph the one that has the rados module.",
     )
@@ -68,10 +68,14 @@ class ProbeSettings(Settings):
 class CephSettings(Settings):
     """The `[ceph]` section."""
 
-    conf: Path = Field(Path("/etc/ceph/ceph.conf"), description="The Ceph configuration file of this host.")
+    conf: FilePath = Field(Path("/etc/ceph/ceph.conf"), description="The Ceph configuration file of this host.")
     client: str = Field("client.admin", pattern=r"^client\.[A-Za-z0-9_.-]+$", description="The Ceph client to be.")
-    keyring: str = Field("", description='The keyring of the client; "" takes what the Ceph configuration says.')
-    run_dir: Path = Field(Path("/var/run/ceph"), description="Where the mon of this host has its admin socket.")
+    keyring: str = Field(
+        "",
+        pattern=r"^[^\x00]*$",
+        description='The keyring of the client; "" takes what the Ceph configuration says.',
+    )
+    run_dir: FilePath = Field(Path("/var/run/ceph"), description="Where the mon of this host has its admin socket.")
 
 
 class Log(Settings):

@@ -37,7 +37,7 @@ def run(file: Path | None, assignments: tuple[str, ...]) -> None:
     from bs_agent.agent import app, state  # noqa: PLC0415  heavy, and only this command needs it
     from bs_agent.daemon import lifecycle, logs  # noqa: PLC0415
 
-    file = file.absolute() if file else None
+    file = command_line.absolute(PROGRAM, file) if file else None
     settings = load(file, assignments)
     logs.set_up_logging(settings.log.level, settings.log.format)
     os.chdir("/")  # keep no mount busy
@@ -60,8 +60,12 @@ def report(file: Path | None, assignments: tuple[str, ...], directories: tuple[s
     from bs_agent.contract.report import blocking_reason  # noqa: PLC0415
 
     settings = load(file, assignments)
+    named = [str(command_line.absolute(PROGRAM, path)) for path in directories]
+    for path in named:
+        if path != path.encode(errors="replace").decode():
+            fail(f"--directory: {path!r} is not UTF-8, so it can be no backup storage")
     try:
-        found = asyncio.run(local_report(settings, [str(Path(path).absolute()) for path in directories]))
+        found = asyncio.run(local_report(settings, named))
     except state.StateError as error:
         fail(str(error))
     click.echo(found.model_dump_json(indent=2))

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from bs_agent.agent.journal import numbers
 from bs_agent.agent.journal.journal import Journal
 from bs_agent.agent.probing.monitor import GRACE
 from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.storages.base import Host, Parameters, Storage
-from bs_agent.agent.storages.kinds import KINDS
-from bs_agent.contract.errors import RequestError, StorageProblem, StorageUnknown, TooManyRequests
+from bs_agent.agent.storages.kinds import KINDS, MEMORIES
+from bs_agent.contract.errors import RequestError, StorageProblem, StorageUnknown, TooManyRequests, explain
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.contract.report import CephReport, ImageStoreReport, StorageParameters
+from bs_agent.contract.report import CephParameters, CephReport, ImageStoreReport, StorageParameters
 
 MAX_STORAGES = 1000
 
@@ -34,9 +34,12 @@ class Row(NamedTuple):
     remembered: dict[str, Any] | None
     owners: set[str]
 
-    def make(self, host: Host) -> Storage:
-        """Bring the storage to life."""
-        return KINDS[self.parameters.type](self.uuid, self.parameters, self.remembered, host)
+    def make(self, host: Host, *, write_probe: bool = True) -> Storage:
+        """Bring the storage to life, if so wished without its write probe."""
+        parameters = self.parameters
+        if isinstance(parameters, CephParameters) and not write_probe:
+            parameters = parameters.model_copy(update={"writeProbe": False})
+        return KINDS[parameters.type](self.uuid, parameters, self.remembered, host)
 
 
 @dataclass
@@ -261,16 +264,26 @@ def _update(connection: sqlite3.Connection, uuid: str, entry: _Entry) -> None:
 
 
 def read_rows(connection: sqlite3.Connection) -> list[Row]:
-    """Return all storages of the journal."""
+    """Return all storages of the journal.
+
+    Raises:
+        ValueError: one of them is not as it was written.
+    """
     owners: dict[str, set[str]] = {}
     for storage, enrollment in connection.execute("SELECT storage, enrollment FROM owners"):
         owners.setdefault(storage, set()).add(enrollment)
+    rows = connection.execute("SELECT uuid, parameters, remembered FROM storages ORDER BY rowid")
     return [
-        Row(
-            uuid,
-            parameters_adapter.validate_json(parameters),
-            json.loads(remembered) if remembered else None,
-            owners.get(uuid, set()),
-        )
-        for uuid, parameters, remembered in connection.execute("SELECT * FROM storages ORDER BY rowid")
+        _row(uuid, parameters, remembered, owners.get(uuid, set())) for uuid, parameters, remembered in rows.fetchall()
     ]
+
+
+def _row(uuid: str, parameters: str, remembered: str | None, owners: set[str]) -> Row:
+    try:
+        read = parameters_adapter.validate_json(parameters)
+        memory = MEMORIES[read.type].model_validate(json.loads(remembered)).model_dump() if remembered else None
+    except ValidationError as error:
+        raise ValueError(f"backup storage {uuid}: {explain(error)}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"backup storage {uuid}: {error}") from error
+    return Row(uuid, read, memory, owners)

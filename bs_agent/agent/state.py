@@ -169,7 +169,7 @@ def tell_running(directory: Path) -> bool:
 
 def _running(directory: Path) -> tuple[Address, int] | None:
     try:
-        with _open_lock(directory / "running") as lock:
+        with _open_lock(directory / "running", make=False) as lock:
             if _locked(lock):
                 return None
             address, pid = os.pread(lock, 256, 0).decode().split()
@@ -220,8 +220,8 @@ async def _lock(lock: int, deadline: float, refusal: str) -> None:
 
 
 @contextmanager
-def _open_lock(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _open_lock(path: Path, *, make: bool = True) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT * make | os.O_CLOEXEC, 0o600)
     try:
         yield descriptor
     finally:

@@ -62,7 +62,22 @@ def read(kind: type[S], file: Path | None, default: Path, prefix: str, assignmen
         if not equals or not dot:
             raise ConfigError([f"command line: --set wants SECTION.KEY=VALUE, not {assignment!r}"])
         command_line.setdefault(section, {})[key] = value
-    return load(kind, file or (default if default.exists() else None), os.environ, prefix, command_line)
+    return load(kind, file or (default if _is_there(default) else None), os.environ, prefix, command_line)
+
+
+def absolute(program: str, path: Path | str) -> Path:
+    """Return the absolute path of what was named on the command line, or say why there is none and exit."""
+    try:
+        return Path(path).absolute()
+    except OSError as error:
+        fail(program, f"{path}: the current folder cannot be told: {error.strerror}")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # whoever reads it is told why that is not possible
+        return True
 
 
 def read_or_fail(program: str, read_it: Callable[[], S]) -> S:

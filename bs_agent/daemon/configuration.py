@@ -3,12 +3,13 @@
 A daemon declares its sections as `Settings` models; the reference page is written from the same declaration.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
 
 class Settings(BaseModel):
@@ -18,6 +19,8 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+_PORT = re.compile("[0-9]{1,5}")
+MAX_FILE = 1024 * 1024
 
 BAD_CONFIGURATION = 78  # the exit status (EX_CONFIG) at which systemd does not start a daemon again
 
@@ -50,11 +53,19 @@ def parse_address(text: object) -> Address:
         return text
     host, colon, port = str(text).rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"must be host:port with a port within 0..65535, for example 127.0.0.1:8080, not {text!r}")
+    if not (colon and host and _PORT.fullmatch(port)) or int(port) > 65535:
+        shown = str(text)[:100]
+        raise ValueError(f"must be host:port with a port within 0..65535, for example 127.0.0.1:8080, not {shown!r}")
     return Address(host, int(port))
 
 
+def _usable(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("must not hold the character NUL")
+    return path
+
+
+FilePath = Annotated[Path, AfterValidator(_usable)]
 ListenAddress = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str)]
 
 
@@ -117,10 +128,15 @@ def _variable(prefix: str, section: str, key: str) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            content = file.read(MAX_FILE + 1)
+        if len(content) > MAX_FILE:
+            raise ConfigError([f"{path}: is larger than {MAX_FILE} bytes"])
+        return tomllib.loads(content.decode())
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigError([f"{path}: is not TOML that can be read: it nests too deep"]) from error
+    except ValueError as error:
         raise ConfigError([f"{path}: is not TOML: {error}"]) from error
 
 

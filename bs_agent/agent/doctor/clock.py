@@ -9,7 +9,6 @@ import os
 import sqlite3
 import struct
 import time
-from contextlib import closing
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -73,15 +72,13 @@ def kernel_error() -> int:
 
 def _report_places(journal: Path) -> list[ReportTo]:
     """Return where reports are pushed to; nothing when the journal cannot be read, which has a finding of its own."""
-    if not journal.exists():
-        return []
     try:
-        with closing(database.connect(journal)) as connection:
+        with database.looked_at(journal) as connection:
             rows = connection.execute(
                 "SELECT DISTINCT report_to FROM enrollments WHERE report_to IS NOT NULL"
             ).fetchall()
         return [ReportTo.model_validate_json(text) for (text,) in rows]
-    except (sqlite3.Error, database.DatabaseRefusedError, ValueError):
+    except (sqlite3.Error, OSError, database.DatabaseRefusedError, ValueError):
         return []
 
 

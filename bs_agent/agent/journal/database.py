@@ -1,13 +1,16 @@
 """The file agent.db: its schema, how it is made, and what is refused instead of being taken for an empty one."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 APPLICATION_ID = 0x62734167  # "bsAg"
 BUSY_TIMEOUT = 5.0
+COPY_TRIES = 5
 
 # Each entry brings the schema one version further; `user_version` says how many are done.
 MIGRATIONS = [
@@ -46,7 +49,7 @@ def create(path: Path) -> None:
     """
     if path.exists():
         return
-    log = path.with_name(path.name + "-wal")
+    log = _log_of(path)
     if log.exists():
         raise DatabaseRefusedError(f"{path} is missing but {log} is there: restore both, or remove both to start anew")
     beside = path.with_name(f".{path.name}.new")
@@ -82,6 +85,52 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def looked_at(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the existing database to read it as it is: nothing is written, not even beside it, and nothing migrated.
+
+    Raises:
+        DatabaseRefusedError: it is of another program, of a newer version, or no database at all.
+        sqlite3.Error: it cannot be read now.
+        OSError: the same.
+    """
+    with TemporaryDirectory(prefix="bs-agent-") as folder:
+        # A reader too makes files beside a database that nobody has open, and changes those that a kill has left.
+        log = _log_of(path)
+        shown = _copied(path, Path(folder)) if log.exists() and log.stat().st_size else path
+        uri = f"{shown.absolute().as_uri()}?mode=ro" + "&immutable=1" * (shown is path)
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+        try:
+            _check_owner(connection, path)
+            yield connection
+        finally:
+            connection.close()
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    """Copy the database with its write-ahead log; again, when somebody has written to it meanwhile."""
+    log, copy = _log_of(path), folder / path.name
+    for _ in range(COPY_TRIES):
+        before = _marks(path, log)
+        shutil.copyfile(path, copy)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(log, _log_of(copy))
+        if _marks(path, log) == before:
+            break
+    return copy
+
+
+def _marks(*files: Path) -> list[tuple[int, int] | None]:
+    found: list[tuple[int, int] | None] = []
+    for file in files:
+        try:
+            seen = file.stat()
+            found.append((seen.st_size, seen.st_mtime_ns))
+        except FileNotFoundError:
+            found.append(None)
+    return found
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:
@@ -142,6 +191,10 @@ def _migrate(connection: sqlite3.Connection) -> None:
             for statement in filter(str.strip, script.split(";")):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
 
 
 def _sync_directory(directory: Path) -> None:

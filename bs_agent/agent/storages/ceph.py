@@ -7,6 +7,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from bs_agent.agent.storages.base import Host, Probe, Reading
 from bs_agent.agent.storages.ceph_answers import (
     CRUSH_RULES,
@@ -43,6 +45,14 @@ VENDOR_FILES = {
 # For so long after an answer, silence of mons that live may be an election.
 ELECTION_SECONDS = 30.0
 LOOK_SECONDS = 0.5
+
+
+class Memory(BaseModel):
+    """What is remembered of a pool: its cluster and name, and whether a write probe may have left its object there."""
+
+    fsid: str
+    poolName: str
+    writeProbe: bool
 
 
 class Ceph:
@@ -128,7 +138,8 @@ class Ceph:
         if self._parameters.createPool and (pool is None or self._pool.is_unfinished(pool)):
             self._made, self._made_just_now = pool is None, pool is None
             await self._pool.make(new=self._made)
-        self._remembered = {"fsid": fsid, "poolName": name, "writeProbe": await self._write_probe_to_come()}
+        left = await self._write_probe_to_come()
+        self._remembered = Memory(fsid=fsid, poolName=name, writeProbe=left).model_dump()
         return self._remembered
 
     async def _leftovers(self) -> list[Step]:

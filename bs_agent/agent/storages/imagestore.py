@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import psutil
+from pydantic import BaseModel
 
 from bs_agent.agent.storages.base import Host, Probe, Reading
 from bs_agent.agent.worker.process import Worker, WorkerBusyError
@@ -25,6 +26,17 @@ from bs_agent.contract.report import (
 
 _REMOVE = "remove"
 LONGEST_PORT = 5
+
+
+class Memory(BaseModel):
+    """What is remembered of a directory: where it was, by which mount, and on which file system."""
+
+    url: str
+    realPath: str
+    mount: str
+    fsid: int
+    device: int
+    readOnly: bool
 
 
 class ImageStore:
@@ -70,7 +82,7 @@ class ImageStore:
             self._found = await self._do("directory_leftovers", remembered=None)
         taken = [other["realPath"] for other in others]
         place = await self._do("directory_connect", remembered=self._remembered, taken=taken)
-        self._remembered = {"url": self._path, **place}
+        self._remembered = Memory.model_validate({**place, "url": self._path}).model_dump()
         return self._remembered
 
     async def undo(self) -> None:

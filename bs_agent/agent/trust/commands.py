@@ -67,10 +67,13 @@ def list_enrollments(settings: AgentSettings) -> list[Enrolled]:
     """
     become_owner(settings.state.directory)
     path = state.database_of(settings.state.directory)
-    if not path.exists():
-        return []
-    with _journal(path) as connection:
-        return [Enrolled(*row) for row in connection.execute(_LIST)]
+    try:
+        if not path.exists():
+            return []
+        with database.looked_at(path) as connection:
+            return [Enrolled(*row) for row in connection.execute(_LIST)]
+    except (sqlite3.Error, OSError, database.DatabaseRefusedError) as error:
+        raise state.StateError(f"the journal {path} cannot be read: {error}") from error
 
 
 def remove_enrollment(settings: AgentSettings, identity: str) -> Enrolled:

@@ -6,7 +6,9 @@ import json
 import logging
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from bs_agent.contract.reasons import Reason, ReasonCode
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +17,14 @@ MAX_LINE = 16 * 1024 * 1024
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}  # no CEPH_ARGS, no PYTHON*
 _LOGGED_LINES = 50
 _LOGGED_LENGTH = 500
+_LONGEST_DETAILS = 2000
+
+
+class Answer(NamedTuple):
+    """What an operation returned, or why it was refused."""
+
+    value: Any
+    refusal: Reason | None
 
 
 class ChildGoneError(Exception):
@@ -65,11 +75,11 @@ class Child:
         """Whether the kernel has let go of the process."""
         return self._process.returncode is not None
 
-    async def ask(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, operation: str, parameters: dict[str, Any]) -> Answer:
         """Return the answer of one operation.
 
         Raises:
-            ChildGoneError: the process ended before it answered.
+            ChildGoneError: the process ended before it answered, or said something that is no answer.
         """
         request = json.dumps({"operation": operation, "parameters": parameters}).encode() + b"\n"
         try:
@@ -83,13 +93,7 @@ class Child:
         if not line.endswith(b"\n"):
             await self.wait(1.0)
             raise ChildGoneError(f"it ended with {self._ending()}")
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            raise ChildGoneError("it answered with something that is not JSON") from None
-        if not isinstance(answer, dict):
-            raise ChildGoneError("it answered with something that is no answer")
-        return answer
+        return read_answer(line)
 
     def kill(self) -> None:
         """Send SIGKILL; a process that is stuck in the kernel goes later."""
@@ -117,6 +121,25 @@ class Child:
         if code is None or code >= 0:
             return f"status {code}"
         return signal.Signals(-code).name
+
+
+def read_answer(line: bytes) -> Answer:
+    """Parse what the program has written on one line.
+
+    Raises:
+        ChildGoneError: it is no answer.
+    """
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ChildGoneError("it answered with something that is not JSON") from None
+    if isinstance(said, dict) and said.keys() == {"value"}:
+        return Answer(said["value"], None)
+    if isinstance(said, dict) and said.keys() == {"error"} and isinstance(said["error"], dict):
+        with contextlib.suppress(KeyError, ValueError):
+            details = str(said["error"]["details"])[:_LONGEST_DETAILS].encode(errors="backslashreplace").decode()
+            return Answer(None, Reason(code=ReasonCode(said["error"]["code"]), details=details))
+    raise ChildGoneError("it answered with something that is no answer")
 
 
 async def _log_output(stream: asyncio.StreamReader, name: str) -> None:

@@ -31,7 +31,7 @@ from bs_agent.agent.worker.problem import Problem  # noqa: E402
 if ALONE:
     sys.path.pop(0)
 
-MAX_REQUEST = 1024 * 1024
+MAX_REQUEST = 16 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
 PARALLEL_COMMANDS = 4  # a mon answers one after the other, but the round trips overlap
 
@@ -74,9 +74,11 @@ class Cluster:
 
     @contextlib.contextmanager
     def problems(self, target: str, otherwise: str) -> Iterator[None]:
-        """Translate the errors of librados."""
+        """Translate the errors of librados, and those of its binding for names that no cluster can have."""
         try:
             yield
+        except (ValueError, TypeError) as error:
+            raise Problem(otherwise, "%s: %s" % (target, error)) from error
         except self.rados.Error as error:
             number = abs(getattr(error, "errno", None) or 0)
             self.timed_out = self.timed_out or number == errno.ETIMEDOUT
@@ -128,7 +130,11 @@ def ceph_objects(access: Dict[str, Any], pool: str, name: str) -> Dict[str, bool
     with cluster(access).pool(pool) as context:
         ours = succeeds(access, context.stat, name)
         context.set_namespace(cluster(access).rados.LIBRADOS_ALL_NSPACES)
-        return {"ours": ours, "others": any(found.nspace or found.key != name for found in context.list_objects())}
+        try:
+            others = any(found.nspace or found.key != name for found in context.list_objects())
+        except UnicodeDecodeError:  # the name of an object may be of any bytes, and ours is not
+            others = True
+        return {"ours": ours, "others": others}
 
 
 def ceph_remove(access: Dict[str, Any], pool: str, name: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bs_agent.agent.worker.child import Child, ChildGoneError
+from bs_agent.agent.worker.child import Answer, Child, ChildGoneError
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 
@@ -87,9 +87,9 @@ class Worker:
             if not begun.is_set():
                 raise WorkerBusyError(_no_answer(f"no turn for {operation} within {deadline:g} s")) from None
             raise WorkerError(_no_answer(f"no answer to {operation} within {deadline:g} s")) from None
-        if "error" in answer:
-            raise WorkerError(Reason.model_validate(answer["error"]))
-        return answer["value"]
+        if answer.refusal:
+            raise WorkerError(answer.refusal)
+        return answer.value
 
     def renew(self, *, at_once: bool = False) -> None:
         """Let the next call begin with a fresh child, whatever failed before.
@@ -109,7 +109,7 @@ class Worker:
 
     async def _take_turn(
         self, operation: str, parameters: dict[str, Any], until: float, begun: asyncio.Event
-    ) -> dict[str, Any] | None:
+    ) -> Answer | None:
         """Return the answer, or None when `renew` has interrupted the call."""
         async with self._turn:
             begun.set()
@@ -121,7 +121,7 @@ class Worker:
             finally:
                 self._under_way = None
 
-    async def _ask(self, operation: str, parameters: dict[str, Any], until: float) -> dict[str, Any]:
+    async def _ask(self, operation: str, parameters: dict[str, Any], until: float) -> Answer:
         child = await self._ready_child(until)
         try:
             answer = await child.ask(operation, parameters)
