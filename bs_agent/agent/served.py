@@ -16,7 +16,7 @@ from bs_agent.agent.journal.journal import Journal
 from bs_agent.agent.probing.monitor import GRACE
 from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.storages.base import Host, Parameters, Storage
-from bs_agent.agent.storages.kinds import KINDS, MEMORIES
+from bs_agent.agent.storages.kinds import KINDS, MEMORIES, PLACES
 from bs_agent.contract.errors import RequestError, StorageProblem, StorageUnknown, TooManyRequests, explain
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephParameters, CephReport, ImageStoreReport, StorageParameters
@@ -143,7 +143,8 @@ class Served:
             owners = (known.owners if known else set()) | {enrollment}
             entry = _Entry(storage, parameters, remembered, owners, number)
             try:
-                async with _have(self._turns, storage.place, self._host.deadline):
+                place = PLACES[parameters.type](parameters, self._host)
+                async with _have(self._turns, place, self._host.deadline):
                     await self._settle(uuid, entry, new=known is None)
             except BaseException:
                 if known:
@@ -281,7 +282,8 @@ def read_rows(connection: sqlite3.Connection) -> list[Row]:
 def _row(uuid: str, parameters: str, remembered: str | None, owners: set[str]) -> Row:
     try:
         read = parameters_adapter.validate_json(parameters)
-        memory = MEMORIES[read.type].model_validate(json.loads(remembered)).model_dump() if remembered else None
+        found = json.loads(remembered) if remembered else None
+        memory = None if found in (None, {}) else MEMORIES[read.type].model_validate(found).model_dump()
     except ValidationError as error:
         raise ValueError(f"backup storage {uuid}: {explain(error)}") from error
     except (ValueError, TypeError, RecursionError) as error:

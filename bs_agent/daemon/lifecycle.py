@@ -47,7 +47,7 @@ async def run(daemon: Daemon) -> None:
         report = _Report(daemon.status)
         await stack.enter_async_context(background(_feed_watchdog(daemon.progressing, report), "watchdog"))
         await stack.enter_async_context(background(_reload_on(reload, daemon.reload, report), "reload"))
-        log.info("ready: %s", daemon.status())
+        log.info("ready: %s", report.told())
         notify("READY=1", report.line())
         await stop.wait()
         log.info("stopping")
@@ -83,9 +83,17 @@ async def enter_guarded(stack: AsyncExitStack, context: AbstractAsyncContextMana
 
 @contextmanager
 def surviving(what: str) -> Iterator[None]:
-    """Let a loop go on whatever one of its turns raises, which is logged; what must not be lost has to come again."""
+    """Let a loop go on whatever one of its turns raises, which is logged; what must not be lost has to come again.
+
+    So does a loop that nobody has cancelled, when something that it waited for was.
+    """
     try:
         yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        log.exception("%s was cancelled from within, and goes on", what)
     except Exception:  # edge: a loop of a daemon must not end for a fault of ours
         log.exception("%s failed, and goes on", what)
 
@@ -105,15 +113,22 @@ class _Report:
         self._status = status
         self.refused = ""
 
+    def told(self) -> str:
+        try:
+            return self._status()
+        except ValueError as error:  # what is to be shown cannot be; the rest must go on
+            return f"the status cannot be told: {error}"
+
     def line(self) -> str:
-        return f"STATUS={self._status()}" + (f"; reload refused: {self.refused}" if self.refused else "")
+        return f"STATUS={self.told()}" + (f"; reload refused: {self.refused}" if self.refused else "")
 
 
 async def _feed_watchdog(progressing: Callable[[], bool], report: _Report) -> None:
     interval = watchdog_interval()
     while interval:
-        if progressing():
-            notify("WATCHDOG=1", report.line())
+        with surviving("the feeding of the watchdog"):
+            if progressing():
+                notify("WATCHDOG=1", report.line())
         await asyncio.sleep(interval)
 
 

@@ -198,7 +198,7 @@ IMAGESTORE_ROW = json.dumps({"type": "ImageStoreBackupStorage", "url": "/a"})
         ("[" * 5000, None),
         (b"\xff\xfe", None),
         ('{"type": "Tape"}', None),
-        (IMAGESTORE_ROW, "{}"),
+        (IMAGESTORE_ROW, '{"url": "/a"}'),
         (IMAGESTORE_ROW, "[]"),
         (IMAGESTORE_ROW, "3"),
         (IMAGESTORE_ROW, "[" * 100_000),
@@ -223,7 +223,7 @@ async def _start(settings: AgentSettings) -> None:
 
 
 def test_a_spoilt_journal_is_one_sentence(settings: AgentSettings) -> None:
-    _journal_with(settings.state.directory, IMAGESTORE_ROW, "{}")
+    _journal_with(settings.state.directory, IMAGESTORE_ROW, "[]")
     _says_one_sentence(_run("report", "--set", f"state.directory={settings.state.directory}"), f"storage {UUID}")
 
 

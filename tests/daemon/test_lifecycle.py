@@ -101,6 +101,47 @@ def test_a_daemon_talks_to_systemd_and_stops_in_reverse_order(tmp_path: Path) ->
     assert "RuntimeError: a fault of ours" in stderr
 
 
+@pytest.mark.parametrize("fault", ["KeyError('x')", "asyncio.CancelledError()"])
+def test_no_kind_of_fault_in_one_reload_makes_the_next_one_impossible(tmp_path: Path, fault: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        program = PROGRAM.replace('RuntimeError("a fault of ours")', fault)
+        child = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE, text=True)
+        try:
+            assert manager.recv(4096).decode() == "READY=1\nSTATUS=2 storages"
+            faulty = "; reload refused: an unexpected fault; the log has the rest"
+            for number, said in ((3, "; reload refused: sample.toml: bad"), (4, faulty), (5, "")):
+                child.send_signal(signal.SIGHUP)
+                assert manager.recv(4096).decode().startswith("RELOADING=1")
+                assert manager.recv(4096).decode() == f"READY=1\nSTATUS={number} storages{said}"
+            child.terminate()
+            _, stderr = child.communicate(timeout=20)
+        finally:
+            child.kill()
+            child.wait(timeout=20)
+    assert child.returncode == 0
+    assert fault.partition("(")[0].removeprefix("asyncio.") in stderr
+
+
+def test_a_status_that_cannot_be_told_keeps_nothing_from_being_told(tmp_path: Path) -> None:
+    program = PROGRAM.replace('return f"{2 + len(reloads)} storages"', 'raise ValueError("surrogates")')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+        environment.pop("WATCHDOG_PID", None)
+        child = subprocess.Popen([sys.executable, "-c", program], env=environment)
+        try:
+            said = [manager.recv(4096).decode() for _ in range(3)]
+        finally:
+            child.kill()
+            child.wait(timeout=20)
+    assert {message.partition("\n")[0] for message in said} == {"READY=1", "WATCHDOG=1"}
+    assert all(message.endswith("the status cannot be told: surrogates") for message in said)
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("end", "said"),

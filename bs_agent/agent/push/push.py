@@ -1,6 +1,7 @@
 """Which enrolments want reports pushed, and where to: kept with the enrolments, one channel for each."""
 
 import asyncio
+import logging
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -8,15 +9,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 import aiohttp
+from pydantic import ValidationError
 
 from bs_agent.agent.journal.journal import Journal
 from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.push.channel import Channel
 from bs_agent.agent.served import Served
+from bs_agent.contract.errors import explain
 from bs_agent.contract.push import ReportTo, push_token
 from bs_agent.contract.report import CephReport, HostReport, ImageStoreReport
 from bs_agent.daemon.lifecycle import background
 from bs_agent.daemon.names import Names, Resolver
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 
@@ -119,7 +124,10 @@ def open_session(names: Names) -> aiohttp.ClientSession:
 
 def _read_all(connection: sqlite3.Connection) -> dict[str, _Wanted]:
     rows = connection.execute("SELECT id, token_hash, report_to FROM enrollments WHERE report_to IS NOT NULL")
-    return {
-        enrollment: _Wanted(push_token(token_hash), ReportTo.model_validate_json(text))
-        for enrollment, token_hash, text in rows
-    }
+    wanted = {}
+    for enrollment, token_hash, text in rows:
+        try:
+            wanted[enrollment] = _Wanted(push_token(token_hash), ReportTo.model_validate_json(text))
+        except ValidationError as error:
+            log.warning("no reports are pushed for enrolment %s until it reconnects: %s", enrollment, explain(error))
+    return wanted

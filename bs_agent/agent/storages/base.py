@@ -69,11 +69,6 @@ class Storage(Protocol):
         ...
 
     @property
-    def place(self) -> str:
-        """Where it is, as far as its parameters tell: storages of one place are connected one after the other."""
-        ...
-
-    @property
     def probes(self) -> tuple[Probe, ...]:
         """What to measure."""
         ...

@@ -25,7 +25,7 @@ from bs_agent.agent.storages.ceph_answers import (
 )
 from bs_agent.agent.storages.ceph_capacity import cluster_of, lacks_osds, pools_of, silent_osds
 from bs_agent.agent.storages.ceph_greetings import living
-from bs_agent.agent.storages.ceph_link import CephLink
+from bs_agent.agent.storages.ceph_link import CephLink, cluster_of_host
 from bs_agent.agent.storages.ceph_mons import mons_of
 from bs_agent.agent.storages.ceph_own_mon import OwnMon
 from bs_agent.agent.storages.ceph_pool import CephPool
@@ -80,11 +80,6 @@ class Ceph:
         if parameters.writeProbe:
             probes.append(Probe("writeProbe", self._read_write_probe))
         self.probes = tuple(probes)
-
-    @property
-    def place(self) -> str:
-        """The cluster."""
-        return self._link.place
 
     def report(self, sections: Mapping[str, Section[Any]]) -> CephReport:
         """Return the report with these sections."""
@@ -274,6 +269,11 @@ class Ceph:
         if asyncio.get_running_loop().time() - self._link.answered < seconds:
             return Reason(code=ReasonCode.PROBE_TIMEOUT, details=seen.details)
         return seen
+
+
+def place(_parameters: CephParameters, host: Host) -> str:
+    """Name the cluster."""
+    return cluster_of_host(host)
 
 
 def vendor() -> str:

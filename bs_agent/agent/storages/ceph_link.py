@@ -69,8 +69,7 @@ class CephLink:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self.place = f"ceph {host.settings.ceph.conf}"
-        self._worker = host.workers.borrow(self.place)
+        self._worker = host.workers.borrow(cluster_of_host(host))
         self._turn = asyncio.Lock()
         self.answered = float("-inf")  # when the mons answered the last time
         self.mgr_silent = False  # whether a question that the mgr has to answer was not answered the last time
@@ -176,6 +175,11 @@ class CephLink:
         # Whoever asked may be gone; then nobody else looks at the exception.
         if not task.cancelled():
             task.exception()
+
+
+def cluster_of_host(host: Host) -> str:
+    """Name the cluster that the host's configuration leads to."""
+    return f"ceph {host.settings.ceph.conf}"
 
 
 def read(question: Question[T], text: str) -> T:

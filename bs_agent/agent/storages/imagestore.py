@@ -50,6 +50,7 @@ class ImageStore:
         self.uuid = uuid
         self._owner: str | None = uuid
         self._path = parameters.url
+        self._place = place(parameters, host)
         self._service = parameters.service
         self._remembered = remembered
         self._host = host
@@ -58,11 +59,6 @@ class ImageStore:
         self._found: list[str] | None = None  # what was ours there before the first connect
         service = (Probe("service", self._read_service),) if self._service else ()
         self.probes = (Probe("usage", self._read_usage), *service)
-
-    @property
-    def place(self) -> str:
-        """The directory by the name it was given."""
-        return f"directory {self._path}"
 
     def report(self, sections: Mapping[str, Section[Any]]) -> ImageStoreReport:
         """Return the report with these sections."""
@@ -81,8 +77,8 @@ class ImageStore:
         if self._remembered is None:
             self._found = await self._do("directory_leftovers", remembered=None)
         taken = [other["realPath"] for other in others]
-        place = await self._do("directory_connect", remembered=self._remembered, taken=taken)
-        self._remembered = Memory.model_validate({**place, "url": self._path}).model_dump()
+        found = await self._do("directory_connect", remembered=self._remembered, taken=taken)
+        self._remembered = Memory.model_validate({**found, "url": self._path}).model_dump()
         return self._remembered
 
     async def undo(self) -> None:
@@ -162,7 +158,7 @@ class ImageStore:
 
     async def _do(self, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 RUF100  what the worker's JSON holds
         """Ask a worker of this directory's own: whatever others wait for, it begins at once."""
-        async with self._host.workers.lent(self.place) as worker:
+        async with self._host.workers.lent(self._place) as worker:
             return await self._ask(worker, operation, **parameters)
 
     async def _ask(self, worker: Worker, operation: str, **parameters: Any) -> Any:  # noqa: ANN401 RUF100  the same
@@ -187,7 +183,12 @@ class PlainDirectory(ImageStore):
 
     def probed_by(self) -> str:
         """Return a name of its own: where the path leads to is not known."""
-        return self.place
+        return self._place
+
+
+def place(parameters: ImageStoreParameters, _host: Host) -> str:
+    """Name the directory, by the path that was given."""
+    return f"directory {parameters.url}"
 
 
 def usage_reason(path: str, usage: DirectoryUsage) -> Reason | None:

@@ -235,6 +235,19 @@ async def test_each_node_gets_its_own_storages(
     assert [[storage.uuid for storage in report.storages] for report in other.reports] == [[OTHER_UUID]]
 
 
+async def test_a_place_that_cannot_be_read_spoils_its_own_channel_only(
+    agent: app.Agent, client: AgentClient, directory: Path, receiver: Receiver
+) -> None:
+    await connect_to(client, directory, receiver)
+    async with enrolled(agent, "another") as other:
+        change = "UPDATE enrollments SET report_to = '{}' WHERE id = ?"
+        await agent.parts.journal.write(lambda connection: connection.execute(change, (other.enrollment.id,)))
+        await app.take_up(agent)
+        (directory / MARKER).unlink()
+        await eventually(lambda: bool(receiver.reports))
+        assert (await connect(other, directory, reportTo=receiver.report_to.model_dump())).status == 200
+
+
 async def test_pushes_end_with_the_wish_with_the_storage_and_with_the_enrolment(
     agent: app.Agent, client: AgentClient, directory: Path, receiver: Receiver
 ) -> None:
