@@ -29,6 +29,7 @@ from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, migrate
+from bs_agent.management.store.signatures import SignatureStore
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         keyring.decrypt(secret)
     auth = await enter_guarded(stack, Auth.open(AccountStore(database), settings.session))
     keys = AccessKeys(AccessKeyStore(database), keyring)
+    signatures = await enter_guarded(stack, Signatures.open(keys, SignatureStore(database)))
     node = await enter_guarded(stack, Node.open(database, settings.database.lease))
     hooks = await enter_guarded(stack, Hooks.open(database, node, settings.hooks))
     fleet = await enter_guarded(stack, open_fleet(database, keyring, settings, node))
@@ -72,7 +74,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     metrics.gauge("bs_management_agents_away", "Watched agents that do not answer.", lambda: fleet.poller.away)
     services = Services(
         auth=auth,
-        signatures=Signatures(keys),
+        signatures=signatures,
         jobs=jobs,
         hooks=hooks,
         use_cases=use_cases(auth, keys, fleet, database),

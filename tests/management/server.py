@@ -44,9 +44,11 @@ from bs_agent.management.store.accounts import Account, AccountStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find, not_found
+from bs_agent.management.store.signatures import SignatureStore
 from bs_agent.management.store.tables import backup_storage, host, node
 
 PASSWORD = "correct horse battery"
+_KEY = Fernet.generate_key()
 
 
 @cache
@@ -234,10 +236,10 @@ async def serving_node(
         told = await stack.enter_async_context(Hooks.open(database, this, hooks or HookSettings()))
         running = await stack.enter_async_context(Jobs.open(database, this, jobs or JobSettings(), told))
         fleet = TableFleet(database)
-        keys = AccessKeys(AccessKeyStore(database), Keyring(Fernet.generate_key(), "the key of the tests"))
+        keys = AccessKeys(AccessKeyStore(database), Keyring(_KEY, "the key of the tests"))
         services = Services(
             auth=auth,
-            signatures=Signatures(keys),
+            signatures=await stack.enter_async_context(Signatures.open(keys, SignatureStore(database))),
             jobs=running,
             hooks=told,
             use_cases=use_cases(auth, keys, fleet.acts, database),

@@ -4,27 +4,29 @@ r"""Requests that an access key signs, in the place of a session.
     Authorization: ZStack <keyId>:<base64 of HMAC-SHA1(secret, METHOD + "\n" + date + "\n" + "/v1" + path)>
 
 Neither the body nor the query string is signed, so who reads a request could send another one under its signature:
-that is why the API speaks TLS on all but loopback addresses. Clients sign each request anew, so one signature comes
-again only within the second that its date names; it is taken for some seconds after its first use, and not later.
+that is why the API speaks TLS on all but loopback addresses. No signature counts long after its first use.
 """
 
 import hashlib
 import hmac
 import re
-import time
 from base64 import b64encode
-from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 from bs_agent.contract.errors import AuthenticationFailed, RequestError, TimeTooSkewed
 from bs_agent.management.access.access_keys import AccessKeys
+from bs_agent.management.access.used import UsedSignatures
+from bs_agent.management.store.signatures import SignatureStore
 
 MOST_SKEW = 900.0
 
-_REUSE = 10.0
-_MOST_SEEN = 20_000
+KEPT = 4 * MOST_SKEW
+"""Seconds that a signature is remembered: twice as long as one may count, as nodes may disagree on what time it is."""
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE = re.compile(r"[A-Z][a-z]{2}, (\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) ([!-~]{1,64})")
 _SIGNED = re.compile(r"([A-Za-z0-9]{1,64}):([A-Za-z0-9+/=]{1,100})")
@@ -82,9 +84,16 @@ def sign(secret: str, text: str) -> str:
 class Signatures:
     """Tells whose key signed a request."""
 
-    def __init__(self, keys: AccessKeys) -> None:
+    def __init__(self, keys: AccessKeys, used: UsedSignatures) -> None:
         self._keys = keys
-        self._seen = SeenSignatures()
+        self._used = used
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, keys: AccessKeys, store: SignatureStore) -> AsyncIterator["Signatures"]:
+        """Check signatures while the context is open."""
+        async with UsedSignatures.open(store, KEPT) as used:
+            yield cls(keys, used)
 
     async def check(self, signed: Signed) -> tuple[str, str]:
         """Return uuid and name of the account that the key acts for.
@@ -98,25 +107,9 @@ class Signatures:
         fits = [hmac.compare_digest(sign(secret, text).encode(), signed.signature.encode()) for text in signed.texts]
         if key is None or not any(fits):
             raise AuthenticationFailed("wrong access key or signature")
-        if not self._seen.take(signed.signature, time.monotonic()):
+        if not await self._used.take(signed.signature):
             raise AuthenticationFailed("the signature was used before; sign each request anew")
         return key.account_uuid, key.account_name
-
-
-class SeenSignatures:
-    """Remembers signatures for as long as their dates could count; a bounded number of them."""
-
-    def __init__(self) -> None:
-        self._first: OrderedDict[str, float] = OrderedDict()
-
-    def take(self, signature: str, now: float) -> bool:
-        """Note the use of a signature; False when its first use was too long ago."""
-        while self._first and (len(self._first) >= _MOST_SEEN or self._oldest() < now - 2 * MOST_SKEW):
-            self._first.popitem(last=False)
-        return now - self._first.setdefault(signature, now) <= _REUSE
-
-    def _oldest(self) -> float:
-        return next(iter(self._first.values()))
 
 
 def _zone(text: str) -> tzinfo:

@@ -1,11 +1,10 @@
 """What can be queried: each inventory with its table, its fields, and the lists and tables that lead away from it."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Float, FromClause, Table, bindparam
+from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Float, FromClause, Table
 
 from bs_agent.contract.inventory import (
     BACKUP_STORAGE_KINDS,
@@ -65,7 +64,7 @@ class Resource:
     """One inventory that can be queried.
 
     `kinds` maps the value of the column `type` to the inventory of that kind, where there are several. `holds` is what
-    is true of every row that may be shown.
+    is true of every row that may be shown, and `until` the date up to which one is.
     """
 
     inventory: type[Inventory]
@@ -76,6 +75,11 @@ class Resource:
     lists: dict[str, Elements] = field(default_factory=dict)
     expands: dict[str, Elements] = field(default_factory=dict)
     holds: tuple[ColumnElement[bool], ...] = ()
+    until: ColumnElement[int] | None = None
+
+    def showable(self, now: ColumnElement[float]) -> list[ColumnElement[bool]]:
+        """Tell of rows whether they may be shown, `now` being the database's clock."""
+        return [*self.holds, *([self.until > now] if self.until is not None else [])]
 
     @property
     def shown(self) -> set[str]:
@@ -146,12 +150,14 @@ def _backup_storage(inventory: type[Inventory], kinds: Mapping[str, type[Invento
     )
 
 
-def _plain(inventory: type[Inventory], table: Table, *holds: ColumnElement[bool]) -> Resource:
+def _plain(
+    inventory: type[Inventory], table: Table, *holds: ColumnElement[bool], until: ColumnElement[int] | None = None
+) -> Resource:
     """Return a resource of one kind; every resource may be asked for by its tags."""
-    return Resource(inventory, table, table.c.uuid, _fields(table, inventory), lists=dict(TAGS), holds=holds)
+    return Resource(
+        inventory, table, table.c.uuid, _fields(table, inventory), lists=dict(TAGS), holds=holds, until=until
+    )
 
-
-_NOW = bindparam("now", callable_=lambda: int(time.time()), type_=BigInteger())
 
 RESOURCES: dict[type[Inventory], Resource] = {
     resource.inventory: resource
@@ -164,6 +170,6 @@ RESOURCES: dict[type[Inventory], Resource] = {
         _plain(UserTagInventory, tables.tag, tables.tag.c.type == "User"),
         _plain(AccountInventory, tables.account),
         _plain(AccessKeyInventory, tables.access_key),
-        _plain(OpenSessionInventory, tables.session, tables.session.c.expiredDate > _NOW),
+        _plain(OpenSessionInventory, tables.session, until=tables.session.c.expiredDate),
     )
 }

@@ -43,7 +43,7 @@ async def find(database: Database, inventory: type[Inventory], query: Query) -> 
     """
     resource = RESOURCES[inventory]
     shape = _shape(inventory, query.fields)
-    conditions = _conditions(resource, query)
+    conditions = _conditions(database, resource, query)
     order = _order(resource, query)
     total: int | None = None
     async with database.reading() as connection:
@@ -60,8 +60,9 @@ async def find(database: Database, inventory: type[Inventory], query: Query) -> 
 async def find_one(database: Database, inventory: type[Inventory], uuid: str) -> Found:
     """Return the inventory of one resource in a list, or an empty list."""
     shape = _shape(inventory, ())
+    showable = shape.resource.showable(database.moment())
     async with database.reading() as connection:
-        return await _read(connection, shape, shape.select.where(shape.resource.key == uuid, *shape.resource.holds))
+        return await _read(connection, shape, shape.select.where(shape.resource.key == uuid, *showable))
 
 
 class _Shape:
@@ -108,8 +109,11 @@ def _shape(inventory: type[Inventory], fields: tuple[str, ...]) -> _Shape:
     return _Shape(resource, set(fields) or resource.shown)
 
 
-def _conditions(resource: Resource, query: Query) -> list[ColumnElement[bool]]:
-    conditions = [*resource.holds, *(where(resource, condition) for condition in query.conditions)]
+def _conditions(database: Database, resource: Resource, query: Query) -> list[ColumnElement[bool]]:
+    conditions = [
+        *resource.showable(database.moment()),
+        *(where(resource, condition) for condition in query.conditions),
+    ]
     if resource.inventory in resource.kinds.values():
         conditions.extend(func.lower(resource.table.c.type) == ascii_lower(type_) for type_ in resource.kinds)
     if query.group_by:

@@ -75,6 +75,14 @@ access_key = Table(
     *_dates(),
 )
 
+used_signature = Table(
+    "used_signature",
+    metadata,
+    Column("hash", _text(64), primary_key=True, comment="SHA-256 of the signature"),
+    Column("usedDate", Float, nullable=False, index=True, comment="of its first use"),
+    comment="what access keys have signed, for as long as the dates in it could count",
+)
+
 zone = Table(
     "zone",
     metadata,

@@ -5,13 +5,15 @@ import hashlib
 import hmac
 import time
 from email.utils import formatdate
-from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from bs_agent.contract.errors import RequestError
-from bs_agent.management.access.signature import MOST_SKEW, SeenSignatures, parse_date
-from tests.management.server import Server
+from bs_agent.management.access.signature import MOST_SKEW, parse_date
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.tables import used_signature
+from tests.management.server import Server, serving_node
 
 ID, SECRET = "AKAKAKAKAKAKAKAKAKAK", "a secret of forty characters, or so it is"[:40]
 
@@ -124,13 +126,21 @@ def test_no_dates(text: str) -> None:
         parse_date(text)
 
 
-def test_a_signature_is_not_taken_long_after_its_first_use() -> None:
-    seen = SeenSignatures()
-    taken: list[Any] = [seen.take("a", moment) for moment in (0.0, 5.0, 10.0, 11.0, 1500.0)]
-    assert taken == [True, True, True, False, False]
-    assert seen.take("b", 1500.0)
-    assert seen.take("c", 4000.0)
-    assert list(seen._first) == ["c"]
-    for number in range(20_001):
-        assert seen.take(str(number), 4000.0)
-    assert len(seen._first) == 20_000
+@pytest.mark.asyncio
+async def test_a_signed_request_is_not_taken_again_on_another_node_or_after_a_restart(database: Database) -> None:
+    async with serving_node(database) as server:
+        await _key(server)
+        signed = _signed("GET", "/zones", _date())
+        assert (await server.call("GET", "/zones", headers=signed))[0] == 200
+    await _age(database, 11)
+    async with serving_node(database) as other:
+        used = (503, "ID.1000", "the signature was used before; sign each request anew")
+        assert await _error(other, signed) == used
+        assert await _error(other, signed) == used
+        assert (await other.call("GET", "/zones", headers=_signed("GET", "/zones", _date(-1))))[0] == 200
+
+
+async def _age(database: Database, seconds: float) -> None:
+    async with database.writing() as connection:
+        older = used_signature.c.usedDate - seconds
+        await connection.execute(update(used_signature).values(usedDate=older))

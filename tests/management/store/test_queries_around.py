@@ -1,6 +1,7 @@
 """The SQL of queries on zones, tags, accounts, access keys and sessions against a plain evaluation in Python."""
 
 import random
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -119,3 +120,16 @@ async def test_each_inventory_is_shown_as_it_is_declared(database: Database, aro
         for item in found.inventories:
             assert inventory.model_validate(item)
             assert set(item) <= set(inventory.model_fields)
+
+
+async def test_which_sessions_are_open_is_by_the_databases_clock(
+    database: Database, around: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite that is the machine's own, which is set ahead here."""
+    database.clock = lambda: LATER + 3.5
+    monkeypatch.setattr(time, "time", database.clock)
+    found = await find(database, OpenSessionInventory, Query(reply_with_count=True))
+    last = sorted(row["uuid"] for row in around[OpenSessionInventory] if row["expiredDate"] > LATER + 3.5)
+    every = sorted(row["uuid"] for row in around[OpenSessionInventory])
+    assert sorted(item["uuid"] for item in found.inventories or []) == (last if database.is_sqlite else every)
+    assert found.total == (4 if database.is_sqlite else 8)

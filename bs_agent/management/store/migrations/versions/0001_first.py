@@ -34,7 +34,7 @@ def upgrade() -> None:
 
 
 def make_accounts() -> None:
-    """Make account, session, access_key."""
+    """Make account, session, access_key, used_signature."""
     op.create_table(
         "account",
         sa.Column("uuid", text(32), nullable=False),
@@ -73,6 +73,13 @@ def make_accounts() -> None:
         sa.UniqueConstraint("AccessKeyID", name="uq_access_key_AccessKeyID"),
     )
     op.create_index("ix_access_key_accountUuid", "access_key", ["accountUuid"])
+    op.create_table(
+        "used_signature",
+        sa.Column("hash", text(64), nullable=False),
+        sa.Column("usedDate", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("hash", name="pk_used_signature"),
+    )
+    op.create_index("ix_used_signature_usedDate", "used_signature", ["usedDate"])
 
 
 def make_zones() -> None:
