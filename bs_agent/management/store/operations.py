@@ -134,13 +134,14 @@ class OperationStore:
             await connection.execute(delete(operation).where(*old))
 
     async def _take(self, connection: AsyncConnection, key: str, new: dict[str, str]) -> Held | Running:
+        mine = select(operation).where(operation.c.key == key).with_for_update()
+        row = (await connection.execute(mine)).one_or_none()
         now = await self.database.now(connection)
-        free = is_free(operation.c.leaseOwner, now).label("free")
-        row = (
-            await connection.execute(select(operation, free).where(operation.c.key == key).with_for_update())
-        ).one_or_none()
-        if row is not None and not row.free:
-            return Running(row.uuid, row.kind, row.variant)
+        if row is not None:
+            # Asked anew: who has waited for the row does not see a node that has just started, and taken it.
+            lives = living(now).where(node.c.uuid == row.leaseOwner)
+            if (await connection.execute(lives)).first():
+                return Running(row.uuid, row.kind, row.variant)
         number = max(int(now * 1000), row.number + 1 if row else 0)
         held = Held(key, new["uuid"], number)
         values = {**new, "number": number, "problem": None, "leaseOwner": self._owner, "lastOpDate": int(now)}

@@ -2,55 +2,23 @@
 
 import asyncio
 import json
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
+from bs_agent.contract.errors import InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import ImageStoreParameters
 from bs_agent.daemon.certificate import fingerprint, server_context
 from bs_agent.daemon.configuration import Address
-from bs_agent.daemon.http import serving
-from bs_agent.management.hosts.agent_client import MAX_ANSWER, Agents, Target, target
+from bs_agent.management.hosts.agent_client import MAX_ANSWER, Agents, Told, target
 from tests.beds.certificate import ensure_certificate
+from tests.management.hosts.answering import EMPTY, UUID, Handler, Server, at, nothing, reason, refused
 
 pytestmark = pytest.mark.asyncio
-
-UUID = "0" * 32
-EMPTY = {"agentVersion": "1", "hostname": "h", "startedAt": 0, "storages": []}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Server:
-    """Answers everything with `handler`."""
-
-    def __init__(self, tls: ssl.SSLContext, pin: str) -> None:
-        self.pin = pin
-        self._tls = tls
-        self.handler: Handler = _nothing
-        self.connections: set[object] = set()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Address]:
-        app = web.Application()
-        app.router.add_route("*", "/{rest:.*}", self._handle)
-        async with serving(app, Address("127.0.0.1", 0), self._tls) as address:
-            yield address
-
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        self.connections.add(request.transport)
-        return await self.handler(request)
-
-
-async def _nothing(_: web.Request) -> web.StreamResponse:
-    return web.json_response(EMPTY, headers={"ETag": '"1"'})
 
 
 @pytest_asyncio.fixture
@@ -65,22 +33,6 @@ async def agents() -> AsyncIterator[Agents]:
         yield client
 
 
-def at(address: Address, server: Server, *, keep: bool = False) -> Target:
-    return target(address.host, address.port, server.pin, "a token", keep=keep)
-
-
-async def refused(call: Awaitable[object]) -> ApiError:
-    with pytest.raises(ApiError) as refusal:
-        await call
-    return refusal.value
-
-
-async def reason(call: Awaitable[object]) -> ReasonCode:
-    error = await refused(call)
-    assert isinstance(error, StorageProblem)
-    return error.reason.code
-
-
 async def test_an_unchanged_report_is_not_sent_again(server: Server, agents: Agents) -> None:
     seen: list[tuple[str, str]] = []
 
@@ -88,14 +40,14 @@ async def test_an_unchanged_report_is_not_sent_again(server: Server, agents: Age
         seen.append((request.headers.get("If-None-Match", ""), request.headers["Authorization"]))
         if seen[-1][0] == '"1"':
             return web.Response(status=304)
-        return await _nothing(request)
+        return await nothing(request)
 
     server.handler = handler
     async with server.running() as address:
-        report, etag = await agents.report(at(address, server))
-        assert report is not None
-        assert (report.hostname, etag) == ("h", '"1"')
-        assert await agents.report(at(address, server), etag) == (None, etag)
+        told = await agents.report(at(address, server))
+        assert told.report is not None
+        assert (told.report.hostname, told.etag, told.shown) == ("h", '"1"', server.pin)
+        assert await agents.report(at(address, server), told.etag) == Told(None, told.etag, server.pin)
     assert seen == [("", "Bearer a token"), ('"1"', "Bearer a token")]
 
 
@@ -114,29 +66,8 @@ async def test_a_kept_connection_that_was_closed_meanwhile(server: Server, agent
     async with server.running() as address:
         where = at(address, server, keep=True)
         await agents.report(where)
-        for transport in server.connections:
-            assert isinstance(transport, asyncio.Transport)
-            transport.abort()
-        report, _ = await agents.report(where)
-        assert report is not None
-
-
-async def test_another_certificate(server: Server, agents: Agents) -> None:
-    asked: list[str] = []
-
-    async def handler(request: web.Request) -> web.StreamResponse:
-        asked.append(request.path)
-        return await _nothing(request)
-
-    server.handler = handler
-    async with server.running() as address:
-        wrong = target(address.host, address.port, "0" * 64, "a token")
-        error = await refused(agents.report(wrong))
-        assert isinstance(error, StorageProblem)
-        assert error.reason.code == ReasonCode.CERTIFICATE_CHANGED
-        assert server.pin in error.details
-        assert not await agents.is_alive(wrong)
-    assert asked == [], "nothing is sent to a stranger, least of all the token"
+        server.break_connections()
+        assert (await agents.report(where)).report is not None
 
 
 def answers(response: Callable[[], web.Response]) -> Handler:
@@ -181,7 +112,7 @@ async def test_an_agent_that_refuses_what_it_is_told(server: Server, agents: Age
     server.handler = answers(lambda: web.json_response(refusal, status=400))
     async with server.running() as address:
         parameters = ImageStoreParameters(url="/x")
-        error = await refused(agents.connect(at(address, server), UUID, parameters))
+        error = await refused(agents.connect(at(address, server), UUID, parameters, 7))
     assert isinstance(error, InvalidArgument)
     assert error.details.endswith("no such kind")
 
@@ -222,12 +153,31 @@ async def test_an_etag_that_is_no_text_is_not_kept(server: Server, agents: Agent
         await writer.drain()
         writer.close()
 
-    listener = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server._tls)
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server.tls)
     async with listener:
         port: int = listener.sockets[0].getsockname()[1]
         where = at(Address("127.0.0.1", port), server)
         told = await agents.report(where)
         assert (await agents.report(where, told.etag)).report is not None
+
+
+async def test_the_number_of_the_operation_goes_with_each_command(server: Server, agents: Agents) -> None:
+    numbers: list[int] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        numbers.append(json.loads(await request.text())["number"])
+        return error_of("BS.CommandOutdated")
+
+    server.handler = handler
+    async with server.running() as address:
+        where, number = at(address, server), 2**53 - 1
+        for call in (
+            agents.connect(where, UUID, ImageStoreParameters(url="/x"), number),
+            agents.plan_cleanup(where, UUID, UUID, number),
+            agents.cleanup(where, UUID, UUID, number, deadline=60),
+        ):
+            assert await reason(call) == ReasonCode.COMMAND_OUTDATED
+    assert numbers == [number] * 3
 
 
 async def test_an_endless_answer_is_cut_off(server: Server, agents: Agents) -> None:
@@ -285,13 +235,14 @@ async def test_a_cleanup_is_followed_to_its_end(server: Server, agents: Agents) 
     async def handler(request: web.Request) -> web.StreamResponse:
         asked.append(f"{request.method} {request.path}")
         if request.method == "POST":
-            assert json.loads(await request.text()) == {"commandUuid": UUID, "dryRun": False, "hostOnly": False}
+            told = {"commandUuid": UUID, "number": 7, "dryRun": False, "hostOnly": False}
+            assert json.loads(await request.text()) == told
         state = next(states)
         return web.json_response({"uuid": UUID, "storageUuid": UUID, "state": state, "steps": [], "createdAt": 0})
 
     server.handler = handler
     async with server.running() as address:
-        command = await agents.cleanup(at(address, server), UUID, UUID, 10)
+        command = await agents.cleanup(at(address, server), UUID, UUID, 7, deadline=60)
     assert command.state == "done"
     assert asked == [f"POST /v1/storages/{UUID}/cleanup", *[f"GET /v1/commands/{UUID}"] * 3]
 
@@ -310,7 +261,7 @@ async def test_a_cleanup_that_does_not_end_well(
     command = {"uuid": UUID, "storageUuid": UUID, "steps": [], "createdAt": 0, **answer}
     server.handler = answers(lambda: web.json_response(command))
     async with server.running() as address:
-        assert await reason(agents.cleanup(at(address, server), UUID, UUID, deadline)) == code
+        assert await reason(agents.cleanup(at(address, server), UUID, UUID, 7, deadline=deadline)) == code
 
 
 async def test_an_enrolment_that_is_not_known_is_forgotten(server: Server, agents: Agents) -> None:

@@ -154,6 +154,22 @@ async def test_what_was_confirmed_is_not_taken_before_it_is_written(database: Da
         assert not await confirmed(one, held)
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_what_a_node_has_taken_that_has_just_started_is_not_free(database: Database) -> None:
+    async with nodes(database, 1) as (one,):
+        async with one.turn(KEY):
+            pass
+        async with database.writing() as connection:
+            await connection.execute(text("SELECT * FROM operation FOR UPDATE"))
+            taking = asyncio.create_task(one.operations.take(KEY, "add"))
+            await until(lambda: someone_waits(database))
+            async with stores(database, LONG) as new:  # it is in none of the rows that who waits has seen
+                taken = text('UPDATE operation SET uuid = :uuid, "leaseOwner" = :owner')
+                await connection.execute(taken, {"uuid": "7" * 32, "owner": new.node.uuid})
+                await connection.commit()
+                assert await taking == Running("7" * 32, "change", "")
+
+
 async def someone_waits(database: Database) -> bool:
     waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with database.reading() as connection:
