@@ -12,9 +12,11 @@ from typing import Any
 from aiohttp import web
 
 from bs_agent.contract.api import APIS, PREFIX, Api, Parameters
+from bs_agent.contract.enrollment import holds_code
 from bs_agent.contract.errors import ApiError, NoSuchPath, RequestError
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Condition, Operator, Query, parse_query
+from bs_agent.contract.uuids import one_form
 from bs_agent.daemon.http import MAX_BODY, render_errors
 from bs_agent.management.access.sessions import Auth, Caller
 from bs_agent.management.access.signature import Signatures, Signed, read_signed
@@ -163,7 +165,9 @@ class Routes:
                 raise not_found(inventory, uuid, name)
 
     def _order(self, request: web.Request) -> Order:
-        url = request.headers.get(HEADER)
+        url = request.headers.get(HEADER, "")
+        if holds_code(url):
+            raise RequestError(f"Invalid header[{HEADER}], it holds an enrolment code, which is a secret")
         hook = self._services.hooks.parse(url, with_schema=SCHEMA in request.headers) if url else None
         return Order(_job_uuid(request), hook, _timeout(request))
 
@@ -230,7 +234,7 @@ def _credentials(request: web.Request) -> str | Signed:
         return read_signed(value, request.method, paths, request.headers.get("Date"), time.time())
     if kind.lower() != "oauth":
         raise RequestError("Authorization type must be 'OAuth'")
-    return value.strip()
+    return one_form(value.strip())
 
 
 def _below(path: str) -> str:

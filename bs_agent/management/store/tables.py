@@ -40,9 +40,21 @@ def _uuid(name: str = "uuid", *, primary_key: bool = False) -> Column[str]:
     return Column(name, _text(32), primary_key=primary_key, nullable=False)
 
 
+def _resource_uuid() -> Column[str]:
+    return Column("uuid", ForeignKey("resource.uuid", ondelete="CASCADE"), primary_key=True)
+
+
 def _dates() -> tuple[Column[int], Column[int]]:
     return Column("createDate", BigInteger, nullable=False), Column("lastOpDate", BigInteger, nullable=False)
 
+
+resource = Table(
+    "resource",
+    metadata,
+    _uuid(primary_key=True),
+    Column("type", _text(64), nullable=False, comment="BackupStorageVO or ZoneVO"),
+    comment="the resources whose uuid a caller may choose: no two of them have one uuid",
+)
 
 account = Table(
     "account",
@@ -78,7 +90,7 @@ access_key = Table(
 zone = Table(
     "zone",
     metadata,
-    _uuid(primary_key=True),
+    _resource_uuid(),
     Column("name", _text(255), nullable=False),
     Column("description", _text()),
     Column("state", _text(16), nullable=False),
@@ -86,11 +98,14 @@ zone = Table(
     Column("isDefault", Boolean, nullable=False),
     *_dates(),
 )
+Index(
+    "uq_zone_isDefault", zone.c.isDefault, unique=True, sqlite_where=zone.c.isDefault, postgresql_where=zone.c.isDefault
+)
 
 backup_storage = Table(
     "backup_storage",
     metadata,
-    _uuid(primary_key=True),
+    _resource_uuid(),
     Column("name", _text(255), nullable=False),
     Column("description", _text()),
     Column("url", _text(), nullable=False),
@@ -224,7 +239,7 @@ tag = Table(
     metadata,
     _uuid(primary_key=True),
     Column("type", _text(8), nullable=False, comment="System or User"),
-    Column("resourceUuid", _text(32), nullable=False, index=True),
+    Column("resourceUuid", ForeignKey("resource.uuid", ondelete="CASCADE"), nullable=False, index=True),
     Column("resourceType", _text(64), nullable=False),
     Column("tag", _text(2048), nullable=False),
     *_dates(),

@@ -22,6 +22,7 @@ def refers(table: str, column: str, to: str, *, cascade: bool) -> sa.ForeignKeyC
 
 def upgrade() -> None:
     """Make the tables."""
+    make_resources()
     make_accounts()
     make_zones()
     make_storages()
@@ -31,6 +32,16 @@ def upgrade() -> None:
     make_hosts()
     make_the_rest()
     make_hooks()
+
+
+def make_resources() -> None:
+    """Make resource."""
+    op.create_table(
+        "resource",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("type", text(64), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_resource"),
+    )
 
 
 def make_accounts() -> None:
@@ -87,7 +98,12 @@ def make_zones() -> None:
         sa.Column("isDefault", sa.Boolean(), nullable=False),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        refers("zone", "uuid", "resource", cascade=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_zone"),
+    )
+    default = sa.text('"isDefault"')
+    op.create_index(
+        "uq_zone_isDefault", "zone", ["isDefault"], unique=True, sqlite_where=default, postgresql_where=default
     )
     op.create_index("ix_zone_name", "zone", [sa.text("lower(name)"), "uuid"])
 
@@ -126,6 +142,7 @@ def make_storages() -> None:
         sa.Column("poolMaxAvail", sa.BigInteger(), nullable=True),
         sa.Column("poolStored", sa.BigInteger(), nullable=True),
         sa.Column("poolCapacityDate", sa.BigInteger(), nullable=True),
+        refers("backup_storage", "uuid", "resource", cascade=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_backup_storage"),
         sa.UniqueConstraint("fsid", "poolName", name="uq_backup_storage_fsid_poolName"),
     )
@@ -268,6 +285,7 @@ def make_the_rest() -> None:
         sa.Column("tag", text(2048), nullable=False),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        refers("tag", "resourceUuid", "resource", cascade=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_tag"),
     )
     op.create_index("ix_tag_resourceUuid", "tag", ["resourceUuid"])
