@@ -30,6 +30,7 @@ from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
 from bs_agent.management.access.access_keys import AccessKeys
+from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import ADMIN, ADMIN_UUID, Auth
 from bs_agent.management.access.signature import Signatures
 from bs_agent.management.api.metrics import Metrics
@@ -46,6 +47,7 @@ from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find, not_found
 from bs_agent.management.store.resources import claim, release
+from bs_agent.management.store.scrape_tokens import ScrapeTokenStore
 from bs_agent.management.store.tables import backup_storage, host, node
 
 PASSWORD = "correct horse battery"
@@ -252,6 +254,7 @@ async def serving_node(
             find=lambda inventory, query: find(database, inventory, query),
             ready=database.ping,
             metrics=Metrics(),
+            scrape_tokens=ScrapeTokens(ScrapeTokenStore(database)),
         )
         address = await stack.enter_async_context(serving(application(services), Address("127.0.0.1", 0), None))
         client = await stack.enter_async_context(aiohttp.ClientSession())

@@ -87,6 +87,16 @@ access_key = Table(
     *_dates(),
 )
 
+scrape_token = Table(
+    "scrape_token",
+    metadata,
+    _uuid(primary_key=True),
+    Column("label", _text(200), nullable=False),
+    Column("hash", _text(64), nullable=False, unique=True, comment="SHA-256 of the token"),
+    Column("createDate", BigInteger, nullable=False),
+    comment="by which metrics are scraped",
+)
+
 zone = Table(
     "zone",
     metadata,

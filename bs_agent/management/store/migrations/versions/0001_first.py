@@ -45,7 +45,7 @@ def make_resources() -> None:
 
 
 def make_accounts() -> None:
-    """Make account, session, access_key."""
+    """Make account, session, access_key, scrape_token."""
     op.create_table(
         "account",
         sa.Column("uuid", text(32), nullable=False),
@@ -84,6 +84,15 @@ def make_accounts() -> None:
         sa.UniqueConstraint("AccessKeyID", name="uq_access_key_AccessKeyID"),
     )
     op.create_index("ix_access_key_accountUuid", "access_key", ["accountUuid"])
+    op.create_table(
+        "scrape_token",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("label", text(200), nullable=False),
+        sa.Column("hash", text(64), nullable=False),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_scrape_token"),
+        sa.UniqueConstraint("hash", name="uq_scrape_token_hash"),
+    )
 
 
 def make_zones() -> None:
