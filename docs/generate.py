@@ -63,8 +63,24 @@ The last column says how a call answers:
 - **at once**: the result itself, always.
 
 All but the calls marked *no session* want `Authorization: OAuth <session>` or a request signed with an access key.
-`systemTags` and `userTags` may go with every call that creates or changes something, and are kept with the resource.
 Errors are on [their own page](errors.md).
+
+A uuid may be written in capitals, with hyphens or with blanks around it: it is brought into its one form, 32 lower-case
+hexadecimal digits. Any other text names nothing: a query finds nothing, a sum counts nothing, a delete has nothing to
+do, and every other call is answered `SYS.1003`. A `resourceUuid` must be a uuid, and one that no resource of any kind
+has. What `X-Job-UUID` holds is the caller's own: 32 letters, digits, `_` or `-`, kept as they are.
+
+`systemTags` and `userTags` may go with every call that creates or changes something, and are kept with the resource.
+They are checked, as all parameters, before a call does anything. These system tags mean something; those of the first
+two kinds speak of their call only and are not kept, though the key that was pinned is shown as `sshHostKey::...`:
+
+- `agentEnrollment::<code>`, `agentEnrollment::<hostname>::<code>`: a code of `bs-agent enroll`, to enter a host by
+- `sshHostKey::<fingerprint>`, `sshHostKey::<hostname>::<fingerprint>`: the host key that SSH must meet
+- `removePool::<poolName>`: a delete removes the pool, if the add made it and it is empty
+- `writeProbe::true`, `writeProbe::false`: whether the agents probe a pool by writing to it
+
+A user tag means nothing to the management node, whatever it looks like. An enrolment code is a secret: a call that has
+one in any other text is refused, and the answer does not repeat it.
 
 | call | method and path | body key | parameters (**needed**) | answers |
 | --- | --- | --- | --- | --- |

@@ -28,7 +28,8 @@ from bs_agent.contract.errors import (
 )
 from bs_agent.contract.push import ConnectRequest
 from bs_agent.contract.report import KNOWS_NEXT, CleanupRequest, HostReport, Uuid
-from bs_agent.daemon.http import MAX_BODY, Handler, error_response, read_json, render_errors
+from bs_agent.daemon.connection import error_response
+from bs_agent.daemon.http import MAX_BODY, Handler, read_json, render_errors
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 # Ages have a resolution of a tenth of a second, so a report may be that old and is still exact.

@@ -4,19 +4,20 @@ from pydantic import Field, SecretStr
 
 from bs_agent.contract.declaration import Api, OneResource, Parameters, QueryParameters, QueryReply, Reply
 from bs_agent.contract.inventory import AccessKeyInventory, AccountInventory, OpenSessionInventory, SessionInventory
+from bs_agent.contract.uuids import Uuid
 
 
 class LogInParameters(Parameters):
     """Who logs in."""
 
-    accountName: str
-    password: SecretStr = Field(description="The lower-case hexadecimal SHA-512 of the password.")
+    accountName: str = Field(max_length=255)
+    password: SecretStr = Field(description="The lower-case hexadecimal SHA-512 of the password.", max_length=1024)
 
 
 class SessionParameters(Parameters):
     """Which session; its uuid is the secret that it carries."""
 
-    sessionUuid: str
+    sessionUuid: Uuid
 
 
 class UpdateAccountParameters(OneResource):
@@ -30,8 +31,8 @@ class UpdateAccountParameters(OneResource):
 class CreateAccessKeyParameters(Parameters):
     """A new access key; an id and a secret are made unless they are given."""
 
-    accountUuid: str | None = Field(None, description="The account that the key acts for; the caller's without it.")
-    userUuid: str | None = Field(None, description="Accepted for compatibility.")
+    accountUuid: Uuid | None = Field(None, description="The account that the key acts for; the caller's without it.")
+    userUuid: Uuid | None = Field(None, description="Accepted for compatibility.")
     description: str | None = Field(None, max_length=2048)
     AccessKeyID: str | None = Field(None, pattern=r"^[A-Za-z0-9]{10,20}$")
     AccessKeySecret: SecretStr | None = Field(None, min_length=10, max_length=40)

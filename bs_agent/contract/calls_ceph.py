@@ -6,18 +6,24 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from bs_agent.contract.bounds import Port
 from bs_agent.contract.calls_storage import BackupStorageReply, Host
-from bs_agent.contract.declaration import Api, Description, Name, OneResource, Parameters, Reply, ResourceUuid
+from bs_agent.contract.declaration import Api, Description, Name, OneResource, Parameters, Reply
 from bs_agent.contract.inventory import (
     BackupStorageInventory,
     CephBackupStorageInventory,
 )
 from bs_agent.contract.monurl import parse_mon_url
+from bs_agent.contract.tags import refuse_secret
+from bs_agent.contract.uuids import NewUuid, Uuid
 
 MAX_MONS = 31
 
 
 def _check_mon_urls(texts: list[str]) -> list[str]:
-    hostnames = [parse_mon_url(text).hostname for text in texts]
+    urls = [parse_mon_url(text) for text in texts]
+    for url in urls:
+        refuse_secret(url.username)
+        refuse_secret(url.hostname)
+    hostnames = [url.hostname for url in urls]
     if twice := sorted({name for name in hostnames if hostnames.count(name) > 1}):
         raise ValueError(f"names a host twice: {', '.join(twice)}")
     return texts
@@ -30,7 +36,7 @@ def _check_pool(name: str) -> str:
 
 
 MonUrls = Annotated[
-    list[str],
+    list[Annotated[str, Field(max_length=2048)]],
     AfterValidator(_check_mon_urls),
     Field(
         min_length=1,
@@ -46,7 +52,7 @@ class AddCephParameters(Parameters):
     """A pool of a Ceph cluster, reached through its mon hosts."""
 
     name: Name
-    description: Description = ""
+    description: Description | None = None
     monUrls: MonUrls
     poolName: PoolName | None = Field(None, description="An existing pool; without it `bak-t-<uuid>` is created.")
     capacityPolicy: Literal["osd_bytes", "max_avail"] = Field(
@@ -54,7 +60,7 @@ class AddCephParameters(Parameters):
         description="What poolAvailableCapacity is: bytes of the pool's OSDs x disk utilisation, or Ceph's max_avail.",
     )
     importImages: bool = Field(default=False, description="Accepted for compatibility; images are not imported.")
-    resourceUuid: ResourceUuid | None = None
+    resourceUuid: NewUuid | None = None
 
 
 class AddMonParameters(OneResource):
@@ -66,16 +72,16 @@ class AddMonParameters(OneResource):
 class RemoveMonParameters(OneResource):
     """The mon hosts to take from a Ceph backup storage; one at least must stay."""
 
-    monHostnames: list[str] = Field(min_length=1, max_length=MAX_MONS)
+    monHostnames: list[Annotated[str, Field(max_length=255)]] = Field(min_length=1, max_length=MAX_MONS)
 
 
 class UpdateMonParameters(Parameters):
     """What to change of a mon host; what is left out stays."""
 
-    monUuid: str = Field(description="The UUID of the mon.")
+    monUuid: Uuid = Field(description="The UUID of the mon.")
     hostname: Host | None = None
     sshUsername: str | None = Field(None, max_length=255)
-    sshPassword: SecretStr | None = None
+    sshPassword: SecretStr | None = Field(None, max_length=1024)
     sshPort: Port | None = None
     monPort: Port | None = None
 

@@ -16,7 +16,6 @@ from bs_agent.contract.declaration import (
     QueryParameters,
     QueryReply,
     Reply,
-    ResourceUuid,
 )
 from bs_agent.contract.inventory import (
     AnyBackupStorage,
@@ -24,6 +23,7 @@ from bs_agent.contract.inventory import (
     CephBackupStorageInventory,
     ImageStoreBackupStorageInventory,
 )
+from bs_agent.contract.uuids import NewUuid, Uuid
 
 
 def _check_host(text: str) -> str:
@@ -40,7 +40,7 @@ def _check_directory(text: str) -> str:
     return text
 
 
-Host = Annotated[str, AfterValidator(_check_host), Field(description="Host name or IP address.")]
+Host = Annotated[str, AfterValidator(_check_host), Field(max_length=255, description="Host name or IP address.")]
 Directory = Annotated[str, AfterValidator(_check_directory), Field(max_length=2048)]
 
 
@@ -48,15 +48,15 @@ class AddImageStoreParameters(Parameters):
     """A directory on a host. Without an SSH log-in the system tag `agentEnrollment::<code>` is needed."""
 
     name: Name
-    description: Description = ""
+    description: Description | None = None
     hostname: Host
     username: str = Field("", max_length=255, description="SSH user; root, or one who may use sudo without a password.")
-    password: SecretStr = Field(SecretStr(""), description="SSH password.")
+    password: SecretStr = Field(SecretStr(""), max_length=1024, description="SSH password.")
     sshPort: Port = 22
     url: Directory = Field(description="The absolute path of the directory on the host.")
     servicePort: Port | None = Field(None, description="A TCP port of the host that must answer, if given.")
     importImages: bool = Field(default=False, description="Accepted for compatibility; images are not imported.")
-    resourceUuid: ResourceUuid | None = None
+    resourceUuid: NewUuid | None = None
 
 
 class DeleteParameters(OneResource):
@@ -84,8 +84,8 @@ class UpdateParameters(OneResource):
 class CapacityParameters(Parameters):
     """Which backup storages to sum up: those of the zones, those named, or all."""
 
-    zoneUuids: list[str] = Field(default_factory=list, max_length=1000)
-    backupStorageUuids: list[str] = Field(default_factory=list, max_length=1000)
+    zoneUuids: list[Uuid] = Field(default_factory=list, max_length=1000)
+    backupStorageUuids: list[Uuid] = Field(default_factory=list, max_length=1000)
     all: bool = Field(default=False, description="Sum up all backup storages.")
 
 

@@ -4,16 +4,30 @@ from typing import Literal
 
 from pydantic import Field
 
-from bs_agent.contract.declaration import Api, OneResource, Parameters, QueryParameters, QueryReply, Reply, Tag
+from bs_agent.contract.declaration import Api, OneResource, Parameters, QueryParameters, QueryReply, Reply
 from bs_agent.contract.inventory import SystemTagInventory, UserTagInventory
+from bs_agent.contract.tags import KeptTag, UserTag
+from bs_agent.contract.uuids import Uuid
 
 
 class CreateTagParameters(Parameters):
     """A new tag of a resource."""
 
     resourceType: Literal["BackupStorageVO", "ZoneVO"]
-    resourceUuid: str = Field(description="The UUID of the resource.")
-    tag: Tag
+    resourceUuid: Uuid = Field(description="The UUID of the resource.")
+    tag: str
+
+
+class CreateSystemTagParameters(CreateTagParameters):
+    """A new system tag of a resource."""
+
+    tag: KeptTag
+
+
+class CreateUserTagParameters(CreateTagParameters):
+    """A new user tag of a resource."""
+
+    tag: UserTag
 
 
 class SystemTagReply(Reply):
@@ -41,7 +55,7 @@ class QueryUserTagReply(QueryReply):
 
 
 CREATE_SYSTEM_TAG = Api(
-    "CreateSystemTag", "POST", ("/system-tags",), CreateTagParameters, SystemTagReply,
+    "CreateSystemTag", "POST", ("/system-tags",), CreateSystemTagParameters, SystemTagReply,
     "Give a system tag to a resource.", body_key="params", long=True,
 )  # fmt: skip
 QUERY_SYSTEM_TAG = Api(
@@ -49,7 +63,7 @@ QUERY_SYSTEM_TAG = Api(
     "Find system tags.", queries=SystemTagInventory,
 )  # fmt: skip
 CREATE_USER_TAG = Api(
-    "CreateUserTag", "POST", ("/user-tags",), CreateTagParameters, UserTagReply,
+    "CreateUserTag", "POST", ("/user-tags",), CreateUserTagParameters, UserTagReply,
     "Give a user tag to a resource.", body_key="params", long=True,
 )  # fmt: skip
 QUERY_USER_TAG = Api(

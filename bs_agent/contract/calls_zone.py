@@ -11,9 +11,9 @@ from bs_agent.contract.declaration import (
     QueryParameters,
     QueryReply,
     Reply,
-    ResourceUuid,
 )
 from bs_agent.contract.inventory import BackupStorageInventory, ZoneInventory
+from bs_agent.contract.uuids import NewUuid, Uuid
 
 
 class CreateZoneParameters(Parameters):
@@ -22,14 +22,14 @@ class CreateZoneParameters(Parameters):
     name: Name
     description: Description | None = None
     isDefault: bool = Field(default=False, description="Whether this is the default zone; there is at most one.")
-    resourceUuid: ResourceUuid | None = None
+    resourceUuid: NewUuid | None = None
 
 
 class ZoneStorageParameters(Parameters):
     """A zone and a backup storage."""
 
-    zoneUuid: str = Field(description="The UUID of the zone.")
-    backupStorageUuid: str = Field(description="The UUID of the backup storage.")
+    zoneUuid: Uuid = Field(description="The UUID of the zone.")
+    backupStorageUuid: Uuid = Field(description="The UUID of the backup storage.")
 
 
 class ZoneReply(Reply):

@@ -4,22 +4,38 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from bs_agent.contract.inventory import Inventory
+from bs_agent.contract.tags import SystemTag, UserTag, refuse_secret
+from bs_agent.contract.uuids import Uuid
 
 PREFIX = "/zstack/v1"
 
-Tag = Annotated[str, Field(min_length=1, max_length=2048)]
+_MAY_HOLD_SECRETS = frozenset({"systemTags", "monUrls"})
+"""Parameters whose types look for themselves where in them a secret may stand."""
 
 
 class Parameters(BaseModel):
-    """The parameters of an API; tags go with every one. Unknown ones are ignored: newer clients send more."""
+    """The parameters of an API; tags go with every one. Unknown ones are ignored: newer clients send more.
+
+    All that is wrong with them is found here, before a call does anything.
+    """
 
     model_config = ConfigDict(extra="ignore", validate_by_name=True)
 
-    systemTags: list[Tag] = Field(default_factory=list, description="The system tags.", max_length=100)
-    userTags: list[Tag] = Field(default_factory=list, description="The user tags.", max_length=100)
+    systemTags: list[SystemTag] = Field(default_factory=list, description="The system tags.", max_length=100)
+    userTags: list[UserTag] = Field(default_factory=list, description="The user tags.", max_length=100)
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_secrets(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse an enrolment code in every text, because texts are stored, shown or repeated in errors."""
+        if info.field_name not in _MAY_HOLD_SECRETS:
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str):
+                    refuse_secret(text)
+        return value
 
 
 class Reply(BaseModel):
@@ -30,14 +46,13 @@ class Reply(BaseModel):
 
 Name = Annotated[str, Field(min_length=1, max_length=255, description="The resource name.")]
 Description = Annotated[str, Field(max_length=2048, description="The detailed description of the resource.")]
-ResourceUuid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="The UUID to give to the resource.")]
 DeleteMode = Literal["Permissive", "Enforcing"]
 
 
 class OneResource(Parameters):
     """The parameters of an API on one resource."""
 
-    uuid: str = Field(description="The resource UUID.")
+    uuid: Uuid = Field(description="The resource UUID.")
 
 
 class QueryParameters(Parameters):

@@ -16,6 +16,9 @@ _VERSION = 1
 _HEAD = struct.Struct("!BH32s")
 _CHECK = struct.Struct("!I")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,256}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{68,}")
+# Version, port and fingerprint, and then so much of a token that it can be read though the end is missing.
+_CODE_WITHIN = re.compile(rb"\x01.{34}[A-Za-z0-9_-]{16}", re.DOTALL)
 
 
 class EnrollmentCode(NamedTuple):
@@ -50,6 +53,14 @@ def decode(code: str) -> EnrollmentCode:
     if version != _VERSION or check != _CHECK.pack(binascii.crc32(content)) or not port or not _TOKEN.fullmatch(token):
         raise wrong
     return EnrollmentCode(port, token, fingerprint.hex())
+
+
+def holds_code(text: str) -> bool:
+    """Tell whether a text holds a code anywhere, whole or cut short; blanks and line breaks within hide nothing."""
+    runs = _BASE64.findall("".join(text.split()))
+    # Base64 has its groups of four from wherever the code begins.
+    parts = (run[start : start + (len(run) - start) // 4 * 4] for run in runs for start in range(4))
+    return any(_CODE_WITHIN.search(base64.b64decode(part, altchars=b"-_")) for part in parts)
 
 
 def enrollment_id(token: str) -> str:

@@ -12,6 +12,7 @@
     |- InvalidSession         ID.1001   503
     |- TooManySessions        ID.1006   503
     |- RequestError           SYS.1007  400   the request as such; no API was reached
+    |  |- Unauthorized                  401
     |  |- TimeTooSkewed                 403
     |  |- NoSuchPath                    404
     |  |- MethodNotAllowed              405
@@ -143,6 +144,13 @@ class RequestError(ApiError):
     code = "SYS.1007"
     description = "The request is invalid"
     http_status = 400
+
+
+class Unauthorized(RequestError):
+    """What is asked for wants a token or a session."""
+
+    description = "The request shows neither a token nor a session"
+    http_status = 401
 
 
 class TimeTooSkewed(RequestError):

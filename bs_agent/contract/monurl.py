@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 DEFAULT_MON_PORT = 6789
 DEFAULT_SSH_PORT = 22
 
+_MAX_TEXT = 255
+
 _PLACE = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?)\]|(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253}[A-Za-z0-9])?))"
     r"(?::(?P<ssh>[0-9]{1,5}))?/?(?:\?monPort=(?P<mon>[0-9]{1,5}))?"
@@ -34,8 +36,11 @@ def parse_mon_url(text: str) -> MonUrl:
     found = _PLACE.fullmatch(place)
     if not found or (place != text.strip() and not username):
         raise ValueError("must be user:password@host:sshPort/?monPort=6789, where all but the host may be left out")
+    hostname = found["v6"] or found["name"]
+    if max(len(hostname), len(username)) > _MAX_TEXT:
+        raise ValueError(f"the host and the user may have {_MAX_TEXT} characters each")
     return MonUrl(
-        found["v6"] or found["name"],
+        hostname,
         username,
         password,
         _port(found["ssh"], "SSH port") or DEFAULT_SSH_PORT,

@@ -207,8 +207,6 @@ def _responses() -> Schema:
     codes = {fault.code: fault.description for fault in _tree(ApiError) if not issubclass(fault, StorageProblem)}
     listed = "\n".join(f"- `{code}`: {codes[code]}" for code in sorted(codes))
     failed = f"The call failed; `error.code` says why:\n\n{listed}\n- `BS.<reason>`: a host or a storage is not well"
-    # The server below answers so what is no HTTP, or has a line of more than 8190 bytes, before a call is known.
-    faults[RequestError.__name__]["content"]["text/plain"] = {"schema": {"type": "string"}}
     accepted = _response("The call runs as a job.", reference("Accepted"))
     return {"Accepted": accepted, **faults, "Failed": _response(failed, reference("Error"))}
 

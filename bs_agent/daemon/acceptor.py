@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from bs_agent.daemon.connection import Connection
+
 log = logging.getLogger(__name__)
 
 HANDSHAKE_DEADLINE = 5.0
@@ -81,14 +83,15 @@ class Acceptor:
         """Let connections that were accepted bring their first request: nobody else would ever answer it."""
         if self._handshakes:
             await asyncio.wait(self._handshakes.values(), timeout=DRAIN_DEADLINE)
-        if self._without_request:
-            await asyncio.wait(self._without_request.values(), timeout=DRAIN_DEADLINE)
+        present: set[object] = {*self._server.connections}  # others have hung up, or were refused for what they sent
+        if awaited := [request for protocol, request in self._without_request.items() if protocol in present]:
+            await asyncio.wait(awaited, timeout=DRAIN_DEADLINE)
         for handshake in self._handshakes.values():
             handshake.cancel()
         await asyncio.gather(*self._handshakes.values(), return_exceptions=True)
 
     def begun(self, protocol: object) -> None:
-        """Note that a connection has brought a request."""
+        """Note that a connection has brought a request, or was answered."""
         if request := self._without_request.pop(protocol, None):
             request.set_result(None)
 
@@ -109,7 +112,7 @@ class Acceptor:
             self._tell(refusal)
             connection.close()
             return
-        protocol = self._server()
+        protocol = Connection(self._server, self.begun)
         self._peers[protocol] = peer
         handshake = self._handshakes[protocol] = asyncio.create_task(self._shake_hands(connection, protocol))
         handshake.add_done_callback(lambda _: self._handshakes.pop(protocol, None))

@@ -27,15 +27,14 @@ from bs_agent.contract.errors import (
 from bs_agent.daemon.acceptor import Acceptor
 from bs_agent.daemon.certificate import ServedCertificate
 from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.connection import error_response
 from bs_agent.daemon.lifecycle import background
 
 log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024
 BODY_DEADLINE = 10.0
-KEEPALIVE = 75.0
 SHUTDOWN_DEADLINE = 5.0
-LINGERING = 1.0  # how long a refused body may still arrive before the connection is closed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -61,13 +60,7 @@ async def serving(
         return response
 
     app.middlewares.insert(0, note_request)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        keepalive_timeout=KEEPALIVE,
-        lingering_time=LINGERING,
-        shutdown_timeout=SHUTDOWN_DEADLINE,
-    )
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_DEADLINE)
     context = tls.context if isinstance(tls, ServedCertificate) else tls
     try:
         await runner.setup()
@@ -107,6 +100,10 @@ async def read_json(request: web.Request, limit: int = MAX_BODY) -> Any:  # noqa
         raise RequestTimeout(f"the body did not arrive within {BODY_DEADLINE:.0f} s") from None
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge(f"the body is larger than {limit} bytes") from None
+    except web.RequestPayloadError:
+        raise RequestError("the body is not framed or encoded as its headers say") from None
+    except ConnectionError:
+        raise RequestError("the connection was closed before the body was there") from None
     if not body.strip():
         return {}
     try:
@@ -115,17 +112,12 @@ async def read_json(request: web.Request, limit: int = MAX_BODY) -> Any:  # noqa
         raise RequestError(f"the body is not JSON: {error}") from None
 
 
-def error_response(error: ApiError) -> web.Response:
-    """Render an error as `{"error": {...}}`."""
-    text = '{"error":' + error.shown().model_dump_json(exclude_none=True) + "}"
-    headers = {"Connection": "close"} if isinstance(error, BodyTooLarge | RequestTimeout) else {}
-    return web.Response(text=text, status=error.http_status, content_type="application/json", headers=headers)
-
-
 @web.middleware
 async def render_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every exception into an answer of the API's error structure; only what is shown on purpose leaves."""
     try:
+        if "\0" in request.path:
+            raise RequestError("the path cannot hold the character NUL")  # noqa: TRY301  answered as the others
         return await handler(request)
     except ApiError as error:
         return error_response(error)

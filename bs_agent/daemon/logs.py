@@ -29,7 +29,8 @@ class JsonFormatter(logging.Formatter):
 
 def is_our_matter(record: logging.LogRecord) -> bool:
     """Tell whether a record of the HTTP server speaks of more than a peer that sends no HTTP, or lines without end."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    fault = record.exc_info[1] if record.exc_info else None
+    return not any(isinstance(error, HttpProcessingError) for error in (fault, getattr(fault, "__cause__", None)))
 
 
 def set_up_logging(level: LogLevel, form: LogFormat) -> None:

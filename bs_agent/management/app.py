@@ -13,6 +13,7 @@ from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import background, enter_guarded
 from bs_agent.daemon.notify import inherited_sockets
 from bs_agent.management.access.access_keys import AccessKeys
+from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import Auth
 from bs_agent.management.access.signature import Signatures
 from bs_agent.management.api.metrics import Metrics
@@ -29,6 +30,7 @@ from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, migrate
+from bs_agent.management.store.scrape_tokens import ScrapeTokenStore
 from bs_agent.management.store.signatures import SignatureStore
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         find=lambda inventory, query: find(database, inventory, query),
         ready=lambda: _ask(fleet),
         metrics=metrics,
+        scrape_tokens=ScrapeTokens(ScrapeTokenStore(database)),
         public_url=settings.server.public_url,
         trusted_proxies=settings.server.trusted_proxies,
     )

@@ -1,9 +1,12 @@
 """What the commands of bs-management do beside serving: tables, password, backup, restore, keys, addresses."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
+from bs_agent.contract.uuids import one_form
 from bs_agent.management import backup as backups
+from bs_agent.management.access.scrape_tokens import MAX_LABEL, ScrapeTokens
 from bs_agent.management.access.sessions import ADMIN, MIN_PASSWORD, Auth
 from bs_agent.management.app import opened
 from bs_agent.management.config import ManagementSettings
@@ -11,6 +14,7 @@ from bs_agent.management.secrets import KEY_FILE, Keyring
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.schema import migrate as bring_up
+from bs_agent.management.store.scrape_tokens import ScrapeTokenStore
 from bs_agent.management.store.upkeep import reencrypt, rename_host
 
 SQLITE = "sqlite:///"
@@ -84,6 +88,38 @@ async def move_host(settings: ManagementSettings, old: str, new: str) -> str:
     if not agents:
         raise CommandError(f"no agent is known as {old}, or one is known as {new} already; nothing was changed")
     return f"{storages} ImageStores of {old} are reached at {new} from now on; a node that runs follows within a minute"
+
+
+async def add_scrape_token(settings: ManagementSettings, label: str) -> str:
+    """Make a token by which the metrics of all nodes of the database are scraped; returns it.
+
+    Raises:
+        CommandError: the label is too long.
+    """
+    if not label.isprintable() or not 1 <= len(label) <= MAX_LABEL:
+        raise CommandError(f"the label must have 1 to {MAX_LABEL} printable characters")
+    async with opened(settings.database.url) as database:
+        return await ScrapeTokens(ScrapeTokenStore(database)).make(label)
+
+
+async def list_scrape_tokens(settings: ManagementSettings) -> str:
+    """Return a line for each token: its id, when it was made, its label."""
+    async with opened(settings.database.url) as database:
+        tokens = await ScrapeTokenStore(database).all()
+    made = (datetime.fromtimestamp(token.created, UTC) for token in tokens)
+    return "\n".join(f"{one.uuid}  {at:%Y-%m-%d %H:%M:%SZ}  {one.label}" for one, at in zip(tokens, made, strict=True))
+
+
+async def remove_scrape_token(settings: ManagementSettings, uuid: str) -> str:
+    """Take a token away; returns what was done as a sentence.
+
+    Raises:
+        CommandError: there is none of this id.
+    """
+    async with opened(settings.database.url) as database:
+        if not await ScrapeTokenStore(database).delete(one_form(uuid)):
+            raise CommandError(f"there is no token {uuid}: `bs-management scrape-tokens list` shows those there are")
+    return "removed; it is refused from now on"
 
 
 def _database_file(settings: ManagementSettings) -> Path:

@@ -131,6 +131,47 @@ def move_host(file: Path | None, assignments: tuple[str, ...], old: str, new: st
     click.echo(finish(commands.move_host(settings, old, new)))
 
 
+@main.group(epilog=example("bs-management scrape-tokens add prometheus"))
+def scrape_tokens() -> None:
+    """The tokens by which Prometheus scrapes the metrics of the management nodes."""
+
+
+@scrape_tokens.command("add", epilog=example("bs-management scrape-tokens add prometheus > prometheus.token"))
+@configured
+@click.argument("label")
+def add_scrape_token(file: Path | None, assignments: tuple[str, ...], label: str) -> None:
+    """Make a token and print it, this once; LABEL says whose it is."""
+    from bs_agent.management import commands  # noqa: PLC0415  heavy
+
+    settings = load(file, assignments)
+    become_owner(settings.state.directory)
+    click.echo(finish(commands.add_scrape_token(settings, label)))
+
+
+@scrape_tokens.command("list", epilog=example("bs-management scrape-tokens list"))
+@configured
+def list_scrape_tokens(file: Path | None, assignments: tuple[str, ...]) -> None:
+    """List the tokens: id, when it was made, label."""
+    from bs_agent.management import commands  # noqa: PLC0415  heavy
+
+    settings = load(file, assignments)
+    become_owner(settings.state.directory)
+    if listed := finish(commands.list_scrape_tokens(settings)):
+        click.echo(listed)
+
+
+@scrape_tokens.command("remove", epilog=example("bs-management scrape-tokens remove 93e149307faa28599a7b186ba57e56cc"))
+@configured
+@click.argument("uuid", metavar="ID")
+def remove_scrape_token(file: Path | None, assignments: tuple[str, ...], uuid: str) -> None:
+    """Take the token ID away; a running node refuses it from now on."""
+    from bs_agent.management import commands  # noqa: PLC0415  heavy
+
+    settings = load(file, assignments)
+    become_owner(settings.state.directory)
+    click.echo(finish(commands.remove_scrape_token(settings, uuid)))
+
+
 def become_owner(directory: Path) -> None:
     """Go on as the owner of the state directory, so that root leaves no files that the node cannot use."""
     from bs_agent.daemon.privileges import become_owner as become  # noqa: PLC0415  only commands need it

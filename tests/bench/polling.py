@@ -120,6 +120,7 @@ async def fill(folder: Path, port: int) -> None:
     ids = [f"{number:032x}" for number in numbers]
     rows: list[tuple[Any, list[dict[str, Any]]]] = [
         (tables.agent, [agent | {"uuid": ids[n], "hostname": host_of(n), "enrollmentId": ids[n]} for n in numbers]),
+        (tables.resource, [{"uuid": ids[n], "type": "BackupStorageVO"} for n in numbers]),
         (tables.backup_storage, [fixed | {"uuid": ids[n], "name": f"s{n}", "hostname": host_of(n)} for n in numbers]),
         (
             tables.host,

@@ -70,8 +70,8 @@ async def fill(database: Database, rows: list[dict[str, Any]]) -> None:
     """Write the storages, ten zones and three mons for each Ceph pool."""
     dates = {"createDate": 1600000000, "lastOpDate": 1600000000}
     zone = {"description": None, "state": "Enabled", "type": "zstack", "isDefault": False} | dates
-    zones = [zone | {"uuid": f"{number:032}", "name": f"zone-{number}"} for number in range(10)]
-    refs = [{"backupStorageUuid": row["uuid"], "zoneUuid": f"{at % 10:032}"} for at, row in enumerate(rows)]
+    zones = [zone | {"uuid": f"{number + 1:032}", "name": f"zone-{number}"} for number in range(10)]
+    refs = [{"backupStorageUuid": row["uuid"], "zoneUuid": f"{at % 10 + 1:032}"} for at, row in enumerate(rows)]
     mon = {"monPort": 6789, "sshPort": 22, "sshUsername": "root", "status": "Connected"} | dates
     mons = [
         mon | {"monUuid": f"{at * 3 + each:032x}", "backupStorageUuid": row["uuid"], "hostname": f"mon-{each}"}
@@ -81,6 +81,7 @@ async def fill(database: Database, rows: list[dict[str, Any]]) -> None:
     ]
     async with database.writing() as connection:
         for table, content in (
+            (tables.resource, [{"uuid": row["uuid"], "type": "x"} for row in [*zones, *rows]]),
             (tables.zone, zones),
             (tables.backup_storage, rows),
             (tables.backup_storage_zone, refs),

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,6 +14,7 @@ import aiohttp
 from argon2 import PasswordHasher
 from cryptography.fernet import Fernet
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.api import AddImageStoreParameters, DeleteMode
 from bs_agent.contract.calls_ceph import (
@@ -29,6 +30,7 @@ from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.http import serving
 from bs_agent.management.access.access_keys import AccessKeys
+from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import ADMIN, ADMIN_UUID, Auth
 from bs_agent.management.access.signature import Signatures
 from bs_agent.management.api.metrics import Metrics
@@ -44,6 +46,8 @@ from bs_agent.management.store.accounts import Account, AccountStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find, not_found
+from bs_agent.management.store.resources import claim, release
+from bs_agent.management.store.scrape_tokens import ScrapeTokenStore
 from bs_agent.management.store.signatures import SignatureStore
 from bs_agent.management.store.tables import backup_storage, host, node
 
@@ -84,6 +88,12 @@ def ceph_row(**values: Any) -> dict[str, Any]:
     ceph = {"name": "ceph-bs", "url": "not used", "type": CEPH, "fsid": "d53902bc-ff50-4d08-8769-9d83448478d3"}
     pool = {"poolName": "bak", "poolReplicatedSize": 3, "poolUsedCapacity": 2787687082}
     return storage_row(**{**here, **ceph, **pool, **values})
+
+
+async def put_storage(connection: AsyncConnection, row: Mapping[str, Any]) -> None:
+    """Write the row of a storage, and the one that it hangs on."""
+    await claim(connection, "BackupStorageVO", row["uuid"])
+    await connection.execute(insert(backup_storage).values(row))
 
 
 def mon_row(storage: str, hostname: str, port: int = 6789) -> dict[str, Any]:
@@ -128,13 +138,13 @@ class TableFleet:
         shown = parameters.model_dump(include={"name", "description", "url", "hostname", "username", "sshPort"})
         row = storage_row(**shown, createDate=now, lastOpDate=now)
         async with self.database.writing() as connection:
-            await connection.execute(insert(backup_storage).values(row))
+            await put_storage(connection, row)
         return str(row["uuid"])
 
     async def add_ceph(self, parameters: AddCephParameters) -> str:
         row = ceph_row(name=parameters.name, description=parameters.description)
         async with self.database.writing() as connection:
-            await connection.execute(insert(backup_storage).values(row))
+            await put_storage(connection, row)
         await self._add_mons(row["uuid"], parameters.monUrls)
         return str(row["uuid"])
 
@@ -174,7 +184,7 @@ class TableFleet:
         if self.fail and mode == "Permissive":
             raise self.fail
         async with self.database.writing() as connection:
-            await connection.execute(delete(backup_storage).where(backup_storage.c.uuid == uuid))
+            await release(connection, "BackupStorageVO", uuid)
 
 
 @dataclass
@@ -217,7 +227,7 @@ class Server:
         """Put rows of backup storages into the database."""
         async with self.database.writing() as connection:
             for row in rows:  # one by one: of several at once only the first one's columns are written
-                await connection.execute(insert(backup_storage).values(row))
+                await put_storage(connection, row)
 
 
 @asynccontextmanager
@@ -246,6 +256,7 @@ async def serving_node(
             find=lambda inventory, query: find(database, inventory, query),
             ready=database.ping,
             metrics=Metrics(),
+            scrape_tokens=ScrapeTokens(ScrapeTokenStore(database)),
         )
         address = await stack.enter_async_context(serving(application(services), Address("127.0.0.1", 0), None))
         client = await stack.enter_async_context(aiohttp.ClientSession())

@@ -181,6 +181,33 @@ async def test_set_password_takes_a_line_from_a_pipe_and_ends_sessions(tmp_path:
     assert (refused[0], refused[2].strip()) == (1, "bs-management: there is no account nobody")
 
 
+async def test_a_token_to_scrape_by_is_shown_once_listed_and_taken_away(tmp_path: Path) -> None:
+    config = _write(tmp_path)
+    async with _running(config) as node:
+        metrics = node.url.removesuffix("/zstack/v1") + "/metrics"
+
+        async def scrape(token: str) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with aiohttp.request("GET", metrics, headers=headers) as response:
+                return response.status
+
+        code, shown, _ = await _program("scrape-tokens", "add", "--config", config, "prometheus of the east")
+        token = shown.removesuffix("\n")
+        assert (code, len(token), await scrape(token), await scrape(token + "x")) == (0, 43, 200, 401)
+        code, listed, _ = await _program("scrape-tokens", "list", "--config", config)
+        assert listed.endswith("  prometheus of the east\n")
+        assert token not in listed
+        uuid = listed.split()[0]
+        code, said, _ = await _program("scrape-tokens", "remove", "--config", config, uuid.upper())
+        assert (code, said, await scrape(token)) == (0, "removed; it is refused from now on\n", 401)
+        assert (await _program("scrape-tokens", "list", "--config", config))[1] == ""
+        code, _, said = await _program("scrape-tokens", "remove", "--config", config, uuid)
+        assert (code, f"there is no token {uuid}" in said) == (1, True)
+        code, _, said = await _program("scrape-tokens", "add", "--config", config, "x" * 201)
+        assert (code, "the label must have 1 to 200 printable characters" in said) == (1, True)
+    assert token not in "".join(node.log)
+
+
 async def test_set_password_asks_twice_on_a_terminal(tmp_path: Path) -> None:
     master, slave = os.openpty()
     child = await asyncio.create_subprocess_exec(
@@ -225,7 +252,8 @@ async def test_migrate_says_what_it_did(tmp_path: Path) -> None:
 
 async def test_help_has_examples_and_needs_no_heavy_imports() -> None:
     upkeep = ("backup",), ("restore",), ("rotate-key",), ("move-host",)
-    for command in ((), ("run",), ("check-config",), ("migrate",), ("set-password",), *upkeep):
+    tokens = ("scrape-tokens",), *(("scrape-tokens", verb) for verb in ("add", "list", "remove"))
+    for command in ((), ("run",), ("check-config",), ("migrate",), ("set-password",), *upkeep, *tokens):
         code, said, _ = await _program(*command, "--help")
         assert (code, "Example:\n    bs-management " in said) == (0, True)
     assert (await _program("--version"))[1].startswith("bs-management, version ")

@@ -12,7 +12,7 @@ class AddCephBackupStorageAction(Action[BackupStorageReply]):
 
     api = calls.ADD_CEPH
     name: str
-    description: str
+    description: str | None
     monUrls: list[str]
     poolName: str | None
     capacityPolicy: Literal["osd_bytes", "max_avail"]

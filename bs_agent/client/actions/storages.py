@@ -12,7 +12,7 @@ class AddImageStoreBackupStorageAction(Action[calls.ImageStoreReply]):
 
     api = calls.ADD_IMAGE_STORE
     name: str
-    description: str
+    description: str | None
     hostname: str
     username: str
     password: str

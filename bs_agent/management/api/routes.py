@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from bs_agent.contract.api import APIS, PREFIX, Api, Parameters
-from bs_agent.contract.errors import ApiError, NoSuchPath, RequestError
+from bs_agent.contract.enrollment import holds_code
+from bs_agent.contract.errors import ApiError, NoSuchPath, RequestError, Unauthorized
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Condition, Operator, Query, parse_query
+from bs_agent.contract.uuids import one_form
+from bs_agent.daemon.connection import error_response
 from bs_agent.daemon.http import MAX_BODY, render_errors
+from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import Auth, Caller
 from bs_agent.management.access.signature import Signatures, Signed, read_signed
 from bs_agent.management.api import docs
@@ -52,6 +56,7 @@ class Services:
     find: Finder
     ready: Check
     metrics: Metrics
+    scrape_tokens: ScrapeTokens
     public_url: str = ""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
 
@@ -62,7 +67,7 @@ def application(services: Services) -> web.Application:
     routes = Routes(services)
     app.router.add_get("/livez", routes.livez)
     app.router.add_get("/readyz", routes.readyz)
-    app.router.add_get("/metrics", services.metrics.show)
+    app.router.add_get("/metrics", routes.metrics)
     app.add_routes(docs.routes())
     # A client whose context path has a slash too many sends two.
     for prefix in (PREFIX, f"/{PREFIX}"):
@@ -115,6 +120,17 @@ class Routes:
             return answer({"status": "not ready", "database": error.details}, 503)
         return answer({"status": "ready"})
 
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Show the metrics to who has a token for that, or may make calls."""
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() != "bearer" and kind:
+            await self._caller(_credentials(request), request)
+        elif not kind or not await self._services.scrape_tokens.holds(token.strip()):
+            refusal = error_response(Unauthorized("metrics want a token of `bs-management scrape-tokens add`"))
+            refusal.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+            return refusal
+        return await self._services.metrics.show(request)
+
     async def _query(self, request: web.Request, inventory: type[Inventory]) -> web.Response:
         who = _credentials(request)
         uuid = request.match_info.get("uuid")
@@ -163,7 +179,9 @@ class Routes:
                 raise not_found(inventory, uuid, name)
 
     def _order(self, request: web.Request) -> Order:
-        url = request.headers.get(HEADER)
+        url = request.headers.get(HEADER, "")
+        if holds_code(url):
+            raise RequestError(f"Invalid header[{HEADER}], it holds an enrolment code, which is a secret")
         hook = self._services.hooks.parse(url, with_schema=SCHEMA in request.headers) if url else None
         return Order(_job_uuid(request), hook, _timeout(request))
 
@@ -230,7 +248,7 @@ def _credentials(request: web.Request) -> str | Signed:
         return read_signed(value, request.method, paths, request.headers.get("Date"), time.time())
     if kind.lower() != "oauth":
         raise RequestError("Authorization type must be 'OAuth'")
-    return value.strip()
+    return one_form(value.strip())
 
 
 def _below(path: str) -> str:

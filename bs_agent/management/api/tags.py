@@ -2,7 +2,7 @@
 
 from bs_agent.contract import calls_tag as calls
 from bs_agent.contract.declaration import OneResource, Parameters
-from bs_agent.contract.errors import CannotDelete, InvalidArgument
+from bs_agent.contract.errors import CannotDelete
 from bs_agent.contract.inventory import (
     BackupStorageInventory,
     Inventory,
@@ -10,13 +10,15 @@ from bs_agent.contract.inventory import (
     UserTagInventory,
     ZoneInventory,
 )
+from bs_agent.contract.tags import HOST_KEY
 from bs_agent.management.access.sessions import Caller
 from bs_agent.management.api.routes import UseCase
 from bs_agent.management.jobs.jobs import Payload
-from bs_agent.management.model.host_tags import ENROLLMENT, HOST_KEY, stored_tags
+from bs_agent.management.model.host_tags import stored_tags
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.queries import not_found, shown
-from bs_agent.management.store.tags import ResourceType, Tagged, TagStore, TagType
+from bs_agent.management.store.resources import ResourceType
+from bs_agent.management.store.tags import Tagged, TagStore, TagType
 
 _TYPES: dict[ResourceType, type[Inventory]] = {"BackupStorageVO": BackupStorageInventory, "ZoneVO": ZoneInventory}
 
@@ -38,10 +40,6 @@ class TagCalls:
 
     async def create_system_tag(self, parameters: calls.CreateTagParameters, _: Caller) -> Payload:
         """Give a system tag to a resource."""
-        if not stored_tags([parameters.tag]):
-            raise InvalidArgument(
-                f"field[tag]: {ENROLLMENT}... and {HOST_KEY}... are for the call that adds or reconnects a storage"
-            )
         return await self._create(parameters, "System", SystemTagInventory)
 
     async def create_user_tag(self, parameters: calls.CreateTagParameters, _: Caller) -> Payload:
@@ -50,8 +48,8 @@ class TagCalls:
 
     async def delete_tag(self, parameters: OneResource, _: Caller) -> Payload:
         """Delete a tag; an unknown one is deleted already."""
-        text = await self._tags.find(parameters.uuid)
-        if text and text.startswith(HOST_KEY):
+        kind, text = await self._tags.find(parameters.uuid) or ("", "")
+        if kind == "System" and text.startswith(HOST_KEY):
             raise CannotDelete(f"tag[uuid:{parameters.uuid}] shows which host key is pinned; it goes with its storage")
         await self._tags.delete(parameters.uuid)
         return {}

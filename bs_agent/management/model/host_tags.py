@@ -1,25 +1,11 @@
-"""The system tags that mean something here: trust for a host, given by hand, and what to do with a pool.
+"""What the system tags of a call say of its hosts. What each may hold was checked at the border: `contract/tags.py`."""
 
-agentEnrollment::<code>  or  agentEnrollment::<hostname>::<code>      from `bs-agent enroll`, holds a secret
-sshHostKey::<fingerprint>  or  sshHostKey::<hostname>::<fingerprint>  the host key that SSH must meet
-removePool::<poolName>                                                let a delete remove the pool that an add made
-writeProbe::true                                                      let the agents probe a pool by writing to it
-"""
-
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bs_agent.contract.enrollment import EnrollmentCode, decode
 from bs_agent.contract.errors import InvalidArgument
-
-ENROLLMENT = "agentEnrollment::"
-HOST_KEY = "sshHostKey::"
-REMOVE_POOL = "removePool::"
-WRITE_PROBE = "writeProbe::"
-MAX_TAG = 2048
-
-_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+from bs_agent.contract.tags import ENROLLMENT, HOST_KEY, WRITE_PROBE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +28,7 @@ def parse_host_tags(tags: Iterable[str], hostnames: Sequence[str]) -> HostTags:
     """Read the tags of a call on these hosts.
 
     Raises:
-        InvalidArgument: a tag of ours is malformed, or names a host that is not concerned.
+        InvalidArgument: a tag names a host that is not concerned, or none where there are several.
     """
     codes: dict[str, EnrollmentCode] = {}
     fingerprints: dict[str, str] = {}
@@ -52,24 +38,13 @@ def parse_host_tags(tags: Iterable[str], hostnames: Sequence[str]) -> HostTags:
             codes[hostname] = decode(value)
         elif tag.startswith(HOST_KEY):
             hostname, value = _split(tag, HOST_KEY, hostnames)
-            if not _FINGERPRINT.fullmatch(value):
-                raise InvalidArgument(f"{HOST_KEY} must be followed by a fingerprint such as `ssh-keygen -l` prints it")
             fingerprints[hostname] = value
     return HostTags(codes, fingerprints)
 
 
 def stored_tags(tags: Iterable[str]) -> list[str]:
-    """Return the tags that may be kept: without those that hold a secret or speak of one call only.
-
-    Raises:
-        InvalidArgument: one is too long, or means something here and is malformed.
-    """
-    kept = list(dict.fromkeys(tag for tag in tags if not tag.startswith((ENROLLMENT, HOST_KEY))))
-    if any(tag.startswith(WRITE_PROBE) and tag.removeprefix(WRITE_PROBE) not in {"true", "false"} for tag in kept):
-        raise InvalidArgument(f"{WRITE_PROBE} must be followed by true or false")
-    if any(len(tag) > MAX_TAG for tag in kept):
-        raise InvalidArgument(f"a tag may have {MAX_TAG} characters at most")
-    return kept
+    """Return the tags that are kept: without those that hold a secret or speak of one call only."""
+    return list(dict.fromkeys(tag for tag in tags if not tag.startswith((ENROLLMENT, HOST_KEY))))
 
 
 def asks_for_write_probe(tags: Iterable[str]) -> bool:

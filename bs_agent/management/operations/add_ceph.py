@@ -10,7 +10,7 @@ from bs_agent.contract.monurl import parse_mon_url
 from bs_agent.contract.report import CEPH, CephReport
 from bs_agent.management.model.host_tags import asks_for_write_probe, parse_host_tags, stored_tags
 from bs_agent.management.model.records import StorageRecord
-from bs_agent.management.operations.add_image_store import pinned_key_tags, refuse_taken_uuid
+from bs_agent.management.operations.add_image_store import pinned_key_tags
 from bs_agent.management.operations.arrive import Arriving
 from bs_agent.management.operations.arrive_mons import ArrivingMon, ArrivingMons, accesses_to
 from bs_agent.management.operations.means import Means
@@ -40,7 +40,7 @@ class AddingCeph:
         urls = [parse_mon_url(text) for text in parameters.monUrls]
         hostnames = [url.hostname for url in urls]
         named = parse_host_tags(parameters.systemTags, hostnames)
-        tags = {"System": stored_tags(parameters.systemTags), "User": stored_tags(parameters.userTags)}
+        tags = {"System": stored_tags(parameters.systemTags), "User": list(dict.fromkeys(parameters.userTags))}
         uuid = parameters.resourceUuid or uuid4().hex
         storage = StorageRecord(
             uuid,
@@ -57,7 +57,7 @@ class AddingCeph:
         )
 
         async def work(held: Held) -> None:
-            await refuse_taken_uuid(self._means.storages, parameters.resourceUuid)
+            await self._means.storages.refuse_taken(parameters.resourceUuid)
             async with self._arriving.arriving(held, accesses_to(urls, named)) as arrivals:
                 mons = [ArrivingMon(*pair) for pair in zip(urls, arrivals, strict=True)]
                 await self._settle(held, storage, mons, tags)

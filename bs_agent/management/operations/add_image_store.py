@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from bs_agent.contract.api import AddImageStoreParameters
-from bs_agent.contract.errors import InvalidArgument, StorageProblem
+from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import IMAGESTORE, StorageReport
 from bs_agent.management.hosts.trust import Access
@@ -21,7 +21,7 @@ from bs_agent.management.operations.means import Means
 from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.operations import Held
-from bs_agent.management.store.storages import OperatedStore, refuse_directory
+from bs_agent.management.store.storages import refuse_directory
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class AddingImageStore:
             ApiError: it could not be added; neither here nor on the host is anything left of it.
         """
         named = parse_host_tags(parameters.systemTags, [parameters.hostname])
-        tags = {"System": stored_tags(parameters.systemTags), "User": stored_tags(parameters.userTags)}
+        tags = {"System": stored_tags(parameters.systemTags), "User": list(dict.fromkeys(parameters.userTags))}
         access = Access(
             parameters.hostname,
             named.code(parameters.hostname),
@@ -65,7 +65,7 @@ class AddingImageStore:
         )
 
         async def work(held: Held) -> None:
-            await refuse_taken_uuid(self._means.storages, parameters.resourceUuid)
+            await self._means.storages.refuse_taken(parameters.resourceUuid)
             async with self._arriving.arriving(held, [access]) as arrivals:
                 await self._settle(held, storage, arrivals[0], tags)
             await self._means.refresh([arrivals[0].agent.uuid])
@@ -101,16 +101,6 @@ def accepted(report: StorageReport, storage: StorageRecord) -> tuple[Health, dic
         details = "the agent has no measurement of the storage yet"
         raise StorageProblem(health.reason or Reason(code=ReasonCode.PROBE_TIMEOUT, details=details))
     return health, capacity
-
-
-async def refuse_taken_uuid(storages: OperatedStore, wanted: str | None) -> None:
-    """See that no storage has the uuid that a caller wants for a new one.
-
-    Raises:
-        InvalidArgument: one has.
-    """
-    if wanted and await storages.find(wanted):
-        raise InvalidArgument(f"resourceUuid: there is a backup storage[uuid:{wanted}] already")
 
 
 def host_record(keyring: Keyring, storage: StorageRecord, arrival: Arrival) -> HostRecord:

@@ -11,8 +11,8 @@ from bs_agent.contract.api import DeleteMode
 from bs_agent.contract.errors import ApiError, CannotDelete, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CEPH, CleanupPlan
+from bs_agent.contract.tags import REMOVE_POOL
 from bs_agent.management.hosts.agent_client import Target
-from bs_agent.management.model.host_tags import REMOVE_POOL
 from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord
 from bs_agent.management.operations.debts import DEADLINE, cleanup
 from bs_agent.management.operations.means import Means

@@ -1,6 +1,6 @@
 """Conditions of the query language -> SQL. Values travel as parameters only, and fields come from the registry.
 
-Text compares without regard to the case of ASCII letters, as existing servers do; uuids are stored in lower case.
+Text compares without regard to the case of ASCII letters, as existing servers do; uuids are stored in their one form.
 `null` is matched by `is null` alone, as in SQL.
 """
 
@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, func, select
 from bs_agent.contract.dates import parse_date
 from bs_agent.contract.errors import InvalidArgument
 from bs_agent.contract.query import Condition, Operator
+from bs_agent.contract.uuids import one_form
 from bs_agent.management.store.fields import Elements, Field, Kind, Resource
 
 Value = str | int | float | bool
@@ -76,7 +77,7 @@ def compare(field: Field, condition: Condition) -> ColumnElement[bool]:
         case Operator.NOT_IN:
             return column.not_in([read_value(field, value) for value in condition.values])
         case Operator.LIKE | Operator.NOT_LIKE:
-            if field.kind not in {Kind.TEXT, Kind.UUID}:
+            if field.kind not in {Kind.TEXT, Kind.UUID, Kind.FSID}:
                 raise InvalidArgument(f"field[{field.name}] is no text: {condition.operator} does not apply to it")
             # Without an escape character the databases differ; with a doubled one nothing is escaped in either.
             pattern = ascii_lower(condition.value).replace("/", "//")
@@ -95,8 +96,10 @@ def read_value(field: Field, text: str) -> Value:
         InvalidArgument: it is none.
     """
     match field.kind:
-        case Kind.TEXT | Kind.UUID:
+        case Kind.TEXT | Kind.FSID:
             return ascii_lower(text)
+        case Kind.UUID:
+            return ascii_lower(one_form(text))
         case Kind.BOOLEAN:
             if text.strip().lower() in {"true", "1", "false", "0"}:
                 return text.strip().lower() in {"true", "1"}

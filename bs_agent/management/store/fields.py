@@ -25,10 +25,11 @@ from bs_agent.management.store import tables
 
 
 class Kind(Enum):
-    """How a field's values compare."""
+    """How a field's values compare. A fsid is a uuid as Ceph writes it: in lower case, with its hyphens."""
 
     TEXT = auto()
     UUID = auto()
+    FSID = auto()
     INTEGER = auto()
     REAL = auto()
     BOOLEAN = auto()
@@ -95,8 +96,10 @@ class Resource:
 def _kind(column: Column[object]) -> Kind:
     if column.name.endswith("Date"):
         return Kind.DATE
-    if column.name.lower().endswith("uuid") or column.name == "fsid":
+    if column.name.lower().endswith("uuid"):
         return Kind.UUID
+    if column.name == "fsid":
+        return Kind.FSID
     for type_, kind in ((BigInteger, Kind.INTEGER), (Float, Kind.REAL), (Boolean, Kind.BOOLEAN)):
         if isinstance(column.type, type_):
             return kind

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,7 @@ from bs_agent.management.store.debts import settle_arrived, write_debts
 from bs_agent.management.store.operations import Held, OperationStore
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import host, tag
-from bs_agent.management.store.tags import Tagged, put_tags
+from bs_agent.management.store.tags import Tagged, put_tags, shown_keys
 
 _HEALTH = {"status", "statusReason", "capacityFresh"}  # the intake writes those
 
@@ -69,9 +69,7 @@ class HostStore:
             await self._operations.confirm(connection, held)
             for record in hosts:
                 await connection.execute(delete(host).where(host.c.monUuid == record.monUuid))
-                await connection.execute(
-                    delete(tag).where(*_shown_keys(record.backupStorageUuid, host_key_tag("", record.hostname)))
-                )
+                await connection.execute(delete(tag).where(shown_keys(record.backupStorageUuid, record.hostname)))
             await write_debts(connection, debts, int(await self._database.now(connection)))
 
     async def change(
@@ -136,15 +134,10 @@ async def _show_key(connection: AsyncConnection, record: HostRecord, name_before
     """Show a host's pinned key in a tag: the one that was met now, or the known one under the host's present name."""
     storage = Tagged("BackupStorageVO", record.backupStorageUuid)
     # A storage of one host shows its key without the host's name.
-    was, now = (host_key_tag("", name if record.monPort else "") for name in (name_before, record.hostname))
+    was, now = (name if record.monPort else "" for name in (name_before, record.hostname))
     if key:
-        await connection.execute(delete(tag).where(*_shown_keys(storage.uuid, was)))
-        await put_tags(connection, storage, "System", [now + key])
+        await connection.execute(delete(tag).where(shown_keys(storage.uuid, was)))
+        await put_tags(connection, storage, "System", [host_key_tag(key, now)])
     elif was != now:
-        renamed = update(tag).where(*_shown_keys(storage.uuid, was))
-        await connection.execute(renamed.values(tag=func.replace(tag.c.tag, was, now)))
-
-
-def _shown_keys(storage_uuid: str, prefix: str) -> tuple[ColumnElement[bool], ...]:
-    shown = tag.c.tag.startswith(prefix, autoescape=True)
-    return tag.c.resourceUuid == storage_uuid, tag.c.type == "System", shown
+        renamed = func.replace(tag.c.tag, host_key_tag("", was), host_key_tag("", now))
+        await connection.execute(update(tag).where(shown_keys(storage.uuid, was)).values(tag=renamed))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, delete, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bs_agent.contract.errors import InvalidArgument
@@ -13,6 +13,7 @@ from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import settle_arrived, write_debts
 from bs_agent.management.store.hosts import one_machine, write_hosts
 from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.resources import claim, refuse_taken_uuid, release
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import backup_storage, backup_storage_zone, host, tag
 from bs_agent.management.store.tags import Tagged, put_tags
@@ -60,6 +61,15 @@ class OperatedStore:
         async with self._database.reading() as connection:
             return list((await connection.execute(query)).scalars())
 
+    async def refuse_taken(self, uuid: str | None) -> None:
+        """See that nothing has the uuid that a caller wants for a new storage, if it wants one.
+
+        Raises:
+            InvalidArgument: something has it.
+        """
+        if uuid:
+            await refuse_taken_uuid(self._database, uuid)
+
     async def add(
         self,
         held: Held,
@@ -84,10 +94,11 @@ class OperatedStore:
                 dates = {"createDate": now, "lastOpDate": now}
                 measured = {"capacityDate": now} | ({"poolCapacityDate": now} if "poolStored" in capacity else {})
                 values = {**to_values(storage), **measured, **capacity, "capacityStale": stale, **dates}
+                await claim(connection, "BackupStorageVO", storage.uuid)
                 try:
                     await connection.execute(insert(backup_storage).values(values))
                 except IntegrityError:
-                    raise InvalidArgument(_taken(storage)) from None
+                    raise InvalidArgument(f"the pool {storage.poolName} of cluster {storage.fsid} is taken") from None
                 await write_hosts(connection, hosts, agents, now)
                 for kind in ("System", "User"):
                     await put_tags(connection, Tagged("BackupStorageVO", storage.uuid), kind, tags.get(kind, ()))
@@ -101,8 +112,7 @@ class OperatedStore:
         """
         async with self._database.writing() as connection:
             await self._operations.confirm(connection, held)
-            await connection.execute(delete(tag).where(tag.c.resourceUuid == uuid))
-            await connection.execute(delete(backup_storage).where(backup_storage.c.uuid == uuid))
+            await release(connection, "BackupStorageVO", uuid)
             await write_debts(connection, debts, int(await self._database.now(connection)))
 
 
@@ -149,12 +159,6 @@ def refuse_pool(fsid: str, pool: str, owner: str | None) -> None:
     """
     if owner:
         raise InvalidArgument(f"the pool {pool} of cluster {fsid} is backup storage[uuid:{owner}] already")
-
-
-def _taken(storage: StorageRecord) -> str:
-    if storage.fsid:
-        return f"the pool {storage.poolName} of cluster {storage.fsid}, or the uuid {storage.uuid}, is taken by now"
-    return f"the uuid {storage.uuid} is taken by now"
 
 
 def _sum(column: Column[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:

@@ -40,9 +40,21 @@ def _uuid(name: str = "uuid", *, primary_key: bool = False) -> Column[str]:
     return Column(name, _text(32), primary_key=primary_key, nullable=False)
 
 
+def _resource_uuid() -> Column[str]:
+    return Column("uuid", ForeignKey("resource.uuid", ondelete="CASCADE"), primary_key=True)
+
+
 def _dates() -> tuple[Column[int], Column[int]]:
     return Column("createDate", BigInteger, nullable=False), Column("lastOpDate", BigInteger, nullable=False)
 
+
+resource = Table(
+    "resource",
+    metadata,
+    _uuid(primary_key=True),
+    Column("type", _text(64), nullable=False, comment="BackupStorageVO or ZoneVO"),
+    comment="the resources whose uuid a caller may choose: no two of them have one uuid",
+)
 
 account = Table(
     "account",
@@ -83,10 +95,20 @@ used_signature = Table(
     comment="what access keys have signed, for as long as the dates in it could count",
 )
 
+scrape_token = Table(
+    "scrape_token",
+    metadata,
+    _uuid(primary_key=True),
+    Column("label", _text(200), nullable=False),
+    Column("hash", _text(64), nullable=False, unique=True, comment="SHA-256 of the token"),
+    Column("createDate", BigInteger, nullable=False),
+    comment="by which metrics are scraped",
+)
+
 zone = Table(
     "zone",
     metadata,
-    _uuid(primary_key=True),
+    _resource_uuid(),
     Column("name", _text(255), nullable=False),
     Column("description", _text()),
     Column("state", _text(16), nullable=False),
@@ -94,11 +116,14 @@ zone = Table(
     Column("isDefault", Boolean, nullable=False),
     *_dates(),
 )
+Index(
+    "uq_zone_isDefault", zone.c.isDefault, unique=True, sqlite_where=zone.c.isDefault, postgresql_where=zone.c.isDefault
+)
 
 backup_storage = Table(
     "backup_storage",
     metadata,
-    _uuid(primary_key=True),
+    _resource_uuid(),
     Column("name", _text(255), nullable=False),
     Column("description", _text()),
     Column("url", _text(), nullable=False),
@@ -232,7 +257,7 @@ tag = Table(
     metadata,
     _uuid(primary_key=True),
     Column("type", _text(8), nullable=False, comment="System or User"),
-    Column("resourceUuid", _text(32), nullable=False, index=True),
+    Column("resourceUuid", ForeignKey("resource.uuid", ondelete="CASCADE"), nullable=False, index=True),
     Column("resourceType", _text(64), nullable=False),
     Column("tag", _text(2048), nullable=False),
     *_dates(),

@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bs_agent.management.model.host_tags import host_key_tag
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.resources import ResourceType
 from bs_agent.management.store.tables import backup_storage, tag, zone
 
 TagType = Literal["System", "User"]
-ResourceType = Literal["BackupStorageVO", "ZoneVO"]
 
 _RESOURCES = {"BackupStorageVO": backup_storage, "ZoneVO": zone}
 
@@ -40,15 +41,26 @@ class TagStore:
                 return None
             return await put_tags(connection, resource, kind, texts)
 
-    async def find(self, uuid: str) -> str | None:
-        """Return the text of a tag."""
+    async def find(self, uuid: str) -> tuple[TagType, str] | None:
+        """Return of which type a tag is, and its text."""
         async with self._database.reading() as connection:
-            return (await connection.execute(select(tag.c.tag).where(tag.c.uuid == uuid))).scalar()
+            row = (await connection.execute(select(tag.c.type, tag.c.tag).where(tag.c.uuid == uuid))).one_or_none()
+        return (row.type, row.tag) if row else None
 
     async def delete(self, uuid: str) -> None:
         """Delete a tag, if there is one."""
         async with self._database.writing() as connection:
             await connection.execute(delete(tag).where(tag.c.uuid == uuid))
+
+
+def shown_keys(storage_uuid: str, hostname: str) -> ColumnElement[bool]:
+    """Match the system tags that show the SSH host key of a host of a storage; the empty name stands for the only host.
+
+    Not by LIKE: SQLite would take tags in other capitals for it, which mean nothing.
+    """
+    prefix = host_key_tag("", hostname)
+    begins = func.substr(tag.c.tag, 1, len(prefix)) == prefix
+    return and_(tag.c.resourceUuid == storage_uuid, tag.c.type == "System", begins)
 
 
 async def put_tags(connection: AsyncConnection, resource: Tagged, kind: TagType, texts: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Column, select, update
+from sqlalchemy import Column, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.management.model.host_tags import host_key_tag
@@ -47,6 +47,7 @@ async def rename_host(database: Database, old: str, new: str) -> tuple[int, int]
 
 
 async def _rename_in_tags(connection: AsyncConnection, old: str, new: str) -> None:
-    named = select(tag.c.uuid, tag.c.tag).where(tag.c.tag.startswith(old, autoescape=True))
+    begins = func.substr(tag.c.tag, 1, len(old)) == old
+    named = select(tag.c.uuid, tag.c.tag).where(tag.c.type == "System", begins)
     for identity, text in (await connection.execute(named)).all():
         await connection.execute(update(tag).where(tag.c.uuid == identity).values(tag=new + text.removeprefix(old)))

@@ -4,12 +4,13 @@ import time
 from collections.abc import Iterable
 from uuid import uuid4
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import delete, insert, select, text, update
 
-from bs_agent.contract.errors import InvalidArgument, OperationFailed
+from bs_agent.contract.errors import OperationFailed
 from bs_agent.contract.inventory import BackupStorageInventory, Inventory, ZoneInventory
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.tables import backup_storage, backup_storage_zone, tag, zone
+from bs_agent.management.store.resources import claim, release
+from bs_agent.management.store.tables import backup_storage, backup_storage_zone, zone
 from bs_agent.management.store.tags import Tagged, put_tags
 
 
@@ -39,10 +40,10 @@ class ZoneStore:
         row = {"uuid": tagged.uuid, "name": name, "description": description, "isDefault": is_default}
         fixed = {"state": "Enabled", "type": "zstack"}
         async with self._database.writing() as connection:
-            if uuid:
-                taken = exists().where(zone.c.uuid == uuid) | exists().where(backup_storage.c.uuid == uuid)
-                if (await connection.execute(select(taken))).scalar():
-                    raise InvalidArgument(f"field[resourceUuid]: there is a resource[uuid:{uuid}] already")
+            if is_default and not self._database.is_sqlite:  # which has one writer anyway
+                # Of two that are made at once, the second must see the first to take its place.
+                await connection.execute(text("LOCK TABLE zone IN SHARE ROW EXCLUSIVE MODE"))
+            await claim(connection, tagged.type, tagged.uuid)
             if is_default:
                 await connection.execute(update(zone).where(zone.c.isDefault).values(isDefault=False))
             await connection.execute(insert(zone).values(**row, **fixed, createDate=now, lastOpDate=now))
@@ -53,8 +54,7 @@ class ZoneStore:
     async def delete(self, uuid: str) -> None:
         """Delete a zone with its tags, if there is one; its backup storages stay."""
         async with self._database.writing() as connection:
-            await connection.execute(delete(zone).where(zone.c.uuid == uuid))
-            await connection.execute(delete(tag).where(tag.c.resourceUuid == uuid, tag.c.resourceType == "ZoneVO"))
+            await release(connection, "ZoneVO", uuid)
 
     async def attach(self, zone_uuid: str, storage_uuid: str) -> type[Inventory] | None:
         """Attach a backup storage to a zone; returns what there is not, if one of both is missing.

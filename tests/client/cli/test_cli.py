@@ -19,12 +19,14 @@ from bs_agent.client.cli.prompt.history import may_be_kept
 from bs_agent.client.sdk import ACTIONS
 from bs_agent.contract.api import APIS
 from bs_agent.contract.declaration import Api
+from bs_agent.contract.enrollment import encode
 from tests.beds import mounts
 from tests.client.fleet import STORE
 from tests.client.node import PASSWORD, SESSION, Node
 from tests.client.terminal import BS_CLI, bs_cli, environment
 
 UUID = str(STORE["uuid"])
+CODE = encode(7765, "a-token-that-is-a-secret-of-its-agent_43xyz", "ab" * 32)
 
 
 @pytest.fixture
@@ -76,13 +78,13 @@ def test_conditions_and_parameters(node: Node, home: Path, words: list[str], fou
 
 def test_a_job_is_waited_for_and_tags_come_from_a_file(node: Node, home: Path) -> None:
     tags = home / "tags"
-    tags.write_text("agentEnrollment::secret,code\n\nb::c\n")
+    tags.write_text(f"agentEnrollment::{CODE}\n\nb::c,d\n")
     done = bs_cli(home, "ReconnectBackupStorage", f"uuid={UUID}", f"systemTags=@{tags}", 'userTags=["x,y"]')
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["inventory"]["uuid"] == UUID
     assert node.bodies[0] == {
         "reconnectBackupStorage": {},
-        "systemTags": ["agentEnrollment::secret,code", "b::c"],
+        "systemTags": [f"agentEnrollment::{CODE}", "b::c,d"],
         "userTags": ["x,y"],
     }
     assert bs_cli(home, "DeleteBackupStorage", f"uuid={UUID}", "deleteMode=Enforcing").stdout == "{}\n"

@@ -52,6 +52,35 @@ async def test_another_event_is_refused(server: Server, event: Any) -> None:
     assert "field[stateEvent]" in body["error"]["details"]
 
 
+IMAGE_STORE = {"name": "s", "hostname": "10.0.0.1", "url": "/images"}
+OPTIONAL: list[tuple[str, dict[str, Any], str]] = [
+    ("/backup-storage/image-store", IMAGE_STORE, "/backup-storage"),
+    ("/backup-storage/ceph", {"name": "s", "monUrls": ["10.0.0.1"]}, "/backup-storage"),
+    ("/zones", {"name": "s"}, "/zones"),
+    ("/accesskeys", {}, "/accesskeys"),
+]
+
+
+@pytest.mark.parametrize(("path", "needed", "queried"), OPTIONAL, ids=[path for path, *_ in OPTIONAL])
+async def test_a_description_is_null_until_one_is_given(
+    server: Server, path: str, needed: dict[str, Any], queried: str
+) -> None:
+    """An empty one is one: it is shown, as on the API's page, and is not null."""
+    for given, shown in (
+        ({}, None),
+        ({"description": None}, None),
+        ({"description": ""}, ""),
+        ({"description": "d"}, "d"),
+    ):
+        status, made = await server.call("POST", path, json={"params": needed | given})
+        assert (status, made["inventory"].get("description")) == (200, shown)
+    for condition, wanted in (("is null", {None}), ("not null", {"", "d"}), ("=", {""}), ("!=d", {""})):
+        _, found = await server.call(
+            "GET", queried, params={"q": f"description{'' if '=' in condition else ' '}{condition}"}
+        )
+        assert {item.get("description") for item in found["inventories"]} == wanted, condition
+
+
 async def test_name_and_description_are_changed(database: Database) -> None:
     async with serving_node(database) as server:
         await server.store(storage_row(uuid=STORAGE, description="old"))

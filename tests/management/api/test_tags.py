@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
+from bs_agent.contract.enrollment import encode
 from bs_agent.management.model.host_tags import host_key_tag
-from bs_agent.management.model.records import Tombstone
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.fleet import Fleet
-from bs_agent.management.store.tags import Tagged, TagStore
+from bs_agent.management.store.resources import release
+from bs_agent.management.store.tables import tag
+from bs_agent.management.store.tags import Tagged, TagStore, shown_keys
 from tests.management.server import Server, serving_node, storage_row
 
 pytestmark = pytest.mark.asyncio
@@ -67,12 +69,16 @@ async def test_the_same_tag_again_is_the_same_tag(server: Server) -> None:
     assert await _tags(server, "user") == ["x"]
 
 
-@pytest.mark.parametrize("tag", ["agentEnrollment::secret-code", "sshHostKey::SHA256:" + "a" * 43])
-async def test_a_secret_does_not_become_a_tag(server: Server, tag: str) -> None:
+CODE = encode(7765, "a-token-that-is-a-secret-of-its-agent_43xyz", "ab" * 32)
+PINNED = "sshHostKey::SHA256:" + "a" * 43
+
+
+@pytest.mark.parametrize("tag", [f"agentEnrollment::{CODE}", PINNED])
+async def test_what_speaks_of_one_call_is_not_kept(server: Server, tag: str) -> None:
     await server.store(storage_row(uuid=STORAGE))
     status, body = await _give(server, "system", tag)
     assert (status, body["error"]["code"]) == (503, "SYS.1007")
-    assert "secret-code" not in str(body)
+    assert CODE not in str(body)
     body = {"updateBackupStorage": {"name": "n"}, "systemTags": [tag, "kept"]}
     assert (await server.call("PUT", f"/backup-storage/{STORAGE}/actions", json=body))[0] == 200
     assert await _tags(server, "system") == ["kept"]
@@ -146,7 +152,8 @@ async def test_the_tags_of_a_storage_go_with_it(server: Server) -> None:
     for uuid in (STORAGE, "2" * 32):
         await _give(server, "system", "s", uuid)
         await _give(server, "user", "u", uuid)
-    await Fleet(server.database).remove(STORAGE, lambda agent: Tombstone("7" * 32, STORAGE, agent, 5))
+    async with server.database.writing() as connection:
+        await release(connection, "BackupStorageVO", STORAGE)
     assert await _tags(server, "system", q=f"resourceUuid={STORAGE}") == []
     assert (await _tags(server, "system"), await _tags(server, "user")) == (["s"], ["u"])
 
@@ -158,3 +165,17 @@ async def test_the_tag_that_shows_a_pinned_host_key_stays(server: Server) -> Non
     status, body = await server.call("DELETE", f"/tags/{uuid}")
     assert (status, body["error"]["code"]) == (503, "SYS.1004")
     assert await _tags(server, "system") == [shown]
+
+
+@pytest.mark.parametrize("kind", ["user", "system"])
+async def test_a_tag_that_only_looks_like_it_means_nothing(database: Database, kind: str) -> None:
+    """A user tag is its user's, and so is a system tag in other letters: deleted by hand, and by nothing else."""
+    shown = PINNED if kind == "user" else PINNED.upper()
+    async with serving_node(database) as server:
+        await server.store(storage_row(uuid=STORAGE))
+        _, body = await _give(server, kind, shown)
+        async with database.writing() as connection:
+            await connection.execute(delete(tag).where(shown_keys(STORAGE, "")))
+        assert await _tags(server, kind) == [shown]
+        assert await server.call("DELETE", f"/tags/{body['inventory']['uuid']}") == (200, {})
+        assert await _tags(server, kind) == []

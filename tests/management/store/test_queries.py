@@ -22,7 +22,7 @@ from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.fields import RESOURCES, Kind, Resource
 from bs_agent.management.store.queries import find
-from bs_agent.management.store.tables import backup_storage, backup_storage_zone, host, tag, zone
+from bs_agent.management.store.tables import backup_storage, backup_storage_zone, host, resource, tag, zone
 from tests.management.reference import Row, page
 
 pytestmark = pytest.mark.asyncio
@@ -135,6 +135,7 @@ async def rows(database: Database) -> AsyncIterator[Rows]:
         storage |= {f"__{kind}Tag__": [text for of, text in labels if of == kind] for kind in ("system", "user")}
     columns = set(backup_storage.c.keys())
     async with database.writing() as connection:
+        await connection.execute(insert(resource), [{"uuid": row["uuid"], "type": "x"} for row in [*zones, *storages]])
         await connection.execute(insert(zone), zones)
         await connection.execute(
             insert(backup_storage), [{key: row[key] for key in row if key in columns} for row in storages]
@@ -161,6 +162,7 @@ OPERATORS = {
     Kind.BOOLEAN: [Operator.EQUAL, Operator.NOT_EQUAL, Operator.IN, Operator.NOT_IN],
     Kind.TEXT: list(Operator),
     Kind.UUID: list(Operator),
+    Kind.FSID: list(Operator),
 }
 NO_TEXT = [operator for operator in Operator if operator not in {Operator.LIKE, Operator.NOT_LIKE}]
 TEXTS = [
@@ -181,7 +183,8 @@ TEXTS = [
 ]
 VALUES: dict[Kind, st.SearchStrategy[str]] = {
     Kind.TEXT: st.sampled_from(TEXTS) | st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=5),
-    Kind.UUID: st.sampled_from(["d53902bc-ff50-4d08-8769-9d83448478d3", "0", "%a%", "F%", "8" * 32]),
+    Kind.UUID: st.sampled_from(["0", "%a%", "F%", "8" * 32]),
+    Kind.FSID: st.sampled_from(["D53902bc-ff50-4d08-8769-9d83448478d3", "d539%", "0", "F%"]),
     Kind.INTEGER: st.sampled_from([*map(str, NUMBERS), "-1", "2.2E1", "1e30", "99999999999999999999999", " 22 "]),
     Kind.REAL: st.sampled_from(["0.333", "0.5", "1", "-1e9"]),
     Kind.BOOLEAN: st.sampled_from(["true", "FALSE", "1", "0"]),

@@ -24,7 +24,7 @@ from bs_agent.contract.query import Query
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.fields import RESOURCES
 from bs_agent.management.store.queries import find
-from bs_agent.management.store.tables import access_key, account, session, tag, zone
+from bs_agent.management.store.tables import access_key, account, resource, session, tag, zone
 from tests.management.reference import Row, page
 from tests.management.store.test_queries import MOMENTS, NAMES, TAGS, queries
 
@@ -59,8 +59,8 @@ def _made(chance: random.Random, **values: Any) -> Row:
 def _zones(chance: random.Random) -> list[Row]:
     described = [(name, chance.choice([None, *NAMES])) for name in NAMES]
     return [
-        _made(chance, name=name, description=text, state="Enabled", type="zstack", isDefault=chance.random() < 0.3)
-        for name, text in described
+        _made(chance, name=name, description=text, state="Enabled", type="zstack", isDefault=at == 1)
+        for at, (name, text) in enumerate(described)
     ]
 
 
@@ -88,6 +88,7 @@ async def around(database: Database) -> AsyncIterator[Around]:
     expired = {"uuid": _uuid(chance), "accountUuid": owners[0], "expiredDate": 1, "createDate": 0, "hash": "expired"}
     async with database.writing() as connection:
         await connection.execute(insert(account), [row | {"passwordHash": "x"} for row in accounts])
+        await connection.execute(insert(resource), [{"uuid": row["uuid"], "type": "ZoneVO"} for row in zones])
         await connection.execute(insert(zone), zones)
         await connection.execute(insert(tag), [*tags["System"], *tags["User"]])
         await connection.execute(insert(access_key), [row | {"keySecret": "x"} for row in keys])

@@ -22,6 +22,7 @@ def refers(table: str, column: str, to: str, *, cascade: bool) -> sa.ForeignKeyC
 
 def upgrade() -> None:
     """Make the tables."""
+    make_resources()
     make_accounts()
     make_zones()
     make_storages()
@@ -33,8 +34,18 @@ def upgrade() -> None:
     make_hooks()
 
 
+def make_resources() -> None:
+    """Make resource."""
+    op.create_table(
+        "resource",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("type", text(64), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_resource"),
+    )
+
+
 def make_accounts() -> None:
-    """Make account, session, access_key, used_signature."""
+    """Make account, session, access_key, used_signature, scrape_token."""
     op.create_table(
         "account",
         sa.Column("uuid", text(32), nullable=False),
@@ -80,6 +91,15 @@ def make_accounts() -> None:
         sa.PrimaryKeyConstraint("hash", name="pk_used_signature"),
     )
     op.create_index("ix_used_signature_usedDate", "used_signature", ["usedDate"])
+    op.create_table(
+        "scrape_token",
+        sa.Column("uuid", text(32), nullable=False),
+        sa.Column("label", text(200), nullable=False),
+        sa.Column("hash", text(64), nullable=False),
+        sa.Column("createDate", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("uuid", name="pk_scrape_token"),
+        sa.UniqueConstraint("hash", name="uq_scrape_token_hash"),
+    )
 
 
 def make_zones() -> None:
@@ -94,7 +114,12 @@ def make_zones() -> None:
         sa.Column("isDefault", sa.Boolean(), nullable=False),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        refers("zone", "uuid", "resource", cascade=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_zone"),
+    )
+    default = sa.text('"isDefault"')
+    op.create_index(
+        "uq_zone_isDefault", "zone", ["isDefault"], unique=True, sqlite_where=default, postgresql_where=default
     )
     op.create_index("ix_zone_name", "zone", [sa.text("lower(name)"), "uuid"])
 
@@ -135,6 +160,7 @@ def make_storages() -> None:
         sa.Column("poolCapacityDate", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_backup_storage"),
         sa.UniqueConstraint("fsid", "poolName", name="uq_backup_storage_fsid_poolName"),
+        refers("backup_storage", "uuid", "resource", cascade=True),
     )
     op.create_index("ix_backup_storage_createDate", "backup_storage", ["createDate", "uuid"])
     op.create_index("ix_backup_storage_hostname", "backup_storage", [sa.text("lower(hostname)"), "uuid"])
@@ -275,6 +301,7 @@ def make_the_rest() -> None:
         sa.Column("tag", text(2048), nullable=False),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
+        refers("tag", "resourceUuid", "resource", cascade=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_tag"),
     )
     op.create_index("ix_tag_resourceUuid", "tag", ["resourceUuid"])

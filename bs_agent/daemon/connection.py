@@ -1,0 +1,74 @@
+"""One HTTP connection of a daemon: what aiohttp answers by itself has the form of all our errors, and no versions.
+
+Such answers are of requests that no handler sees: what the parser refuses, an expectation that cannot be met, a fault
+outside of the handlers. Nothing of the request is repeated in them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+
+from bs_agent.contract.errors import ApiError, BodyTooLarge, InternalError, RequestError, RequestTimeout
+
+SERVER = "bs-agent"
+KEEPALIVE = 75.0
+LINGERING = 1.0  # how long a refused body may still arrive before the connection is closed
+
+_MAX_LINE, _MAX_HEADERS = 8190, 128
+_UNREADABLE = f"this is no HTTP request that can be read, or it has more than {_MAX_HEADERS} headers"
+_TOO_LONG = f"the request line, or a header, is longer than {_MAX_LINE} bytes"
+
+
+class Connection(web.RequestHandler):
+    """A connection, to be served by `server`; `answered` is called with it at each answer."""
+
+    __slots__ = ("_answered",)
+
+    def __init__(self, server: web.Server, answered: Callable[[object], None]) -> None:
+        self._answered = answered
+        settings: dict[str, Any] = {"access_log": None, "keepalive_timeout": KEEPALIVE, "lingering_time": LINGERING}
+        settings |= {"max_line_size": _MAX_LINE, "max_field_size": _MAX_LINE, "max_headers": _MAX_HEADERS}
+        super().__init__(server, loop=asyncio.get_running_loop(), **settings)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what no handler has answered; aiohttp's own answer would show the bytes that it could not read.
+
+        Raises:
+            ConnectionError: a part of an answer was sent already.
+        """
+        super().handle_error(request, status, exc, message)  # it writes the log
+        if isinstance(exc, HttpProcessingError):
+            response = error_response(RequestError(_TOO_LONG if isinstance(exc, LineTooLong) else _UNREADABLE))
+        else:
+            response = error_response(InternalError("an unexpected fault; the log has the rest"))
+        response.force_close()
+        return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; one that aiohttp raised, where no middleware of ours saw it, gets our form first."""
+        if isinstance(resp, web.HTTPException):
+            status = HTTPStatus(resp.status)
+            resp = error_response(RequestError(f"{status.phrase}: {status.description or 'the request is refused'}"))
+            resp.set_status(status)
+        resp.headers[hdrs.SERVER] = SERVER
+        self._answered(self)
+        return await super().finish_response(request, resp, start_time)
+
+
+def error_response(error: ApiError) -> web.Response:
+    """Render an error as `{"error": {...}}`; the connection ends where the rest of the request was not read."""
+    text = '{"error":' + error.shown().model_dump_json(exclude_none=True) + "}"
+    headers = {"Connection": "close"} if isinstance(error, BodyTooLarge | RequestTimeout) else {}
+    return web.Response(text=text, status=error.http_status, content_type="application/json", headers=headers)
