@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bs_agent.agent.config import AgentSettings
 
 MAX_LABEL = 200
+MAX_PATH = 4096
 
 
 PROGRAM = "bs-agent"
@@ -64,6 +65,8 @@ def report(file: Path | None, assignments: tuple[str, ...], directories: tuple[s
     for path in named:
         if path != path.encode(errors="replace").decode():
             fail(f"--directory: {path!r} is not UTF-8, so it can be no backup storage")
+        if len(path) > MAX_PATH:
+            fail(f"--directory: a path of {len(path)} characters is longer than any may be")
     try:
         found = asyncio.run(local_report(settings, named))
     except state.StateError as error:

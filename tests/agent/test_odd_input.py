@@ -58,7 +58,12 @@ def test_a_directory_whose_name_is_not_utf_8_is_refused(tmp_path: Path, name: by
     assert done.stdout == b""
 
 
-@pytest.mark.parametrize("name", ["ü / ☃ \n", "a" * 300, "x" * 5000])
+def test_a_directory_whose_name_is_too_long_is_refused(tmp_path: Path) -> None:
+    done = _run("report", "--set", f"state.directory={tmp_path}/state", "--directory", "/" + "x" * 5000)
+    _says_one_sentence(done, "--directory", "5001 characters")
+
+
+@pytest.mark.parametrize("name", ["ü / ☃ \n", "a" * 300, "x/" * 1000])
 def test_a_directory_of_any_other_name_is_reported(tmp_path: Path, name: str) -> None:
     done = _run("report", "--set", f"state.directory={tmp_path}/state", "--directory", str(tmp_path / name))
     (storage,) = HostReport.model_validate_json(done.stdout).storages

@@ -1,6 +1,7 @@
 """What the doctor looks at on the host itself: the two Pythons."""
 
 import platform
+import re
 import sys
 
 from bs_agent.agent.config import AgentSettings
@@ -17,6 +18,9 @@ async def python(settings: AgentSettings) -> list[Finding]:
     if status:
         cure = "Install it, or name another one in probe.python."
         return [own, Finding("FAIL", "worker python", printed, cure)]
-    if tuple(int(part) for part in printed.split(".")[:2]) < WORKER_NEEDS:
+    version = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})\.[0-9]+", printed)
+    if version is None:
+        return [own, Finding("FAIL", "worker python", f"{worker} is no Python", "Name one in probe.python.")]
+    if (int(version[1]), int(version[2])) < WORKER_NEEDS:
         return [own, Finding("FAIL", "worker python", f"{printed}, {worker}", "The probe worker needs 3.6 or later.")]
     return [own, Finding("ok", "worker python", f"{printed}, {worker}")]

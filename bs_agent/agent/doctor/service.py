@@ -1,6 +1,8 @@
 """What the doctor looks at of the service: its unit, its port and its certificate."""
 
 import asyncio
+import grp
+import os
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from bs_agent.agent import state
-from bs_agent.agent.config import AgentSettings
+from bs_agent.agent.config import DEFAULT_FILE, AgentSettings
 from bs_agent.agent.doctor.finding import Finding, properties
 from bs_agent.daemon.certificate import CertificateError, fingerprint, server_context
 from bs_agent.daemon.configuration import Address
@@ -16,6 +18,25 @@ from bs_agent.daemon.configuration import Address
 SERVICE, SOCKET = "bs-agent.service", "bs-agent.socket"
 ANSWER_DEADLINE = 10.0
 EXPIRES_SOON = 60
+
+
+async def groups() -> list[int]:
+    """Return the groups that the unit adds to those of the service's user."""
+    named = (await properties(SERVICE, "SupplementaryGroups")).get("SupplementaryGroups", "").split()
+    known = {group.gr_name: group.gr_gid for group in grp.getgrall()}
+    return [known[name] for name in named if name in known]
+
+
+async def configuration(_: AgentSettings) -> list[Finding]:
+    """Look at the file that the unit starts the service with; without a unit a missing one only means the defaults."""
+    if (await properties(SERVICE, "LoadState")).get("LoadState") != "loaded":
+        return []
+    if os.access(DEFAULT_FILE, os.R_OK):
+        return [Finding("ok", "configuration", f"{DEFAULT_FILE} is readable")]
+    missing = not await asyncio.to_thread(DEFAULT_FILE.exists)
+    cure = "Create it: an empty one will do." if missing else f"Let user id {os.geteuid()} read it."
+    what = "is not there" if missing else "cannot be read by the service"
+    return [Finding("FAIL", "configuration", f"{DEFAULT_FILE} {what}, so it does not start", cure)]
 
 
 async def unit(_: AgentSettings) -> list[Finding]:

@@ -6,11 +6,12 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from aiohttp import web
@@ -24,8 +25,9 @@ from bs_agent.agent.doctor import clock as doctor_clock
 from bs_agent.agent.doctor import host as doctor_host
 from bs_agent.agent.doctor import service as doctor_service
 from bs_agent.agent.doctor import storages as doctor_storages
-from bs_agent.agent.doctor.doctor import Check
+from bs_agent.agent.doctor.doctor import Check, examine
 from bs_agent.agent.doctor.finding import Finding
+from bs_agent.agent.journal import database
 from bs_agent.agent.state import present_of
 from bs_agent.contract.push import ReportTo
 from bs_agent.daemon.certificate import fingerprint, make_certificates, server_context
@@ -111,6 +113,69 @@ async def test_the_admin_socket(tmp_path: Path) -> None:
         assert (await found(doctor_ceph.admin_sockets, settings, "admin socket")).level == "ok"
     gone = await found(doctor_ceph.admin_sockets, settings, "admin socket")
     assert (gone.level, gone.cure) == ("FAIL", "Start the mon.")
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose name is short, as the path of a socket has to be."""
+    with TemporaryDirectory(prefix="bs-", dir="/tmp") as made:
+        yield Path(made)
+
+
+async def test_the_admin_sockets_of_cephadm_and_of_mons_that_are_gone(tmp_path: Path, short: Path) -> None:
+    settings = settings_of(tmp_path, ceph={"run_dir": short})
+    folder = short / "15a14fb2-0fe0-4721-a187-f90b1256a420"
+    folder.mkdir()
+    for name in ("ceph-mon.gone.asok", "ceph-mon.purged.asok"):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(short / name))
+    gone = await found(doctor_ceph.admin_sockets, settings, "admin socket")
+    assert (gone.level, "and 1 others: nobody answers" in gone.text) == ("FAIL", True)
+    with ExitStack() as stack:
+        for path in (folder / "ceph-mon.a.asok", short / "ceph-mgr.x-mon.abc.asok"):
+            daemon = stack.enter_context(socket.socket(socket.AF_UNIX))
+            daemon.bind(str(path))
+            daemon.listen()
+        seen = await doctor_ceph.admin_sockets(settings)
+    assert [finding.level for finding in seen] == ["ok", "warn"]
+    assert seen[0].text == f"{folder}/ceph-mon.a.asok is open to the agent"
+
+
+async def test_a_configuration_of_ceph_that_is_missing(tmp_path: Path) -> None:
+    named = settings_of(tmp_path, ceph={"conf": tmp_path / "ceph.conf"})
+    missing = await found(doctor_ceph.configuration, named, "ceph.conf")
+    assert (missing.level, missing.text) == ("FAIL", f"{tmp_path}/ceph.conf is not there")
+    (tmp_path / "ceph.conf").touch()
+    assert await doctor_ceph.configuration(named) == []
+    usual = settings_of(tmp_path)
+    if usual.ceph.conf.exists():
+        pytest.skip(f"this host has a {usual.ceph.conf}")
+    assert await doctor_ceph.configuration(usual) == [], "this is no Ceph host"
+    usual.state.directory.mkdir()
+    database.create(usual.state.directory / "agent.db")
+    with closing(database.connect(usual.state.directory / "agent.db")) as journal:
+        row = ("1" * 32, '{"type": "Ceph", "poolName": "images"}')
+        journal.execute("INSERT INTO storages (uuid, parameters) VALUES (?, ?)", row)
+    assert (await found(doctor_ceph.configuration, usual, "ceph.conf")).text == f"{usual.ceph.conf} is not there"
+
+
+@pytest.mark.parametrize("said", ["3.11", "-I -c import sys", "", "3.11.2 and more", "9" * 5000 + ".1.1", "3.11.²"])
+async def test_what_is_no_python_is_none(tmp_path: Path, said: str) -> None:
+    settings = settings_of(tmp_path, probe={"python": program(tmp_path / "python", f"echo '{said}'")})
+    finding = await found(doctor_host.python, settings, "worker python")
+    assert (finding.level, finding.text) == ("FAIL", f"{tmp_path}/python is no Python")
+
+
+async def test_a_fault_of_one_check_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: AgentSettings) -> list[Finding]:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(doctor_host, "python", fail)
+    seen = await examine(settings_of(tmp_path, ceph={"run_dir": tmp_path}))
+    assert [(finding.level, finding.text) for finding in seen if finding.subject == "fail"] == [
+        ("FAIL", "could not be looked at: RuntimeError('ours')")
+    ]
+    assert {"clock", "port", "storages"} <= {finding.subject for finding in seen}
 
 
 async def test_the_port(tmp_path: Path) -> None:
