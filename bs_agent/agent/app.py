@@ -43,7 +43,6 @@ class Agent:
     parts: http.Parts
     address: Address
     kept: state.State
-    tls: ServedCertificate
 
     @property
     def host(self) -> Host:
@@ -98,9 +97,9 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
     except (StorageProblem, ValueError) as error:
         raise state.StateError(f"the journal {kept.database} cannot be used: {error}") from error
     metrics = Metrics(reporter, host.workers, store, pushing)
-    parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), told, pushing, metrics)
-    app = http.build(parts, settings.server.max_requests)
     tls = ServedCertificate(kept.certificate)
+    parts = http.Parts(host, store, reporter, served, commands, Enrollments(store), told, pushing, metrics, tls)
+    app = http.build(parts, settings.server.max_requests)
     where = inherited_sockets() or settings.server.listen
     most = settings.server.max_connections
     server = serving(app, where, tls, max_connections=most, max_per_peer=max(1, int(most * PART_OF_ONE_PEER)))
@@ -109,7 +108,7 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
     except OSError as error:
         raise state.StateError(f"cannot listen on {settings.server.listen}: {error.strerror}") from error
     announce(address)
-    return Agent(parts, address, kept, tls)
+    return Agent(parts, address, kept)
 
 
 def daemon(settings: AgentSettings, load: Callable[[], AgentSettings]) -> Daemon:
@@ -151,7 +150,7 @@ async def take_up(agent: Agent) -> None:
         faults.append(error.details)
     try:
         found = await state.read_pairs(agent.kept.directory)
-        agent.tls.reload(found.certificate)
+        agent.parts.tls.reload(found.certificate)
         agent.parts.reporter.next_fingerprint = found.next_fingerprint
     except (state.StateError, CertificateError) as error:
         faults.append(str(error))

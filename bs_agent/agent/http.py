@@ -28,6 +28,7 @@ from bs_agent.contract.errors import (
 )
 from bs_agent.contract.push import ConnectRequest
 from bs_agent.contract.report import KNOWS_NEXT, CleanupRequest, HostReport, Uuid
+from bs_agent.daemon.certificate import ServedCertificate
 from bs_agent.daemon.connection import error_response
 from bs_agent.daemon.http import MAX_BODY, Handler, read_json, render_errors
 
@@ -56,6 +57,7 @@ class Parts(NamedTuple):
     told: Told
     pushing: Pushing
     metrics: Metrics
+    tls: ServedCertificate
 
 
 class _Rendering(NamedTuple):
@@ -112,9 +114,11 @@ class _Api:
         if _flag(request, "fresh"):
             await self._parts.reporter.refresh(self._parts.served.of(enrollment), self._parts.host.deadline + GRACE)
             self._renderings.pop(enrollment, None)
-        rendering = self._rendering(enrollment)
-        if (known := request.headers.get(KNOWS_NEXT)) and known == self._parts.reporter.next_fingerprint:
-            self._parts.told.note(enrollment, known)
+        outdated = self._parts.tls.is_outdated(request.protocol)
+        rendering = self._outdated_rendering(enrollment) if outdated else self._rendering(enrollment)
+        stored = request.headers.get(KNOWS_NEXT)
+        if stored and stored == self._parts.reporter.next_fingerprint:
+            self._parts.told.note(enrollment, stored)
         headers = {"ETag": rendering.etag, "Age": rendering.age, "Cache-Control": "no-cache"}
         if hdrs.IF_NONE_MATCH in request.headers:
             for known in request.if_none_match or ():
@@ -159,12 +163,20 @@ class _Api:
         rendering = self._renderings.get(enrollment)
         if rendering and rendering.changes == changes and now - rendering.made_at < RENDERING_LIFETIME:
             return rendering
-        report = self._parts.reporter.report(self._parts.served.of(enrollment))
-        rendering = _Rendering(changes, now, report.etag(), report.model_dump_json().encode(), _oldest(report))
+        rendering = self._render(self._parts.reporter.report(self._parts.served.of(enrollment)))
         if len(self._renderings) >= MAX_RENDERINGS:
             self._renderings.clear()
         self._renderings[enrollment] = rendering
         return rendering
+
+    def _outdated_rendering(self, enrollment: str) -> _Rendering:
+        """Return the report for a connection from before a rotation: to whoever has it, the present one is the next."""
+        report = self._parts.reporter.report(self._parts.served.of(enrollment))
+        return self._render(report.model_copy(update={"nextFingerprint": self._parts.tls.fingerprint}))
+
+    def _render(self, report: HostReport) -> _Rendering:
+        changes, now = self._parts.reporter.changes, time.monotonic()
+        return _Rendering(changes, now, report.etag(), report.model_dump_json().encode(), _oldest(report))
 
 
 def _oldest(report: HostReport) -> str:

@@ -97,14 +97,13 @@ class Acceptor:
 
     def renew_connections(self) -> None:
         """Let each connection that is open now end with the answer to its next request."""
-        self._to_end = set(self._server.connections)
+        self._to_end = {*self._handshakes, *self._server.connections}
 
     def is_last(self, protocol: object) -> bool:
         """Tell whether a connection ends with the answer to the request that it has brought."""
         if protocol not in self._to_end:
             return False
-        self._to_end.discard(protocol)
-        self._to_end.intersection_update(self._server.connections)
+        self._to_end.intersection_update({*self._handshakes, *self._server.connections})
         return True
 
     def _take(self, connection: socket.socket, peer: str) -> None:

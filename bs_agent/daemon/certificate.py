@@ -85,7 +85,9 @@ class ServedCertificate:
     def __init__(self, certificate: Path, key: Path | None = None) -> None:
         self.context = server_context(certificate, key)
         self.renewed: Callable[[], None] = lambda: None
-        self._shown = fingerprint(certificate)
+        self.is_outdated: Callable[[object], bool] = lambda _: False
+        """Whether a connection, by its protocol, was shown another certificate than new ones are."""
+        self.fingerprint = fingerprint(certificate)
 
     def reload(self, certificate: Path, key: Path | None = None) -> None:
         """Show what the files hold now. No request is dropped; a kept connection ends after one more, to be made anew.
@@ -96,8 +98,8 @@ class ServedCertificate:
         found = fingerprint(certificate)
         server_context(certificate, key)  # tried first: half a pair would serve nobody
         _load(self.context, certificate, key)
-        if found != self._shown:
-            self._shown = found
+        if found != self.fingerprint:
+            self.fingerprint = found
             self.renewed()
 
 

@@ -68,7 +68,7 @@ async def serving(
             raise RuntimeError("the runner has no server after its set-up")
         acceptor = Acceptor(listeners, runner.server, context, max_connections, max_per_peer)
         if isinstance(tls, ServedCertificate):
-            tls.renewed = acceptor.renew_connections
+            tls.renewed, tls.is_outdated = acceptor.renew_connections, acceptor.is_last
         addresses = [Address(*listener.getsockname()[:2]) for listener in listeners]
         async with background(acceptor.run(), f"server on {', '.join(map(str, addresses))}"):
             yield addresses[0]

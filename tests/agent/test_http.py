@@ -16,9 +16,11 @@ from bs_agent.agent.metrics import Metrics
 from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.push.push import Pushing
 from bs_agent.agent.served import Served
+from bs_agent.agent.state import prepare
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.trust.enrollment import Enrollments
 from bs_agent.agent.trust.told import Told
+from bs_agent.daemon.certificate import ServedCertificate
 from bs_agent.daemon.http import MAX_BODY
 from tests.agent.asking import MARKER, connect, refusal
 from tests.agent.conftest import OTHER_UUID, UUID, enrolled, running_agent, tree
@@ -58,7 +60,8 @@ async def test_the_list_of_routes_is_whole(settings: AgentSettings) -> None:
     async with aiohttp.ClientSession() as session:
         pushing = Pushing(session, journal, reporter, served)
     metrics = Metrics(reporter, host.workers, journal, pushing)
-    parts = http.Parts(host, journal, reporter, served, commands, enrollments, Told(journal), pushing, metrics)
+    tls = ServedCertificate((await prepare(settings.state.directory)).certificate)
+    parts = http.Parts(host, journal, reporter, served, commands, enrollments, Told(journal), pushing, metrics, tls)
     tried = {path.replace(UUID, "{uuid}").partition("?")[0] for _, path in ROUTES}
     declared = {resource.canonical for resource in http.build(parts, 1).router.resources()}
     assert declared - tried == http.OPEN_PATHS

@@ -85,6 +85,7 @@ async def test_a_rotated_certificate_is_shown_at_once_and_no_request_is_dropped(
         assert all(await asyncio.gather(*asking))
         last = await client.ask("GET", "/v1/report")
         assert (last.status, last.headers["Connection"]) == (200, "close"), "a kept connection is answered once more"
+        assert last.body["nextFingerprint"] == new, "it still shows the old one: the next that its peer sees is the new"
         with pytest.raises(aiohttp.ServerFingerprintMismatch):
             await client.ask("GET", "/v1/report")
     accepted = old.model_copy(update={"fingerprint": new})
