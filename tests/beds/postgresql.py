@@ -46,6 +46,15 @@ class PostgreSQL:
         _run([*_control(self.folder), "-m", "fast", "-l", f"{self.folder}/log", "restart"])
 
     @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have no server while the context is open."""
+        _run([*_control(self.folder), "-m", "fast", "stop"])
+        try:
+            yield
+        finally:
+            _start(self.folder, self.port)
+
+    @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Have the server and its processes stand still while the context is open."""
         main = psutil.Process(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]))
@@ -73,15 +82,18 @@ def postgresql() -> Iterator[PostgreSQL]:
         port = _free_port()
         settings = ["-A", "trust", "-N", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
         _run([*_as_postgres(), str(_PROGRAMS[-1] / "initdb"), "-D", f"{folder}/data", *settings])
-        control = _control(folder)
-        options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
-        _run([*control, "-l", f"{folder}/log", "-o", options, "start"])
+        _start(folder, port)
         try:
             yield PostgreSQL(folder, port, count(1))
         finally:
-            _run([*control, "-m", "immediate", "stop"])
+            _run([*_control(folder), "-m", "immediate", "stop"])
     finally:
         shutil.rmtree(folder)
+
+
+def _start(folder: Path, port: int) -> None:
+    options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
+    _run([*_control(folder), "-l", f"{folder}/log", "-o", options, "start"])
 
 
 def _control(folder: Path) -> list[str]:

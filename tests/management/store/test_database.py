@@ -7,10 +7,12 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.exc import DBAPIError
 
-from bs_agent.management.config import HookSettings, JobSettings
+from bs_agent.management.access.sessions import Auth
+from bs_agent.management.config import HookSettings, JobSettings, SessionSettings
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs, Order
 from bs_agent.management.store import database as module
+from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.jobs import DONE
 from bs_agent.management.store.leases import Node
@@ -87,6 +89,41 @@ async def test_jobs_and_hooks_outlive_a_restart(
         assert (await jobs.wait(job)).state == DONE
         assert (found := await jobs.find(job.uuid)) is not None
         assert found.state == DONE
+
+
+async def test_what_ends_and_who_logs_in_without_a_server_is_not_the_worse_for_it(
+    own_server: postgresql.PostgreSQL, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bs_agent.management.jobs.jobs._HOUSEKEEPING", 0.05)
+    release = asyncio.Event()
+
+    async def work() -> dict[str, object]:
+        await release.wait()
+        return {"done": True}
+
+    async with (
+        Auth.open(AccountStore(database), SessionSettings()) as auth,
+        Node.open(database, 600) as node,
+        Hooks.open(database, node, HookSettings()) as hooks,
+        Jobs.open(database, node, JobSettings(), hooks) as jobs,
+    ):
+        password = await auth.ensure_admin() or ""
+        job = await jobs.start(Order(), "ReconnectBackupStorage", "a" * 32, work)
+        with own_server.stopped():
+            release.set()
+            assert (await jobs.wait(job)).state == DONE
+            for _ in range(40):
+                with pytest.raises(DatabaseUnavailable):
+                    await auth.log_in("admin", password, "127.0.0.1")
+        await _comes_back(database)
+        await auth.log_in("admin", password, "127.0.0.1")
+        async with asyncio.timeout(60):
+            while True:
+                found = await jobs.find(job.uuid)
+                assert found is not None
+                if found.state == DONE:
+                    break
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize(("state", "away"), [("57P03", True), ("57P01", True), ("08006", True), ("42P01", False)])
