@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import aiohttp
-from sqlalchemy import insert
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.report import IMAGESTORE
 from bs_agent.daemon.certificate import fingerprint, server_context
@@ -32,6 +33,7 @@ from bs_agent.management.polling.poller import AT_ONCE
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store import tables
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.leases import Node
 from bs_agent.management.store.schema import migrate
 from tests.beds.certificate import ensure_certificate
 
@@ -115,12 +117,13 @@ async def fill(folder: Path, port: int) -> None:
     dates = {"createDate": 1, "lastOpDate": 1}
     fixed = {"type": IMAGESTORE, "url": "/images", "state": "Enabled", "status": "Connected", "capacityStale": False}
     fixed |= {"totalCapacity": 0, "availableCapacity": 0, **dates}
-    agent = {"port": port, "fingerprint": pin, "tokenSecret": secret, "dueDate": 0, "leaseDate": 0, "createDate": 1}
+    agent = {"port": port, "fingerprint": pin, "tokenSecret": secret, "leaving": False, "createDate": 1}
     numbers = range(AGENTS)
     ids = [f"{number:032x}" for number in numbers]
     rows: list[tuple[Any, list[dict[str, Any]]]] = [
         (tables.agent, [agent | {"uuid": ids[n], "hostname": host_of(n), "enrollmentId": ids[n]} for n in numbers]),
         (tables.resource, [{"uuid": ids[n], "type": "BackupStorageVO"} for n in numbers]),
+        (tables.agent_address, [{"hostname": host_of(n), "port": port, "agentUuid": ids[n]} for n in numbers]),
         (tables.backup_storage, [fixed | {"uuid": ids[n], "name": f"s{n}", "hostname": host_of(n)} for n in numbers]),
         (
             tables.host,
@@ -132,10 +135,22 @@ async def fill(folder: Path, port: int) -> None:
         ),
     ]
     async with database.writing() as connection:
+        await _allow_equal_certificates(connection)
         for table, content in rows:
             for start in range(0, len(content), 1000):
                 await connection.execute(insert(table), content[start : start + 1000])
     await database.close()
+
+
+async def _allow_equal_certificates(connection: AsyncConnection) -> None:
+    """Let many agents show one certificate, as those that one process plays do; the table would have each its own."""
+    query = text("SELECT sql FROM sqlite_master WHERE tbl_name = 'agent' AND sql IS NOT NULL ORDER BY type DESC")
+    made = [
+        sql.replace("CONSTRAINT uq_agent_fingerprint UNIQUE (fingerprint),", "")
+        for (sql,) in await connection.execute(query)
+    ]
+    for statement in ("DROP TABLE agent", *made):
+        await connection.execute(text(statement))
 
 
 async def measure(folder: Path, port: int, warm_up: float, window: float) -> dict[str, float]:
@@ -161,7 +176,10 @@ async def ours(folder: Path, port: int, interval: float, warm_up: float, window:
     """Poll as the management node does."""
     database = Database.connect(f"sqlite:///{folder}/management.db")
     settings = ManagementSettings(poll=PollSettings(interval=interval, timeout=min(10.0, interval)))
-    async with open_fleet(database, Keyring.open(folder), settings) as service:
+    async with (
+        Node.open(database, settings.database.lease) as node,
+        open_fleet(database, Keyring.open(folder), settings, node) as service,
+    ):
         measured = await measure(folder, port, warm_up, window)
         measured["away"] = service.poller.away
     await database.close()

@@ -269,7 +269,7 @@ async def test_a_key_file_of_another_database_is_refused(tmp_path: Path) -> None
     database = Database.connect(f"sqlite:///{tmp_path}/data/management.db")
     row = {"uuid": "1" * 32, "hostname": "h", "port": 7765, "fingerprint": "0" * 64, "enrollmentId": "2" * 32}
     async with database.writing() as connection:
-        await connection.execute(insert(agent).values(**row, tokenSecret=token, dueDate=0, leaseDate=0, createDate=0))
+        await connection.execute(insert(agent).values(**row, tokenSecret=token, leaving=False, createDate=0))
     await database.close()
     (tmp_path / "data" / KEY_FILE).unlink()
     code, _, said = await _program("run", "--config", config)

@@ -103,7 +103,7 @@ class Node:
             try:
                 await self._renew()
             except (DatabaseUnavailable, TimeoutError) as error:
-                log.warning("the lease of this node is not renewed: %s", error or "no answer in time")
+                log.warning("the lease of this node is not renewed: %s", str(error) or "no answer in time")
             except Exception:  # edge: a node lives as long as it can
                 log.exception("the lease of this node is not renewed")
 

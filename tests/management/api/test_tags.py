@@ -7,10 +7,11 @@ from sqlalchemy import delete
 
 from bs_agent.contract.enrollment import encode
 from bs_agent.management.model.host_tags import host_key_tag
+from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.resources import release
 from bs_agent.management.store.tables import tag
 from bs_agent.management.store.tags import Tagged, TagStore, shown_keys
+from tests.beds.stores import stores
 from tests.management.server import Server, serving_node, storage_row
 
 pytestmark = pytest.mark.asyncio
@@ -152,8 +153,8 @@ async def test_the_tags_of_a_storage_go_with_it(server: Server) -> None:
     for uuid in (STORAGE, "2" * 32):
         await _give(server, "system", "s", uuid)
         await _give(server, "user", "u", uuid)
-    async with server.database.writing() as connection:
-        await release(connection, "BackupStorageVO", STORAGE)
+    async with stores(server.database) as one, one.turn(storage_key(STORAGE), "delete") as held:
+        await one.storages.remove(held, STORAGE, [])
     assert await _tags(server, "system", q=f"resourceUuid={STORAGE}") == []
     assert (await _tags(server, "system"), await _tags(server, "user")) == (["s"], ["u"])
 
