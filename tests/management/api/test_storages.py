@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from bs_agent.contract.errors import OperationFailed
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.leases import claim, watched
-from bs_agent.management.store.tables import agent, backup_storage, host
-from tests.management.server import Server, ceph_row, mon_row, serving_node, storage_row
+from bs_agent.management.store.tables import backup_storage
+from bs_agent.management.store.watched import claim, watched
+from tests.beds.stores import LONG, agent, storage, stores
+from tests.management.server import Server, ceph_row, serving_node, storage_row
 
 pytestmark = pytest.mark.asyncio
 
@@ -35,13 +36,14 @@ async def test_a_storage_is_disabled_and_enabled(database: Database) -> None:
 
 
 async def test_a_disabled_storage_is_polled(server: Server) -> None:
-    await server.store(storage_row(uuid=STORAGE, state="Disabled"))
-    place = {"hostname": "10.0.0.1", "port": 7765, "fingerprint": "0", "enrollmentId": "e", "tokenSecret": "t"}
-    async with server.database.writing() as connection:
-        await connection.execute(insert(agent).values(uuid="a", **place, dueDate=0, leaseDate=0, createDate=0))
-        await connection.execute(insert(host).values(**mon_row(STORAGE, "10.0.0.1"), agentUuid="a"))
-    polled = [found async for found in watched(server.database, await claim(server.database, "me", 60))]
-    assert [each.storage_uuid for found in polled for each in found.hosts] == [STORAGE]
+    at, of = agent(), storage()
+    async with stores(server.database, LONG) as stored:
+        await stored.put(of, [at])
+        await _act(server, {"changeBackupStorageState": {"stateEvent": "disable"}}, of.uuid)
+        polled = [
+            each async for each in watched(server.database, (await claim(server.database, stored.node.uuid)).uuids)
+        ]
+    assert [each.storage_uuid for found in polled for each in found.hosts] == [of.uuid]
 
 
 @pytest.mark.parametrize("event", ["Enable", "maintain", "", None])

@@ -151,9 +151,9 @@ def make_storages() -> None:
         sa.Column("poolMaxAvail", sa.BigInteger(), nullable=True),
         sa.Column("poolStored", sa.BigInteger(), nullable=True),
         sa.Column("poolCapacityDate", sa.BigInteger(), nullable=True),
-        refers("backup_storage", "uuid", "resource", cascade=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_backup_storage"),
         sa.UniqueConstraint("fsid", "poolName", name="uq_backup_storage_fsid_poolName"),
+        refers("backup_storage", "uuid", "resource", cascade=True),
     )
     op.create_index("ix_backup_storage_createDate", "backup_storage", ["createDate", "uuid"])
     op.create_index("ix_backup_storage_hostname", "backup_storage", [sa.text("lower(hostname)"), "uuid"])
