@@ -142,7 +142,8 @@ class TableFleet:
         return str(row["uuid"])
 
     async def add_ceph(self, parameters: AddCephParameters) -> str:
-        row = ceph_row(name=parameters.name, description=parameters.description)
+        pool = parameters.poolName or f"bak-t-{uuid4().hex}"
+        row = ceph_row(name=parameters.name, description=parameters.description, poolName=pool)
         async with self.database.writing() as connection:
             await put_storage(connection, row)
         await self._add_mons(row["uuid"], parameters.monUrls)

@@ -83,9 +83,9 @@ async def _send(server: Server, api: Api, values: Mapping[str, Any], **headers: 
 
 
 async def _everything(server: Server) -> str:
-    """Return the whole database as text, but for the sessions."""
+    """Return the whole database as text, but for the sessions and the lease of the node."""
     async with server.database.reading() as connection:
-        tables = [table for table in metadata.sorted_tables if table.name != "session"]
+        tables = [table for table in metadata.sorted_tables if table.name not in {"session", "node"}]
         return str([(table.name, (await connection.execute(select(table))).all()) for table in tables])
 
 
