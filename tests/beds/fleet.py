@@ -18,7 +18,7 @@ from bs_agent.management.fleet import FleetService, open_fleet
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.queries import find_one
-from bs_agent.management.store.schema import migrate
+from tests.beds.databases import sqlite_with_tables
 
 DEADLINE = 60.0
 POLL = {"interval": 0.3, "timeout": 0.3}
@@ -69,8 +69,7 @@ async def until(
 async def fleet(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[FleetBed]:
     """Run a fleet service on the SQLite database in `folder`; polls are quick unless `poll` says otherwise."""
     values = {"poll": POLL, **settings}
-    database = Database.connect(f"sqlite:///{folder}/management.db")
-    await migrate(database)
+    database = Database.connect(sqlite_with_tables(folder))
     try:
         async with open_fleet(database, Keyring.open(folder), ManagementSettings.model_validate(values)) as service:
             yield FleetBed(service, database)

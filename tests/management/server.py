@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import uuid4
 
@@ -49,9 +49,12 @@ from bs_agent.management.store.tables import backup_storage, host
 PASSWORD = "correct horse battery"
 
 
+quick_hasher = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+
+
 @cache
 def _password_hash() -> str:
-    return PasswordHasher().hash(hashlib.sha512(PASSWORD.encode()).hexdigest())
+    return quick_hasher().hash(hashlib.sha512(PASSWORD.encode()).hexdigest())
 
 
 def storage_row(**values: Any) -> dict[str, Any]:
