@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tests.beds.ceph_conf import UNUSED_MODULES
 from tests.beds.hosts import Host
 
 HEALTHY_SECONDS = 120.0
 OSD_BYTES = 1 << 30
+MODULES = ",".join(UNUSED_MODULES.split())
 CONF = """\
 [global]
 fsid = {fsid}
@@ -27,6 +29,7 @@ mon warn on pool no redundancy = false
 [mon]
 mon tick interval = 1
 [mgr]
+mgr disabled modules = {modules}
 mgr initial modules =
 mgr tick period = 1
 mgr stats period = 1
@@ -124,7 +127,7 @@ class HostsCluster:
 
     def _make_mon(self, host: Host, keys: dict[str, str]) -> None:
         addresses = [f"[v2:{other.address}:3300,v1:{other.address}:6789]" for other in self.hosts]
-        conf = CONF.format(fsid=self.fsid, mon_host=" ".join(addresses), osd_bytes=OSD_BYTES)
+        conf = CONF.format(fsid=self.fsid, mon_host=" ".join(addresses), osd_bytes=OSD_BYTES, modules=MODULES)
         host.write("/etc/ceph/ceph.conf", conf)
         host.write("/etc/ceph/ceph.client.admin.keyring", keys["client.admin"], "0600")
         host.write("/root/mon.keyring", "".join(keys.values()), "0600")
