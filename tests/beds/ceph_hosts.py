@@ -103,22 +103,23 @@ class HostsCluster:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until all mons are in quorum, all OSDs are up and counted, and every placement group is clean."""
+        """Wait until all mons are in quorum, all OSDs up, all placement groups clean, and the mgr counts them."""
         deadline = time.monotonic() + HEALTHY_SECONDS
         while not self._settled():
             assert time.monotonic() < deadline, self.hosts[0].output("ceph status; ceph health detail")
             time.sleep(0.5)
 
     def _settled(self) -> bool:
-        status = self.ceph("status")
-        groups = status["pgmap"]
-        clean = sum(state["count"] for state in groups["pgs_by_state"] if state["state_name"] == "active+clean")
+        status, numbers = self.ceph("status"), self.ceph("df")
+        pools = self.ceph("osd", "dump")["pools"]
+        states = {state["state_name"]: state["count"] for state in status["pgmap"]["pgs_by_state"]}
         return bool(
             len(status["quorum"]) == len(self.hosts)
             and status["mgrmap"]["available"]
             and status["osdmap"]["num_up_osds"] == len(self.hosts)
-            and clean == groups["num_pgs"]
-            and self.ceph("df")["stats"]["num_osds"] == len(self.hosts)
+            and sum(states.values()) == states.get("active+clean", 0) == sum(pool["pg_num"] for pool in pools)
+            and numbers["stats"]["num_osds"] == len(self.hosts)
+            and {pool["id"] for pool in numbers["pools"]} == {pool["pool"] for pool in pools}
         )
 
     def _side_by_side(self, work: Callable[[Host], None]) -> None:
