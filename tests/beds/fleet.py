@@ -26,6 +26,7 @@ from bs_agent.management.store.queries import find_one
 from bs_agent.management.store.schema import migrate
 from bs_agent.management.store.storages import OperatedStore
 from bs_agent.management.store.tables import debt
+from tests.beds.databases import sqlite_with_tables
 
 DEADLINE = 60.0
 POLL = {"interval": 0.3, "timeout": 0.3}
@@ -91,8 +92,9 @@ async def fleet(folder: Path, url: str = "", **settings: dict[str, Any]) -> Asyn
     Polls are quick unless `poll` says otherwise.
     """
     values = {"poll": POLL, **settings}
-    database = Database.connect(url or f"sqlite:///{folder}/management.db")
-    await migrate(database)
+    database = Database.connect(url or sqlite_with_tables(folder))
+    if url:
+        await migrate(database)
     try:
         wanted = ManagementSettings.model_validate(values)
         async with (

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from bs_agent.management.access import sessions
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.schema import migrate
-from tests.beds import postgresql
-from tests.management.server import Server, serving_node
+from tests.beds import databases, postgresql
+from tests.management.server import Server, quick_hasher, serving_node
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,6 +23,14 @@ def _utc() -> Iterator[None]:
     time.tzset()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> Iterator[None]:
+    """Hashing is slow on purpose, and most tests only want to be logged in; programs of their own hash as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sessions, "PasswordHasher", quick_hasher)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[postgresql.PostgreSQL]:
     if why := postgresql.missing():
@@ -31,19 +39,28 @@ def postgresql_server() -> Iterator[postgresql.PostgreSQL]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgresql_with_tables(postgresql_server: postgresql.PostgreSQL) -> str:
+    """Return the URL of a database that others are copied from."""
+    url = postgresql_server.new_database()
+    databases.make_tables(url)
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a database is, once of each kind; it has our tables where the test wants it opened as `database`."""
+    with_tables = "database" in request.fixturenames
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/management.db"
+        return databases.sqlite_with_tables(tmp_path) if with_tables else f"sqlite:///{tmp_path}/{databases.FILE}"
     server: postgresql.PostgreSQL = request.getfixturevalue("postgresql_server")
-    return server.new_database()
+    return server.new_database(request.getfixturevalue("postgresql_with_tables") if with_tables else "")
 
 
 @pytest_asyncio.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """A migrated, empty database, once of each kind."""
+    """A database with our tables and nothing in them, once of each kind."""
     opened = Database.connect(database_url)
-    await migrate(opened)
     yield opened
     await opened.close()
 
@@ -51,8 +68,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @pytest_asyncio.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """A management node over SQLite."""
-    opened = Database.connect(f"sqlite:///{tmp_path}/management.db")
-    await migrate(opened)
+    opened = Database.connect(databases.sqlite_with_tables(tmp_path))
     async with serving_node(opened) as running:
         yield running
     await opened.close()

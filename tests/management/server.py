@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import uuid4
 
@@ -55,9 +55,12 @@ PASSWORD = "correct horse battery"
 _KEY = Fernet.generate_key()
 
 
+quick_hasher = partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1)
+
+
 @cache
 def _password_hash() -> str:
-    return PasswordHasher().hash(hashlib.sha512(PASSWORD.encode()).hexdigest())
+    return quick_hasher().hash(hashlib.sha512(PASSWORD.encode()).hexdigest())
 
 
 def storage_row(**values: Any) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import asyncio
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,10 @@ async def test_the_first_start_shows_a_password_once_and_not_in_the_log(tmp_path
         assert (await second.log_in(password))[0] == 200
     assert second.child.stdout
     assert await second.child.stdout.read() == b""
+    with closing(sqlite3.connect(tmp_path / "data/management.db")) as database:
+        ((stored,),) = database.execute("SELECT passwordHash FROM account").fetchall()
+    # RFC 9106 calls this the second recommended choice: 64 MiB, three passes, four lanes.
+    assert stored.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 async def _first_start(folder: Path, output: int, read: Callable[[], bytes]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 from importlib import resources
 
 from aiohttp import hdrs, web
@@ -22,12 +23,18 @@ _HEADERS = {
 
 
 def routes() -> list[web.RouteDef]:
-    """Return the routes; what they answer is made once."""
+    """Return the routes."""
+    return [_route(path, body, type_) for path, (body, type_) in _served().items()]
+
+
+@cache
+def _served() -> dict[str, tuple[bytes, str]]:
+    """Return what is answered, with its type, by its path: the same in every application of this process."""
     page = resources.files("bs_agent.management.api") / "page"
     served = {f"{PAGE}/{name}": ((page / name).read_bytes(), type_) for name, type_ in _TYPES.items()}
     served[PAGE] = served.pop(f"{PAGE}/index.html")
     served[DOCUMENT] = (json.dumps(document()).encode(), "application/json")
-    return [_route(path, body, type_) for path, (body, type_) in served.items()]
+    return served
 
 
 def _route(path: str, body: bytes, type_: str) -> web.RouteDef:
