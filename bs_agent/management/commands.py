@@ -4,6 +4,10 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from bs_agent.contract.calls_storage import Host
+from bs_agent.contract.errors import ApiError
 from bs_agent.contract.uuids import one_form
 from bs_agent.management import backup as backups
 from bs_agent.management.access.scrape_tokens import MAX_LABEL, ScrapeTokens
@@ -81,13 +85,18 @@ async def move_host(settings: ManagementSettings, old: str, new: str) -> str:
     """Reach a host at another address from now on; returns what was done as a sentence.
 
     Raises:
-        CommandError: no host is known as `old`, or one is as `new`.
+        CommandError: `new` is no address, no host is known as `old`, or another one is as `new`.
     """
+    try:
+        TypeAdapter(Host).validate_python(new)
+    except ValidationError:
+        raise CommandError(f"NEW must be a host name or an IP address, not {new!r}") from None
     async with opened(settings.database.url) as database:
-        agents, storages = await rename_host(database, old, new)
-    if not agents:
-        raise CommandError(f"no agent is known as {old}, or one is known as {new} already; nothing was changed")
-    return f"{storages} ImageStores of {old} are reached at {new} from now on; a node that runs follows within a minute"
+        try:
+            _, storages = await rename_host(database, old, new)
+        except ApiError as error:
+            raise CommandError(f"{error.details}; nothing was changed") from None
+    return f"{storages} backup storages of {old} are there as {new} from now on; a node that runs follows in a minute"
 
 
 async def add_scrape_token(settings: ManagementSettings, label: str) -> str:

@@ -129,9 +129,9 @@ class NodeClient:
             decoded: dict[str, Any] = await answer.json()
             return decoded
 
-    async def add(self, directory: Path, code: str) -> str:
+    async def add(self, directory: Path, code: str, hostname: str = "127.0.0.1") -> str:
         """Add a directory of this host by its agent's code; return the uuid of the storage."""
-        parameters = {"name": directory.name, "hostname": "127.0.0.1", "url": str(directory)}
+        parameters = {"name": directory.name, "hostname": hostname, "url": str(directory)}
         tags = [f"agentEnrollment::{code}"]
         added = await self.call("POST", "/backup-storage/image-store", {"params": parameters, "systemTags": tags})
         if "error" in added:

@@ -190,14 +190,31 @@ async def test_a_host_that_moved_is_found_again(
 ) -> None:
     uuid = await client.add(images(tmp_path), agent.enroll().code)
     nobody = await command(node, "move-host", "192.0.2.1", "192.0.2.2")
-    assert (nobody.returncode, "nothing was changed" in nobody.stderr) == (1, True)
+    assert (nobody.returncode, nobody.stderr.count("no agent is known as 192.0.2.1; nothing was changed")) == (1, 1)
+    nowhere = await command(node, "move-host", "127.0.0.1", "not a host")
+    assert (nowhere.returncode, "must be a host name or an IP address" in nowhere.stderr) == (1, True)
     done = await command(node, "move-host", "127.0.0.1", "localhost")
     assert (done.returncode, done.stdout.partition(" ")[0]) == (0, "1"), done.stderr
     assert (await client.storage(uuid))["hostname"] == "localhost"
     reconnect = await client.call("PUT", f"/backup-storage/{uuid}/actions", {"reconnectBackupStorage": {}})
     assert "error" not in reconnect
-    taken = await command(node, "move-host", "127.0.0.1", "localhost")
-    assert taken.returncode == 1
+    again = await command(node, "move-host", "127.0.0.1", "localhost")
+    assert (again.returncode, "no agent is known as 127.0.0.1" in again.stderr) == (1, True)
+
+
+async def test_a_name_of_a_machine_that_has_several_is_given_up(
+    tmp_path: Path, agent: AgentProcess, node: NodeProcess, client: NodeClient
+) -> None:
+    (second := tmp_path / "second").mkdir()
+    first = await client.add(images(tmp_path), agent.enroll().code)
+    other = await client.add(second, agent.enroll().code, hostname="localhost")
+    done = await command(node, "move-host", "localhost", "127.0.0.1")
+    assert (done.returncode, done.stdout.partition(" ")[0]) == (0, "1"), done.stderr
+    for uuid in (first, other):
+        assert (await client.storage(uuid))["hostname"] == "127.0.0.1"
+        reconnect = await client.call("PUT", f"/backup-storage/{uuid}/actions", {"reconnectBackupStorage": {}})
+        assert "error" not in reconnect
+    assert (await command(node, "move-host", "localhost", "127.0.0.1")).returncode == 1
 
 
 async def test_root_leaves_no_files_of_its_own_to_the_node(tmp_path: Path, node: NodeProcess) -> None:
