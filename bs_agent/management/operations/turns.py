@@ -27,6 +27,8 @@ WAIT = 60.0
 """Seconds that an operation waits for its turn."""
 _LOOK = 0.5
 """Seconds after which who waits looks at the row, should a wake-up have been lost."""
+_PRUNING = 3600.0
+"""Seconds after which old rows are forgotten again."""
 _JOINED = frozenset({"reconnect", "delete"})
 
 
@@ -38,6 +40,7 @@ class Operations:
         self._limits: dict[str, asyncio.Timeout] = {}
         self._busy: dict[str, Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pruned: float | None = None
         self._known: set[str] = set()  # the uuids of its own, from before their rows are written
         node.on_loss(self.stop)
 
@@ -52,7 +55,8 @@ class Operations:
         """Stop all operations of this node: others may have taken them over."""
         now = asyncio.get_running_loop().time()
         for limit in self._limits.values():
-            limit.reschedule(now)
+            if not limit.expired():  # one that still cleans up was stopped before
+                limit.reschedule(now)
 
     def is_busy(self, storage_uuid: str) -> bool:
         """Tell whether this node does an operation on a storage; what another one does, its row tells."""
@@ -61,7 +65,10 @@ class Operations:
     async def keep_house(self) -> None:
         """End what this node has ended, should the database have been away then, and forget old rows."""
         await self.store.keep_only(self._known.__contains__, _cut_short())
-        await self.store.prune()
+        now = asyncio.get_running_loop().time()
+        if self._pruned is None or now - self._pruned >= _PRUNING:
+            await self.store.prune()
+            self._pruned = now
 
     async def run(
         self, key: str, kind: Kind, work: Callable[[Held], Coroutine[Any, Any, None]], variant: str = ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,7 @@ from bs_agent.contract.errors import ErrorCode, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import is_free, living
-from bs_agent.management.store.tables import debt, node, operation
+from bs_agent.management.store.tables import backup_storage, debt, node, operation
 
 _KEPT = 86400
 """Seconds that the row of an ended operation is kept; the database's clock makes later numbers greater, too."""
@@ -120,17 +120,15 @@ class OperationStore:
         return {key for key, free in await connection.execute(query) if not free}
 
     async def prune(self) -> None:
-        """Forget operations that ended long ago."""
-        async with self.database.reading() as connection:
-            latest = await self.database.now(connection) - _KEPT
-            if (
-                await connection.execute(select(operation.c.key).where(operation.c.lastOpDate < latest))
-            ).first() is None:
-                return
+        """Forget operations that ended long ago, but the last one of each storage that is there.
+
+        Its number may have come from a clock that was ahead, and agents refuse smaller ones.
+        """
         async with self.database.writing() as connection:
             now = await self.database.now(connection)
             owed = exists().where(debt.c.operationUuid == operation.c.uuid)
-            old = (operation.c.lastOpDate < now - _KEPT, is_free(operation.c.leaseOwner, now), ~owed)
+            there = exists().where(backup_storage.c.uuid == func.substr(operation.c.key, len("storage:") + 1))
+            old = (operation.c.lastOpDate < now - _KEPT, is_free(operation.c.leaseOwner, now), ~owed, ~there)
             await connection.execute(delete(operation).where(*old))
 
     async def _take(self, connection: AsyncConnection, key: str, new: dict[str, str]) -> Held | Running:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from bs_agent.contract.errors import OperationFailed
+from bs_agent.contract.errors import OperationFailed, StorageProblem
 from bs_agent.management.operations.turns import Operations
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import Node
@@ -89,3 +89,28 @@ async def test_what_was_begun_for_nobody_is_ended(database: Database) -> None:
         assert isinstance(ended, Ended)
         assert ended.problem is not None, "nobody knows that it went well"
         assert ended.problem.code == OperationFailed.code
+
+
+async def test_what_cleans_up_while_the_lease_is_lost_again_goes_on(database: Database) -> None:
+    began, cleaning, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    async with turns(database) as (operations, store):
+        store.go.set()
+
+        async def work(_: Held) -> None:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cleaning.set()
+                await asyncio.shield(cleaned.wait())
+
+        running = asyncio.create_task(operations.run(KEY, "delete", work))
+        await began.wait()
+        operations.stop()
+        await cleaning.wait()
+        operations.stop()
+        cleaned.set()
+        with pytest.raises(StorageProblem, match="has lost its lease"):
+            await running
+        operations.stop()
+        assert isinstance(await store.take(KEY, "add"), Held)

@@ -10,10 +10,11 @@ from sqlalchemy import text
 from bs_agent.contract.errors import OperationFailed, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.model.records import Debt
+from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.operations import Ended, Held, Running
 from tests.beds.fleet import until
-from tests.beds.stores import LONG, Stores, agent, nodes, set_clock, shift_clock, stores
+from tests.beds.stores import LONG, Stores, agent, nodes, set_clock, shift_clock, storage, stores
 
 pytestmark = pytest.mark.asyncio
 
@@ -187,17 +188,35 @@ async def test_a_node_ends_what_it_does_no_more(database: Database) -> None:
         assert await confirmed(other, others)
 
 
-async def test_old_operations_are_forgotten_unless_they_run_or_are_named_by_debts(database: Database) -> None:
+async def test_numbers_of_a_storage_never_go_back_after_a_wrong_clock(database: Database) -> None:
+    new = storage()
+    key = storage_key(new.uuid)
     async with stores(database, LONG) as one:
-        known = agent()
-        await one.meet(known)
+        await one.put(new, [agent()])
+        shift_clock(database, 365 * DAY)
+        await one.lives()
+        async with one.turn(key) as ahead:
+            pass
+        shift_clock(database, 367 * DAY)
+        await one.lives()
+        await one.operations.prune()
+        shift_clock(database, 0)
+        await one.lives()
+        async with one.turn(key) as after:
+            assert after.number > ahead.number, "its agents would refuse all commands for a year"
+
+
+async def test_old_operations_are_forgotten_unless_something_needs_them(database: Database) -> None:
+    async with stores(database, LONG) as one:
+        known, there = agent(), storage()
+        await one.put(there, [known])
         runs = await begin(one, "storage:runs")
         async with one.turn("storage:owes") as owes:
             await one.debts.write(owes, [Debt(uuid4().hex, known.uuid, owes.uuid, "5" * 32)])
         async with one.turn("storage:over"):
             pass
         await one.operations.prune()
-        assert await count(database) == 4
+        assert await count(database) == 5
         shift_clock(database, DAY + 60)
         await one.lives()
         async with one.turn("storage:new"):
@@ -205,4 +224,4 @@ async def test_old_operations_are_forgotten_unless_they_run_or_are_named_by_debt
         await one.operations.prune()
         async with database.reading() as connection:
             left = set((await connection.execute(text("SELECT key FROM operation"))).scalars())
-        assert left == {runs.key, owes.key, "storage:new"}
+        assert left == {storage_key(there.uuid), runs.key, owes.key, "storage:new"}
