@@ -107,9 +107,9 @@ def mon_row(storage: str, hostname: str, port: int = 6789) -> dict[str, Any]:
 
 
 async def living_node(database: Database, uuid: str) -> None:
-    """Let there be another management node, which lives for long."""
+    """Let there be another management node, which lives for as long as a lease may be."""
     async with database.writing() as connection:
-        until = await database.now(connection) + 3600
+        until = await database.now(connection) + 600
         await connection.execute(insert(node).values(uuid=uuid, leaseDate=until))
 
 

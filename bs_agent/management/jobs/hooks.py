@@ -101,16 +101,20 @@ class Hooks:
         self._wake.set()
 
     async def _run(self) -> None:
+        is_away = False
         while True:
             self._wake.clear()
             try:
                 pause = await self._send_due()
             except DatabaseUnavailable as error:
-                log.warning("web hooks: %s", error.details)
-                pause = _LOOK
+                if not is_away:
+                    log.warning("web hooks: %s; they are sent when it answers again", error.details)
+                is_away, pause = True, _LOOK
             except Exception:  # edge: web hooks are sent as long as the node lives
                 log.exception("web hooks: looking for those that are due failed")
                 pause = _LOOK
+            else:
+                is_away = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()

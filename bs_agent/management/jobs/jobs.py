@@ -215,6 +215,7 @@ class Jobs:
             await self._write(ended)
 
     async def _keep_house(self) -> None:
+        is_away = False
         while True:
             try:
                 await self._write_all()
@@ -222,9 +223,13 @@ class Jobs:
                 await self._store.prune(self._settings.keep, _MOST_KEPT)
             except DatabaseUnavailable as error:
                 self._judge_later()
-                log.warning("jobs: %s", error.details)
+                if not is_away:
+                    log.warning("jobs: %s; their ends are written when it answers again", error.details)
+                is_away = True
             except Exception:  # edge: the house is kept as long as the node lives
                 log.exception("jobs: the upkeep failed")
+            else:
+                is_away = False
             await asyncio.sleep(_HOUSEKEEPING)
 
     async def _give_up_lost(self) -> None:

@@ -137,7 +137,7 @@ async def test_a_signed_request_is_not_taken_again_on_another_node_or_after_a_re
         used = (503, "ID.1000", "the signature was used before; sign each request anew")
         assert await _error(other, signed) == used
         assert await _error(other, signed) == used
-        assert (await other.call("GET", "/zones", headers=_signed("GET", "/zones", _date(-1))))[0] == 200
+        assert (await other.call("GET", "/zones", headers=_signed("GET", "/zones", _date(300))))[0] == 200
 
 
 async def _age(database: Database, seconds: float) -> None:
