@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Column, func, select, update
+from sqlalchemy import Column, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.management.model.host_tags import host_key_tag
+from bs_agent.management.store.agents import put_place
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.tables import agent, backup_storage, host, metadata, tag
+from bs_agent.management.store.tables import agent, agent_address, backup_storage, host, metadata, tag
 
 SECRETS = [column for table in metadata.sorted_tables for column in table.c if column.name.endswith("Secret")]
 
@@ -32,12 +33,19 @@ async def _reencrypt(connection: AsyncConnection, column: Column[str], convert: 
 async def rename_host(database: Database, old: str, new: str) -> tuple[int, int]:
     """Reach a host under another name or address from now on; return how many agents and storages that concerns.
 
-    Nothing is changed, and both are 0, when an agent is known under the new name already.
+    Nothing is changed, and both are 0, when another agent is known under the new name already.
     """
     async with database.writing() as connection:
+        moved = select(agent.c.uuid).where(agent.c.hostname == old)
         known = select(agent.c.uuid).where(agent.c.hostname == new)
-        if (await connection.execute(known.limit(1))).first():
+        place = agent_address.c
+        reached = select(place.agentUuid).where(place.hostname == new, place.agentUuid.not_in(moved))
+        if (await connection.execute(known.union(reached).limit(1))).first():
             return 0, 0
+        gone = (place.hostname == old, place.agentUuid.in_(moved))
+        for uuid, port in (await connection.execute(select(place.agentUuid, place.port).where(*gone))).all():
+            await put_place(connection, uuid, (new, port))
+        await connection.execute(delete(agent_address).where(*gone))
         counts = []
         for table in (agent, host, backup_storage):
             done = await connection.execute(update(table).where(table.c.hostname == old).values(hostname=new))
