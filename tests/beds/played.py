@@ -56,7 +56,10 @@ class Played:
     numbers: dict[str, int] = field(default_factory=dict)
     outdated: int = 0
     code: str = ""
+    token: str = TOKEN
+    tokens: set[str] = field(default_factory=set)
     boot: str = ""
+    next: str = ""
     enrolled: int = 1
 
     def enrol(self) -> None:
@@ -74,7 +77,12 @@ class Played:
     def report(self) -> HostReport:
         """Return what it reports."""
         return HostReport(
-            agentVersion="1", hostname="played", startedAt=0, bootId=self.boot, storages=list(self.storages.values())
+            agentVersion="1",
+            hostname="played",
+            startedAt=0,
+            bootId=self.boot,
+            nextFingerprint=self.next,
+            storages=list(self.storages.values()),
         )
 
     def change(self, uuid: str, **sections: Any) -> None:
@@ -83,6 +91,10 @@ class Played:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer as this agent."""
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self.tokens.add(token)
+        if token != self.token:
+            return _refusal("AgentUnauthorized", 401)
         what, *rest = [part for part in request.path.split("/") if part and part != "v1"]
         kind = f"{request.method} {'cleanup' if rest[-1:] == ['cleanup'] else what}"
         self.asked[kind] += 1

@@ -87,13 +87,12 @@ class Arriving:
             try:
                 if other:
                     names = f"{other.access.hostname} and {access.hostname}"
+                    await self._meeting.decline(trust)
                     raise InvalidArgument(f"{names} are one host: the same agent answers")
                 met = await turns.enter_async_context(self._meeting.meeting(trust))
                 arrivals.append(Arrival(access, trust, met))
             except ApiError as error:
                 problem = problem or error
-                if not await self._means.agents.enrolled(trust.enrollment_id):
-                    await self._means.client.forget_quietly(trust.target(), trust.enrollment_id)
         if problem:
             raise problem
 

@@ -73,7 +73,7 @@ class Debts:
             try:
                 async with self._operations.holding(key, "pay", wait=0) as held:
                     if left := await self._store.find(debt.uuid):
-                        await self._pay(held, agent, left, deadline)
+                        await self._pay(held, await self._present(agent), left, deadline)
             except (StorageProblem, InvalidArgument) as error:
                 problem = error
         if problem:
@@ -105,10 +105,15 @@ class Debts:
 
     async def leave_own(self, held: Held, agent: AgentRecord) -> None:
         """Do the same within an operation on the agent."""
+        agent = await self._present(agent)
         debt = forgetting(held, agent.uuid, agent.enrollmentId, agent.tokenSecret)
         if leaving := await self._agents.leave(held, debt):
             await self.pay_own(held, leaving, debt, self._client.timeout)
             await self._agents.remove(held, leaving.uuid)
+
+    async def _present(self, agent: AgentRecord) -> AgentRecord:
+        """Return an agent as it is known now: it may have been enrolled anew since it was read."""
+        return (await self._agents.find([agent.uuid])).get(agent.uuid, agent)
 
     async def _pay(self, held: Held, agent: AgentRecord, debt: Debt, deadline: float) -> None:
         if debt.enrollmentId:

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from uuid import uuid4
 
-from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.errors import ApiError, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.hosts.agent_client import Target, target
 from bs_agent.management.hosts.trust import Trust, reveal, to_record
@@ -41,22 +41,50 @@ class Meeting:
         """Have the turn of the agent that trust was won of while the context is open; it is in the database then.
 
         A new certificate is a new machine, unless it was met where only the agent `instead_of` is reached. Of a known
-        agent the enrolment that is there is kept while it fits, unless the one that was won `renews` it.
+        agent the enrolment that is there is kept while it fits, unless the one that was won `renews` it. What was won
+        of an agent that can not be met is forgotten by it.
 
         Raises:
-            StorageProblem: AgentCloned: two machines answer with this certificate; StorageBusy.
+            StorageProblem: the agent does not answer as what was won says, so that nothing is changed; AgentCloned: two
+                machines answer with this certificate; StorageBusy.
         """
+        async with AsyncExitStack() as turn:
+            try:
+                await self._means.client.report(trust.target())
+                met = await self._meet(turn, trust, instead_of, renews=renews)
+            except ApiError:
+                await self.decline(trust)
+                raise
+            yield met
+
+    async def decline(self, trust: Trust) -> None:
+        """Let an agent forget an enrolment that was won of it, unless that is the one by which it is known."""
+        with suppress(ApiError):
+            if not await self._means.agents.enrolled(trust.enrollment_id):
+                await self._means.client.forget_quietly(trust.target(), trust.enrollment_id)
+
+    async def _meet(self, turn: AsyncExitStack, trust: Trust, instead_of: AgentRecord | None, *, renews: bool) -> Met:
         while True:
-            known = await self._means.agents.of_fingerprint(trust.fingerprint)
+            known = await self._known(trust)
             uuid = known.uuid if known else await self._uuid_of_new(trust, instead_of)
-            async with self._means.operations.holding(agent_key(uuid), "meet") as held:
+            async with AsyncExitStack() as this_turn:
+                held = await this_turn.enter_async_context(self._means.operations.holding(agent_key(uuid), "meet"))
                 if met := await self._settle(held, trust, uuid, renews=renews):
-                    try:
-                        yield met
-                    finally:
-                        if met.needless:
-                            await self._means.debts.pay_own(held, met.agent, met.needless, self._means.client.timeout)
-                    return
+                    turn.push_async_exit(this_turn.pop_all())
+                    if met.needless:
+                        pay = self._means.debts.pay_own
+                        turn.push_async_callback(pay, held, met.agent, met.needless, self._means.client.timeout)
+                    return met
+
+    async def _known(self, trust: Trust) -> AgentRecord | None:
+        """Return the agent that shows this certificate, or that has announced it and is the machine that shows it now.
+
+        Whoever can see a certificate can announce it; the agent that has it now takes the token of the one before.
+        """
+        known = await self._means.agents.of_fingerprint(trust.fingerprint)
+        if known and known.fingerprint != trust.fingerprint and not await self._takes_token_of(known, trust):
+            return None
+        return known
 
     async def _uuid_of_new(self, trust: Trust, instead_of: AgentRecord | None) -> str:
         if instead_of:
@@ -73,10 +101,12 @@ class Meeting:
             replaced = forgetting(held, uuid, present.enrollmentId, present.tokenSecret) if present else None
             return Met(held, won, replaced) if await self._means.agents.put(held, won, replaced) else None
         await self._refuse_clone(present, trust)
-        here = replace(present, hostname=trust.hostname, port=trust.port)
+        here = replace(present, hostname=trust.hostname, port=trust.port, fingerprint=trust.fingerprint)
+        if present.fingerprint != trust.fingerprint:  # which it had announced
+            here = replace(here, nextFingerprint=None)
         needless: Debt | None = None
         if present.enrollmentId != trust.enrollment_id:
-            if not renews and not present.leaving and await self._fits(here):
+            if not renews and not present.leaving and await self._takes_token_of(present, trust):
                 needless = forgetting(held, uuid, trust.enrollment_id, won.tokenSecret)
             else:
                 needless = forgetting(held, uuid, present.enrollmentId, present.tokenSecret)
@@ -84,9 +114,11 @@ class Meeting:
         here = replace(here, leaving=False)
         return Met(held, here, needless) if await self._means.agents.put(held, here, needless) else None
 
-    async def _fits(self, agent: AgentRecord) -> bool:
+    async def _takes_token_of(self, agent: AgentRecord, trust: Trust) -> bool:
+        """Tell whether the machine that trust was won of is enrolled as a known agent is."""
+        token = reveal(self._means.keyring, agent.tokenSecret)
         try:
-            await self._means.client.report(self._means.target(agent))
+            await self._means.client.report(target(trust.hostname, trust.port, trust.fingerprint, token))
         except StorageProblem:
             return False
         return True

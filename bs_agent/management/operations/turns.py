@@ -37,11 +37,11 @@ class Operations:
 
     def __init__(self, store: OperationStore, node: Node) -> None:
         self.store = store
-        self._limits: dict[str, asyncio.Timeout] = {}
-        self._busy: dict[str, Held] = {}
+        self._known: set[str] = set()  # the uuids of its own, from before their rows are written until their ends are
+        self._running: dict[str, tuple[Held, asyncio.Timeout]] = {}
+        self._ended: dict[str, tuple[Held, ErrorCode | None]] = {}  # while that is not written
         self._tasks: set[asyncio.Task[None]] = set()
         self._pruned: float | None = None
-        self._known: set[str] = set()  # the uuids of its own, from before their rows are written
         node.on_loss(self.stop)
 
     async def close(self) -> None:
@@ -54,16 +54,19 @@ class Operations:
     def stop(self) -> None:
         """Stop all operations of this node: others may have taken them over."""
         now = asyncio.get_running_loop().time()
-        for limit in self._limits.values():
-            if not limit.expired():  # one that still cleans up was stopped before
+        for _, limit in self._running.values():
+            if not limit.expired():  # it may still take back what it did when the lease is lost again
                 limit.reschedule(now)
 
     def is_busy(self, storage_uuid: str) -> bool:
         """Tell whether this node does an operation on a storage; what another one does, its row tells."""
-        return storage_key(storage_uuid) in self._busy
+        key = storage_key(storage_uuid)
+        return any(held.key == key for held, _ in self._running.values())
 
     async def keep_house(self) -> None:
-        """End what this node has ended, should the database have been away then, and forget old rows."""
+        """Write how operations of this node ended, should the database have been away then, and forget old rows."""
+        for held, problem in list(self._ended.values()):
+            await self._end(held, problem)
         await self.store.keep_only(self._known.__contains__, _cut_short())
         now = asyncio.get_running_loop().time()
         if self._pruned is None or now - self._pruned >= _PRUNING:
@@ -109,11 +112,10 @@ class Operations:
     @asynccontextmanager
     async def _kept(self, held: Held) -> AsyncIterator[None]:
         problem: ErrorCode | None = _cut_short()
-        self._busy[held.key] = held
         try:
             try:
                 async with asyncio.timeout(None) as limit:
-                    self._limits[held.uuid] = limit
+                    self._running[held.uuid] = held, limit
                     yield
             except TimeoutError:
                 raise (lost(held.key) if limit.expired() else TimeoutError) from None
@@ -122,13 +124,15 @@ class Operations:
             problem = error.shown()
             raise
         finally:
-            del self._limits[held.uuid]
-            del self._busy[held.key]
-            try:
-                with suppress(DatabaseUnavailable):  # `keep_house` ends it later
-                    await asyncio.shield(self.store.end(held, problem))
-            finally:
-                self._known.discard(held.uuid)
+            del self._running[held.uuid]
+            self._ended[held.uuid] = held, problem
+            with suppress(DatabaseUnavailable):  # `keep_house` writes it later
+                await asyncio.shield(self._end(held, problem))
+
+    async def _end(self, held: Held, problem: ErrorCode | None) -> None:
+        await self.store.end(held, problem)
+        self._ended.pop(held.uuid, None)
+        self._known.discard(held.uuid)
 
     async def _take(self, key: str, kind: Kind, variant: str, wait: float) -> Held | ErrorCode | None:
         """Return the turn; or how the operation that was joined has ended: None is well."""

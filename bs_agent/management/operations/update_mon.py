@@ -66,19 +66,12 @@ class UpdatingMon:
         known = (await self._means.agents.find([before.agentUuid])).get(before.agentUuid or "")
         trust = await self._reach(host, known, tags, logs_in=_logs_in(parameters))
         stays = known if host.hostname == before.hostname else None
-        try:
-            async with self._meeting.meeting(trust, instead_of=stays, renews=True) as met:
-                for other in others:
-                    if other.agentUuid == met.agent.uuid:
-                        names = f"{other.hostname} and {host.hostname}"
-                        raise InvalidArgument(f"hostname: {names} are one host: the same agent answers")
-                host = await self._change(
-                    held, storage, host, before=before, met=met, trust=trust, parameters=parameters
-                )
-        except ApiError:
-            if known is None or known.enrollmentId != trust.enrollment_id:
-                await self._forget_unless_kept(trust)
-            raise
+        async with self._meeting.meeting(trust, instead_of=stays, renews=True) as met:
+            for other in others:
+                if other.agentUuid == met.agent.uuid:
+                    names = f"{other.hostname} and {host.hostname}"
+                    raise InvalidArgument(f"hostname: {names} are one host: the same agent answers")
+            host = await self._change(held, storage, host, before=before, met=met, trust=trust, parameters=parameters)
         log.info("mon host %s of backup storage %s is now %s", before.hostname, storage.uuid, host.hostname)
         await self._conclude(held, host, known, met)
 
@@ -182,11 +175,6 @@ class UpdatingMon:
             elif met.agent.uuid == before.agentUuid:
                 at = self._means.target(met.agent)
                 await self._means.client.connect(at, storage.uuid, storage.parameters(before), held.number)
-
-    async def _forget_unless_kept(self, trust: Trust) -> None:
-        with suppress(ApiError):
-            if not await self._means.agents.enrolled(trust.enrollment_id):
-                await self._means.client.forget_quietly(trust.target(), trust.enrollment_id)
 
     async def _conclude(self, held: Held, host: HostRecord, known: AgentRecord | None, met: Met) -> None:
         self._means.intake.health(host.backupStorageUuid, host.monUuid, host.health, held)

@@ -67,6 +67,9 @@ class Watches:
         self._by_uuid: dict[str, Watch] = {}
         self._kept = 0
         self._read_at: float | None = None
+        # For how long nobody had watched those of which this is still to be told, and since when those let go of.
+        self._unwatched: dict[str, float] = {}
+        self._let_go: dict[str, float] = {}
         node.on_loss(self.drop_all)
 
     def __len__(self) -> int:
@@ -83,14 +86,13 @@ class Watches:
 
         All rows are read now and then, and when the agents are others.
         """
-        claimed = await claim(self._database, self._node.uuid)
+        claimed = await self._claim()
         now = asyncio.get_running_loop().time()
-        if self._read_at is None or now - self._read_at >= LONGEST_SWEEP or claimed.uuids != self._by_uuid.keys():
-            await self._follow(claimed.uuids, everything=True)
+        if self._read_at is None or now - self._read_at >= LONGEST_SWEEP or claimed != self._by_uuid.keys():
+            await self._follow(claimed, everything=True)
             self._read_at = now
-        for uuid, seconds in claimed.unwatched.items():
-            if uuid in self._by_uuid:
-                self.unwatched(self._by_uuid[uuid], seconds)
+        for uuid in self._unwatched.keys() & self._by_uuid.keys():
+            self.unwatched(self._by_uuid[uuid], self._unwatched.pop(uuid))
         for uuid in await asked_to_look(self._database, self._node.uuid):
             if uuid in self._by_uuid:
                 self.look(self._by_uuid[uuid])
@@ -99,7 +101,7 @@ class Watches:
         """Read the rows of some agents again, because they have just been changed; others watch what we do not."""
         wanted = {uuid for uuid in uuids if uuid}
         if wanted - self._by_uuid.keys():
-            wanted &= (await claim(self._database, self._node.uuid)).uuids | self._by_uuid.keys()
+            wanted &= await self._claim() | self._by_uuid.keys()
         await self._follow(wanted, everything=False)
 
     def find(self, uuid: str) -> Watch | None:
@@ -116,6 +118,7 @@ class Watches:
 
     def drop_all(self) -> None:
         """Let go of all agents: other nodes may watch them."""
+        self._let_go |= dict.fromkeys(self._by_uuid, asyncio.get_running_loop().time())
         for watch in self:
             self.drop(watch)
 
@@ -126,6 +129,16 @@ class Watches:
         hostname, port = places[(places.index(here) + 1) % len(places)] if here in places else places[0]
         if (hostname, port) != here:
             self._point(watch, replace(watch.record, hostname=hostname, port=port))
+
+    async def _claim(self) -> set[str]:
+        """Return the agents that this node is to watch, and keep in mind those that nobody has watched until now."""
+        claimed = await claim(self._database, self._node.uuid)
+        now = asyncio.get_running_loop().time()
+        let_go = {uuid: now - since for uuid, since in self._let_go.items()}
+        unwatched = let_go | self._unwatched | claimed.unwatched
+        self._unwatched = {uuid: seconds for uuid, seconds in unwatched.items() if uuid in claimed.uuids}
+        self._let_go.clear()
+        return claimed.uuids
 
     async def _follow(self, uuids: set[str], *, everything: bool) -> None:
         gone = (self._by_uuid.keys() if everything else self._by_uuid.keys() & uuids) - uuids

@@ -65,7 +65,8 @@ class AgentStore:
     async def put(self, held: Held, record: AgentRecord, replaced: Debt | None = None) -> bool:
         """Write an agent, new or known, and that the enrolment it had before is owed a forgetting.
 
-        Returns False, and nothing is written, when another agent has its certificate by now, or has announced it.
+        Returns False, and nothing is written, when another agent shows its certificate by now. One that has only
+        announced it takes that back: anybody can say so, but this one was met.
 
         Raises:
             StorageProblem: StorageBusy: the operation has been taken over.
@@ -74,8 +75,10 @@ class AgentStore:
             async with self._database.writing() as connection:
                 await self._operations.confirm(connection, held)
                 values = to_values(record)
-                if await _is_anothers(connection, record.uuid, values):
-                    return False
+                if await _is_anothers(connection, record.uuid, {"nextFingerprint": record.nextFingerprint}):
+                    values["nextFingerprint"] = None
+                claims = (agent.c.uuid != record.uuid, agent.c.nextFingerprint == record.fingerprint)
+                await connection.execute(update(agent).where(*claims).values(nextFingerprint=None))
                 now = int(await self._database.now(connection))
                 changed = await connection.execute(update(agent).where(agent.c.uuid == record.uuid).values(**values))
                 if not changed.rowcount:
@@ -83,7 +86,7 @@ class AgentStore:
                 await put_place(connection, record.uuid, (record.hostname, record.port))
                 await write_debts(connection, [replaced] if replaced else [], now)
         except IntegrityError:
-            return False
+            return False  # another agent shows that certificate
         return True
 
     async def update(self, uuid: str, owner: str, values: dict[str, Any]) -> bool:

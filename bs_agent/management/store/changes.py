@@ -20,7 +20,7 @@ from bs_agent.contract.reasons import Reason
 from bs_agent.management.model.capacity import COLUMNS, Measured, counts
 from bs_agent.management.model.health import Health, storage_health
 from bs_agent.management.store.database import Database, DatabaseUnavailable
-from bs_agent.management.store.fence import Fence
+from bs_agent.management.store.fence import Fence, Source
 from bs_agent.management.store.operations import Held
 from bs_agent.management.store.rows import to_health, to_json
 from bs_agent.management.store.tables import backup_storage, host
@@ -93,9 +93,8 @@ async def apply(database: Database, fence: Fence, news: Sequence[News]) -> Appli
     """Write news; what has been deleted meanwhile stays deleted."""
     async with database.writing() as connection:
         await _wait_shortly(database, connection)
-        told = [(one.storage_uuid, one.mon_uuid, one.held) for one in news]
-        admitted = await fence.admitted(connection, told)
-        ours = [one for one in news if (one.storage_uuid, one.mon_uuid) in admitted]
+        admitted = await fence.admitted(connection, [_source(one) for one in news])
+        ours = [one for one in news if _source(one) in admitted]
         # In one order, and before the hosts are read: two nodes that watch two hosts of one storage must neither wait
         # for each other nor miss each other's change.
         rows = await _lock(connection, sorted({one.storage_uuid for one in ours}))
@@ -106,7 +105,11 @@ async def apply(database: Database, fence: Fence, news: Sequence[News]) -> Appli
         turns = await _follow(connection, {uuid: rows[uuid] for uuid in sorted(changed & rows.keys())}, int(now))
         # After the health: what is old news of one host is not when no other knows better.
         await _write_capacities(connection, rows, [one for one in ours if isinstance(one, CapacityChange)], now)
-    return Applied(turns, [one for one in news if (one.storage_uuid, one.mon_uuid) not in admitted])
+    return Applied(turns, [one for one in news if _source(one) not in admitted])
+
+
+def _source(news: News) -> Source:
+    return news.storage_uuid, news.mon_uuid, news.held
 
 
 async def check_writable(database: Database) -> None:

@@ -14,6 +14,9 @@ from bs_agent.management.store.tables import agent, host
 
 _BATCH = 500
 
+Source = tuple[str, str, Held | None]
+"""Of which storage and host something is told, and by which operation; by none when a poll tells it."""
+
 
 class Fence:
     """Tells what `owner`, this node, may write."""
@@ -22,18 +25,15 @@ class Fence:
         self._operations = operations
         self._owner = owner
 
-    async def admitted(
-        self, connection: AsyncConnection, news: Iterable[tuple[str, str, Held | None]]
-    ) -> set[tuple[str, str]]:
-        """Return storage and host of the news that may be written, of these storages, hosts and operations."""
+    async def admitted(self, connection: AsyncConnection, news: Iterable[Source]) -> set[Source]:
+        """Return the sources whose news may be written: storages, hosts, and operations or None for polls."""
         told = list(news)
         lost = await self._lost(connection, {held for _, _, held in told if held})
         polled = [(storage, mon) for storage, mon, held in told if held is None]
         keys = {storage: f"storage:{storage}" for storage, _ in polled}
         busy = await self._operations.busy(connection, list(keys.values()))
         mine = await self._polled_here(connection, [mon for storage, mon in polled if keys[storage] not in busy])
-        operated = {(storage, mon) for storage, mon, held in told if held and held not in lost}
-        return operated | {(storage, mon) for storage, mon in polled if mon in mine}
+        return {source for source in told if (source[2] not in lost if source[2] else source[1] in mine)}
 
     async def _lost(self, connection: AsyncConnection, operations: Iterable[Held]) -> set[Held]:
         lost = set()

@@ -91,7 +91,7 @@ class OperationStore:
     async def keep_only(self, is_known: Callable[[str], bool], problem: ErrorCode) -> None:
         """End the operations of this node that it does not know, by their uuids: how they ended, nobody knows.
 
-        Their end could not be written, or it was never heard that their beginning was. `is_known` is asked after they
+        It was never heard that their beginning was written. `is_known` is asked after they
         were read, so it must know of an operation before that is written.
         """
         async with self.database.reading() as connection:

@@ -94,7 +94,9 @@ async def asked_to_look(database: Database, owner: str) -> list[str]:
     async with database.reading() as connection:
         if (await connection.execute(select(agent.c.uuid).where(*asked).limit(1))).first() is None:
             return []
-    taken = update(agent).where(*asked).values(lookDate=None).returning(agent.c.uuid)
+    # Of whom somebody writes just now, it is asked again: to wait for one while others are locked is to get in the way.
+    free = select(agent.c.uuid).where(*asked).with_for_update(skip_locked=True)
+    taken = update(agent).where(agent.c.uuid.in_(free)).values(lookDate=None).returning(agent.c.uuid)
     async with database.writing() as connection:
         return list((await connection.execute(taken)).scalars())
 

@@ -1,6 +1,7 @@
 """What agents are told for what they are owed: by now, whatever has become of the storage meanwhile."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -15,10 +16,11 @@ from bs_agent.contract.report import CEPH, CephParameters
 from bs_agent.management.hosts.agent_client import Agents, Target, Told
 from bs_agent.management.hosts.trust import Trust, to_record
 from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord
-from bs_agent.management.operations.debts import cleanup
+from bs_agent.management.operations.debts import cleanup, forgetting
 from bs_agent.management.operations.turns import agent_key, storage_key
 from bs_agent.management.operations.update_mon import UpdatingMon
-from tests.beds.fleet import FleetBed, fleet
+from bs_agent.management.store.operations import Held
+from tests.beds.fleet import FleetBed, fleet, until
 from tests.beds.stores import CAPACITY, host, storage
 from tests.management.operations.test_debts_against_odds import QUIET, debts_of
 
@@ -34,10 +36,18 @@ def record_of(bed: FleetBed, hostname: str, fingerprint: str = "f", token: str =
 
 async def meet(bed: FleetBed, *agents: AgentRecord) -> None:
     """Write agents."""
-    means = bed.service.means
     for one in agents:
-        async with means.operations.holding(agent_key(one.uuid), "meet") as held:
-            assert await means.agents.put(held, one)
+        async with meeting(bed, one):
+            pass
+
+
+@asynccontextmanager
+async def meeting(bed: FleetBed, one: AgentRecord) -> AsyncIterator[Held]:
+    """Write an agent, which nobody takes for one that is not needed while the context is open."""
+    means = bed.service.means
+    async with means.operations.holding(agent_key(one.uuid), "meet") as held:
+        assert await means.agents.put(held, one)
+        yield held
 
 
 async def put(bed: FleetBed, of: StorageRecord, on: Sequence[AgentRecord]) -> list[HostRecord]:
@@ -55,6 +65,7 @@ class Heard:
         self.told: list[tuple[str, str, bool]] = []
         self.numbers: list[int] = []
         self.refused = ""
+        self.forgotten: list[str] = []
         heard = self
 
         async def connect(_: Agents, at: Target, uuid: str, parameters: CephParameters, number: int) -> None:
@@ -75,8 +86,11 @@ class Heard:
             if uuid == heard.refused:
                 raise InvalidArgument(f"too many commands are kept for {deadline} s")
 
-        others = dict.fromkeys(("plan_cleanup", "forget", "forget_quietly"), answer)
-        instead = {"connect": connect, "cleanup": cleanup, "report": report, **others}
+        async def forget(_: Agents, __: Target, enrollment_id: str) -> None:
+            heard.forgotten.append(enrollment_id)
+
+        others = dict.fromkeys(("plan_cleanup", "forget_quietly"), answer)
+        instead = {"connect": connect, "cleanup": cleanup, "report": report, "forget": forget, **others}
         for name, work in instead.items():
             monkeypatch.setattr(Agents, name, work)
 
@@ -84,8 +98,7 @@ class Heard:
 async def _lose(bed: FleetBed, on: AgentRecord, of: StorageRecord) -> None:
     """Let the add of a pool that is made be lost with its host."""
     making = CephParameters(poolName="pool", fsid="", createPool=True)
-    await meet(bed, on)
-    async with bed.service.means.operations.holding(storage_key(of.uuid), "add") as held:
+    async with meeting(bed, on), bed.service.means.operations.holding(storage_key(of.uuid), "add") as held:
         await debts_of(bed).expect(held, on, of.uuid, making, host_only=False)
 
 
@@ -135,12 +148,49 @@ async def test_a_pool_that_was_made_for_an_add_that_was_lost_is_removed(
     assert heard.numbers[0] == heard.numbers[1] > 0
 
 
+async def test_an_enrolment_that_is_in_use_again_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard(monkeypatch)
+    async with fleet(tmp_path, poll=QUIET) as bed:
+        first = record_of(bed, "host-a", token="first")
+        second = replace(record_of(bed, "host-a", token="second"), uuid=first.uuid)
+        async with meeting(bed, first):
+            await put(bed, storage(), [first])
+        means = bed.service.means
+        for before, now in ((first, second), (second, first)):  # by a code that was used before, as it was not paid yet
+            async with means.operations.holding(agent_key(first.uuid), "meet") as held:
+                replaced = forgetting(held, first.uuid, before.enrollmentId, before.tokenSecret)
+                assert await means.agents.put(held, now, replaced)
+        await debts_of(bed).pay(second)  # as it was known until just now
+        assert heard.forgotten == [second.enrollmentId]
+        assert await bed.owed() == []
+
+
+async def test_an_agent_leaves_by_the_enrolment_that_it_has_by_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard(monkeypatch)
+    async with fleet(tmp_path, poll=QUIET) as bed:
+        first = record_of(bed, "host-a", token="first")
+        second = replace(record_of(bed, "host-a", token="second"), uuid=first.uuid)
+        async with meeting(bed, first) as held:
+            assert await bed.service.means.agents.put(held, second)
+        with suppress(StorageProblem):  # the house is kept just now
+            await debts_of(bed).leave(first)
+        await until(lambda: has_left(bed, first))
+        assert heard.forgotten == [second.enrollmentId]
+
+
+async def has_left(bed: FleetBed, one: AgentRecord) -> bool:
+    return await bed.service.means.agents.find([one.uuid]) == {}
+
+
 async def test_a_debt_is_not_due_while_its_operation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Heard(monkeypatch)
     async with fleet(tmp_path, poll=QUIET) as bed:
         one, new, means = record_of(bed, "host-a"), storage(), bed.service.means
-        await meet(bed, one)
-        async with means.operations.holding(storage_key(new.uuid), "add") as held:
+        async with meeting(bed, one), means.operations.holding(storage_key(new.uuid), "add") as held:
             await debts_of(bed).expect(held, one, new.uuid, new.parameters(host(new, one)), host_only=False)
             await debts_of(bed).pay(one)
             assert heard.told == []

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
+from bs_agent.contract.enrollment import decode, encode
 from bs_agent.contract.errors import InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import Enrollment
@@ -18,7 +19,7 @@ from bs_agent.management.store.tables import agent_address
 from tests.beds.agent import AgentProcess
 from tests.beds.fleet import FleetBed, fleet, image_store, until
 from tests.beds.node import free_port
-from tests.beds.played import players
+from tests.beds.played import Players, players
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
 
@@ -207,3 +208,74 @@ async def test_two_machines_that_answer_in_turn_are_told_from_one_that_boots(tmp
         agent.boot = boots[1]
         await bed.reaches(uuid, ("Disconnected", "AgentCloned"))
         await bed.reaches(uuid, ("Connected", ""))
+
+
+async def _played(stage: Players, bed: FleetBed, host: str, directory: str = "/images") -> str:
+    """Add a directory of a played agent; return the storage's uuid."""
+    agent = stage.by_host.get(host) or await stage.add(host)
+    tags = [f"agentEnrollment::{agent.code}"]
+    return await bed.service.add_image_store(image_store(Path(directory), hostname=host, systemTags=tags))
+
+
+async def test_a_code_that_does_not_fit_does_not_take_the_place_of_what_does(tmp_path: Path) -> None:
+    async with players(tmp_path) as stage, fleet(tmp_path, poll=QUIET) as bed:
+        uuid = await _played(stage, bed, "127.0.0.2")
+        another = await stage.add("127.0.0.3")
+        (before,) = await _agents(bed)
+        with pytest.raises(StorageProblem) as problem:
+            await bed.service.reconnect(uuid, [f"agentEnrollment::{another.code}"])
+        assert problem.value.reason.code == ReasonCode.CERTIFICATE_CHANGED
+        assert await _agents(bed) == [before], "what was known is known still"
+        await bed.service.reconnect(uuid)
+        assert await bed.owed() == []
+
+
+async def test_a_code_that_is_not_valid_any_more_does_not_take_the_place_of_what_is(
+    tmp_path: Path, agent: AgentProcess
+) -> None:
+    (images,) = _directories(tmp_path, 1)
+    async with fleet(tmp_path, poll=QUIET) as bed:
+        uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
+        (before,) = await _agents(bed)
+        old = agent.enroll()
+        agent.run("enrollments", "remove", old.id)
+        with pytest.raises(StorageProblem) as problem:
+            await bed.service.reconnect(uuid, [f"agentEnrollment::{old.code}"])
+        assert problem.value.reason.code == ReasonCode.AGENT_UNAUTHORIZED
+        assert await _agents(bed) == [before]
+        await bed.service.reconnect(uuid)
+    assert _enrolled(agent) == 1
+
+
+async def test_a_code_that_does_not_fit_leaves_no_agent_behind(tmp_path: Path) -> None:
+    async with players(tmp_path) as stage, fleet(tmp_path, poll=QUIET) as bed:
+        one, _ = await stage.add("127.0.0.2"), await stage.add("127.0.0.3")
+        tags = [f"agentEnrollment::{one.code}"]
+        with pytest.raises(StorageProblem) as problem:
+            await bed.service.add_image_store(image_store(Path("/images"), hostname="127.0.0.3", systemTags=tags))
+        assert problem.value.reason.code == ReasonCode.CERTIFICATE_CHANGED
+        assert await _agents(bed) == []
+        assert await bed.owed() == []
+
+
+async def test_an_agent_that_announces_the_certificate_of_another_machine_does_not_become_it(tmp_path: Path) -> None:
+    async with players(tmp_path) as stage, fleet(tmp_path) as bed:
+        liar, honest = await stage.add("127.0.0.2"), await stage.add("127.0.0.3")
+        first = await _played(stage, bed, "127.0.0.2")
+        (known,) = await _agents(bed)
+        liar.next = decode(honest.code).fingerprint
+        honest.token = "the-token-of-another"
+        honest.code = encode(stage.port, honest.token, liar.next)
+
+        async def is_announced() -> bool:
+            return [one.nextFingerprint for one in await _agents(bed)] == [liar.next]
+
+        await until(is_announced)
+        second = await _played(stage, bed, "127.0.0.3", "/others")
+        agents = {one.hostname: one for one in await _agents(bed)}
+        assert agents["127.0.0.2"].uuid == known.uuid
+        assert agents["127.0.0.3"].uuid != known.uuid, "another machine"
+        assert agents["127.0.0.2"].nextFingerprint is None, "who shows it is not the one who only says so"
+        for uuid in (first, second):
+            await bed.service.reconnect(uuid)
+        assert "the-token-of-another" not in liar.tokens

@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bs_agent.contract.errors import OperationFailed, StorageProblem
+from bs_agent.contract.errors import ApiError, InvalidArgument, OperationFailed, StorageProblem
 from bs_agent.management.operations.turns import Operations
-from bs_agent.management.store.database import Database
+from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.operations import Ended, Held, OperationStore, Running
-from tests.beds.stores import LONG
+from tests.beds.fleet import until
+from tests.beds.stores import LONG, Stores, nodes
 
 pytestmark = pytest.mark.asyncio
 
@@ -114,3 +116,107 @@ async def test_what_cleans_up_while_the_lease_is_lost_again_goes_on(database: Da
             await running
         operations.stop()
         assert isinstance(await store.take(KEY, "add"), Held)
+
+
+@asynccontextmanager
+async def two_nodes(database: Database) -> AsyncIterator[tuple[Stores, Stores, Operations]]:
+    """Be two nodes, and the operations of the first."""
+    async with nodes(database) as (one, other):
+        operations = Operations(one.operations, one.node)
+        yield one, other, operations
+        await operations.close()
+
+
+async def state(of: Stores, held: Held) -> Ended | Running | None:
+    return await of.operations.ended(KEY, held.uuid)
+
+
+async def test_how_an_operation_has_ended_is_told_though_the_database_was_away_then(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_nodes(database) as (_, other, operations):
+        took: list[Held] = []
+
+        async def work(held: Held) -> None:
+            took.append(held)
+            monkeypatch.setattr(database, "writing", away)
+            raise InvalidArgument("seen")
+
+        with pytest.raises(InvalidArgument, match="seen"):
+            await operations.run(KEY, "reconnect", work)
+        with suppress(DatabaseUnavailable):
+            await operations.keep_house()
+        monkeypatch.undo()
+        assert isinstance(await state(other, took[0]), Running)
+        await operations.keep_house()
+        assert await state(other, took[0]) == Ended(InvalidArgument("seen").shown())
+
+
+@asynccontextmanager
+async def away() -> AsyncIterator[AsyncConnection]:
+    raise DatabaseUnavailable("away")
+    yield
+
+
+async def test_a_lease_may_be_lost_again_while_operations_still_take_back_what_they_did(database: Database) -> None:
+    async with two_nodes(database) as (_, _, operations):
+        undoing, undone = asyncio.Event(), asyncio.Event()
+        begun = asyncio.Event()
+
+        async def work(_: Held) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                undoing.set()
+                await undone.wait()
+
+        running = asyncio.create_task(operations.run(KEY, "change", work))
+        await begun.wait()
+        operations.stop()
+        await undoing.wait()
+        second = asyncio.create_task(hold(operations, "storage:" + "2" * 32))
+        await until(lambda: is_busy(operations, "2" * 32))
+        operations.stop()
+        with pytest.raises(StorageProblem, match="has lost its lease"):
+            await second
+        assert not running.done()
+        undone.set()
+        with pytest.raises(StorageProblem, match="has lost its lease"):
+            await running
+
+
+async def hold(operations: Operations, key: str) -> None:
+    async with operations.holding(key, "change"):
+        await asyncio.Event().wait()
+
+
+async def is_busy(operations: Operations, storage_uuid: str) -> bool:
+    return operations.is_busy(storage_uuid)
+
+
+async def test_a_key_is_busy_until_the_last_of_its_operations_here_is_over(database: Database) -> None:
+    async with two_nodes(database) as (one, other, operations):
+        undone, begun = asyncio.Event(), asyncio.Event()
+
+        async def work(_: Held) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await undone.wait()
+
+        first = asyncio.create_task(operations.run(KEY, "change", work))
+        await begun.wait()
+        await one.lives(0)
+        operations.stop()
+        async with other.turn(KEY):
+            pass
+        await one.lives()
+        async with operations.holding(KEY, "change") as held:
+            undone.set()
+            with suppress(ApiError):
+                await first
+            assert operations.is_busy("1" * 32), "the second goes on"
+        assert not operations.is_busy("1" * 32)
+        assert await state(other, held) == Ended(None)

@@ -1,19 +1,23 @@
 """Who may write what is heard of a storage: its operation, or the node that polls; never one that was asleep."""
 
+import time
+
 import pytest
 from sqlalchemy import update
 
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import CEPH
+from bs_agent.management.model.capacity import measured
 from bs_agent.management.model.health import Health
 from bs_agent.management.model.records import HostRecord
 from bs_agent.management.operations.turns import storage_key
-from bs_agent.management.store.changes import HostChange, apply
+from bs_agent.management.store.changes import CapacityChange, HostChange, apply
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.operations import Held
 from bs_agent.management.store.tables import agent as agent_table
 from bs_agent.management.store.watched import claim
 from tests.beds.stores import LONG, Stores, agent, nodes, slept, storage, stores
+from tests.management.store.known import known, report
 
 pytestmark = pytest.mark.asyncio
 
@@ -93,6 +97,22 @@ async def test_news_of_an_operation_that_was_taken_over_are_void(database: Datab
         await other.operations.end(Held(storage_key(new.uuid), taken.uuid, 0), None)
         assert not await tells(one, there, GONE, held), "it has ended by now"
         assert await tells(one, there, GONE)
+
+
+async def test_a_poll_that_may_be_written_carries_nothing_of_a_lost_operation_with_it(database: Database) -> None:
+    async with nodes(database) as (one, other):
+        there = await known(one)
+        key = storage_key(there.uuid)
+        held = await slept(one, other, key)
+        taken = await other.operations.take(key, "change")
+        await other.operations.end(Held(key, taken.uuid, 0), None)
+        (mon,) = there.mons
+        said = CapacityChange(mon, there.uuid, measured(report(7)), time.monotonic())
+        lost = HostChange(mon, there.uuid, GONE, held)
+        applied = await apply(database, one.fence, [lost, said])
+        assert applied.not_ours == [lost]
+        assert (await there.health()).status == "Connected"
+        assert await there.available() == 7
 
 
 async def test_an_operation_tells_of_hosts_whose_agent_another_node_polls(database: Database) -> None:

@@ -6,15 +6,18 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import PoolProxiedConnection
 
 from bs_agent.contract.errors import OperationFailed
 from bs_agent.daemon.lifecycle import background
 from bs_agent.management.operations.turns import Operations
-from bs_agent.management.store.database import Database
+from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.operations import Held, OperationStore, Running
 from tests.beds.fleet import until
 from tests.beds.stores import LONG
+from tests.management.store.known import run
 
 pytestmark = pytest.mark.asyncio
 
@@ -112,6 +115,49 @@ async def test_a_node_hears_again_after_its_connection_was_cut(
             await heard(other, database)
         await other.ping()
     await until(lambda: nobody_listens(database))
+
+
+@on_postgresql
+async def test_a_node_hears_as_soon_as_the_server_lets_it_in(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bs_agent.management.store.wakes._AGAIN", 0.05)
+    name = database.engine.url.database
+    role = f"{name}_guest"
+    await run(database, f"CREATE ROLE {role} LOGIN PASSWORD 'guest' CONNECTION LIMIT 0")
+    url = make_url(database_url).set(username=role, password="guest")
+    async with another(url.render_as_string(hide_password=False)) as other:
+        with pytest.raises(DatabaseUnavailable, match="too many connections"):
+            await other.ping()
+        await run(database, f"ALTER ROLE {role} CONNECTION LIMIT 9")
+        await heard(other, database)
+
+
+@on_postgresql
+async def test_a_node_hears_again_though_its_connection_was_cut_before_it_listened(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bs_agent.management.store.wakes._AGAIN", 0.05)
+    async with another(database_url, hears=False) as other:
+        connect = other.engine.raw_connection
+        cut: list[int] = []
+
+        async def cut_once() -> PoolProxiedConnection:
+            raw = await connect()
+            if not cut:
+                cut.append(raw.driver_connection.get_server_pid())  # type: ignore[union-attr]
+                await run(database, f"SELECT pg_terminate_backend({cut[0]})")
+                await until(lambda: is_closed(raw))
+            return raw
+
+        monkeypatch.setattr(type(other.engine), "raw_connection", lambda _: cut_once())
+        async with background(other.wakes.run(), "wake-ups"):
+            await heard(other, database)
+        assert cut
+
+
+async def is_closed(raw: PoolProxiedConnection) -> bool:
+    return bool(raw.driver_connection.is_closed())  # type: ignore[union-attr]
 
 
 async def listening(database: Database) -> list[int]:

@@ -139,6 +139,22 @@ async def test_who_takes_an_agent_over_looks_in_place_of_who_was_asked(database:
         assert await asked_to_look(database, other.node.uuid) == [known.uuid]
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_who_looks_waits_for_nobody_who_writes_of_some_of_its_agents(database: Database) -> None:
+    first, second = sorted((agent(), agent()), key=lambda one: one.uuid)
+    async with nodes(database, 1) as (one,):
+        await one.meet(second, first)
+        await claimed(one)
+        for each in (second, first):
+            await ask_to_look(database, each.uuid)
+        async with database.writing() as connection:
+            held = select(tables.agent.c.uuid).where(tables.agent.c.uuid == first.uuid)
+            await connection.execute(held.with_for_update(read=True))  # as whoever writes what was heard of it
+            asked = asyncio.wait_for(asked_to_look(database, one.node.uuid), 20)
+            assert await asked == [second.uuid], "or each would wait for what the other has"
+        assert await asked_to_look(database, one.node.uuid) == [first.uuid]
+
+
 async def test_what_is_watched(database: Database) -> None:
     at, other, new = agent("here"), agent(), storage()
     async with stores(database, LONG) as one:
