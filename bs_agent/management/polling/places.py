@@ -47,4 +47,10 @@ class Places:
         left = max(0.0, spent - (now - then))
         if left + 1 > BURST:
             raise TooManyRequests("one report a second is taken of one sender")
+        self._spent.pop(sender, None)
         self._spent[sender] = (left + 1, now)
+        while self._spent:  # whoever has nothing to make up for is forgotten, the one who came first before the others
+            first, (spent, then) = next(iter(self._spent.items()))
+            if spent > now - then:
+                break
+            del self._spent[first]

@@ -144,8 +144,8 @@ class Poller:
             return
         details = f"no management node has asked the host for {seconds:.0f} s"
         for host in watch.seen.hosts:
-            reason = Reason(code=ReasonCode.UNOBSERVED, details=details)
-            self._set(watch, host, Health("Connecting", reason))
+            if not self._operations.is_busy(host.storage_uuid):  # that observes it
+                self._set(watch, host, Health("Connecting", Reason(code=ReasonCode.UNOBSERVED, details=details)))
 
     def _schedule(self, watch: Watch) -> None:
         if watch.timer:
@@ -155,6 +155,7 @@ class Poller:
         watch.timer = loop.call_at(due, self._begin_poll, watch)
 
     def _begin_poll(self, watch: Watch) -> None:
+        watch.asked = True  # also when it is asked just now: what it answers may be older
         self._start(watch.uuid, self._poll(watch))
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -172,16 +173,24 @@ class Poller:
 
     async def _poll(self, watch: Watch) -> None:
         try:
+            while watch.asked and watch in self._watches:
+                watch.asked = False
+                await self._ask(watch)
+        finally:
+            if now := self._watches.find(watch.uuid):  # another one, if it was let go of and taken up meanwhile
+                self._schedule(now)
+
+    async def _ask(self, watch: Watch) -> None:
+        try:
             async with self._slow_lane if watch.link.misses else self._lane:
                 due = asyncio.get_running_loop().time() >= watch.whole_due
                 told = await self._agents.report(watch.target, watch.etag if watch.is_well and not due else "")
         except ApiError as problem:
-            self._missed(watch, _reason(problem))
-        else:
-            self._answered(watch, told)
-        finally:
             if watch in self._watches:
-                self._schedule(watch)
+                self._missed(watch, _reason(problem))
+        else:
+            if watch in self._watches:
+                self._answered(watch, told)
 
     def _missed(self, watch: Watch, reason: Reason) -> None:
         watch.link = watch.link.missed(reason)
@@ -217,7 +226,8 @@ class Poller:
         details = f"two machines answer in turn at {watch.target.name}"
         watch.etag = ""
         for host in watch.seen.hosts:
-            self._set(watch, host, Health("Disconnected", Reason(code=ReasonCode.AGENT_CLONED, details=details)))
+            if not self._operations.is_busy(host.storage_uuid):
+                self._set(watch, host, Health("Disconnected", Reason(code=ReasonCode.AGENT_CLONED, details=details)))
 
     async def _learn(self, watch: Watch, learnt: dict[str, Any]) -> None:
         """Write what an answer has shown of the agent itself: its certificates, its boot, where it is reached."""

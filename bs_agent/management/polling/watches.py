@@ -23,13 +23,14 @@ class Watch:
     """One agent: what its rows said last, and what only this process knows.
 
     `record` is the agent as it is polled: where its row says that it is reached, or at another of its places when
-    nothing answers there.
+    nothing answers there. `asked` says that it is to be polled, and was not yet.
     """
 
     seen: WatchedAgent
     record: AgentRecord
     target: Target
     health: dict[str, Health]
+    asked: bool = False
     etag: str = ""
     whole_due: float = 0.0
     link: Link = field(default_factory=Link)

@@ -26,3 +26,13 @@ def test_places_are_shared_out_and_given_back() -> None:
         pass
     with pytest.raises(TooManyRequests), room.of("0"):
         pass
+
+
+def test_senders_that_have_nothing_to_make_up_for_are_forgotten() -> None:
+    moment = 0.0
+    room = places.Places(lambda: moment)
+    for number in range(1000):
+        moment = float(number)
+        with room.of(str(number)):
+            pass
+    assert len(room._spent) < 10

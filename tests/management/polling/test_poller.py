@@ -225,6 +225,46 @@ async def test_agents_that_hang_do_not_delay_the_others(tmp_path: Path, stage: P
         await until(all_are_back)
 
 
+async def test_an_agent_that_is_taken_up_again_is_polled_though_it_was_just_asked(
+    tmp_path: Path, stage: Players
+) -> None:
+    agent = await stage.add(HOST)
+    async with fleet(tmp_path, poll={"interval": 5, "timeout": 5}) as bed:
+        await bed.service.add_image_store(directory(stage))
+        poller = bed.service.poller
+        hold = agent.holds["GET report"] = asyncio.Event()
+        await polled(agent, 1)
+        poller._watches.drop_all()  # as when the lease is lost
+        await poller._watches.sweep()
+        (watch,) = poller._watches
+        assert watch.timer
+        watch.timer.cancel()
+        poller._begin_poll(watch)  # as the timer does, should it be due before the agent answers
+        del agent.holds["GET report"]
+        hold.set()
+        await polled(agent, 2)
+
+
+async def test_what_comes_while_an_agent_is_asked_is_asked_for_again(tmp_path: Path, stage: Players) -> None:
+    agent = await stage.add(HOST)
+    async with fleet(tmp_path, poll={"interval": 3600, "timeout": 60}) as bed:
+        await bed.service.add_image_store(directory(stage))
+        watches = bed.service.poller._watches
+        (watch,) = watches
+        hold = agent.holds["GET report"] = asyncio.Event()
+        before = agent.asked["GET report"]
+        watches.look(watch)
+        await until(lambda: asked(agent, before + 1))
+        watches.look(watch)
+        del agent.holds["GET report"]
+        hold.set()
+        await until(lambda: asked(agent, before + 2))
+
+
+async def asked(agent: Played, times: int) -> bool:
+    return agent.asked["GET report"] == times
+
+
 async def test_a_key_file_that_does_not_fit(tmp_path: Path, stage: Players) -> None:
     await stage.add(HOST)
     async with fleet(tmp_path) as bed:
