@@ -52,7 +52,7 @@ class OwnMon:
             gone = await self._gone(hosts, port, here.silent)
             if gone:
                 return gone, reason_of(gone)
-        found = found or here.mons[0]
+        found = found or min(here.mons, key=lambda mon: (mon.rank < 0, mon.rank))  # always the same, as by the cluster
         return found, self._moved(shown(found.addresses)) if hosts and self._address else reason_of(found)
 
     async def counts_itself_in(self, fsid: str) -> bool | None:
