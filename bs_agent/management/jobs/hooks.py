@@ -52,7 +52,8 @@ class Hooks:
         """Send web hooks while the context is open; what waits at its end is kept."""
         connector = outward_connector(settings.concurrent, allow_local=settings.allow_local)
         cookies = aiohttp.DummyCookieJar()
-        async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies) as http:
+        headers = {"User-Agent": "bs-management"}  # else it would name the versions of what it is made of
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies, headers=headers) as http:
             hooks = cls(HookStore(database, node.uuid), settings, http)
             node.on_loss(hooks._let_go)
             async with background(hooks._run(), "web hooks"):

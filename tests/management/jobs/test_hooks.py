@@ -71,6 +71,7 @@ async def test_a_hook_brings_what_the_job_url_shows(database: Database) -> None:
         assert (told.path, told.body["inventory"]["uuid"], set(told.body)) == ("/webhook", uuid, {"inventory"})
         assert (told.headers["X-Job-UUID"], told.headers["X-Job-Success"]) == (JOB, "true")
         assert told.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert told.headers["User-Agent"] == "bs-management"
         assert await server.call("GET", f"/api-jobs/{JOB}") == (200, told.body)
         await _until_tries(database)
 

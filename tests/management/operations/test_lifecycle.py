@@ -1,5 +1,6 @@
 """A storage's life on a real agent: added, lost, back by itself, connected afresh, deleted; nothing of it stays."""
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from bs_agent.contract.errors import CannotDelete, InvalidArgument, ResourceNotF
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import Enrollment
 from bs_agent.daemon.configuration import Address
+from bs_agent.management.store.zones import ZoneStore
 from tests.beds.agent import AgentProcess, client_of
 from tests.beds.arrivals import dying_with_its_answer
 from tests.beds.fleet import FleetBed, fleet, image_store, until
@@ -233,3 +235,34 @@ async def test_a_failed_add_leaves_nothing(tmp_path: Path, agent: AgentProcess, 
         assert await bed.status(uuid) == ("Connected", "")
         await bed.service.delete(uuid, "Permissive")
     assert tree(images) == before
+
+
+async def test_of_two_adds_that_want_one_uuid_the_second_leaves_no_trace(
+    tmp_path: Path, agent: AgentProcess, images: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    wanted = "5" * 32
+    async with fleet(tmp_path) as bed:
+        zones = ZoneStore(bed.database)
+        adds = [
+            bed.service.add_image_store(image_store(folder, agent.enroll(), resourceUuid=wanted))
+            for folder in (images, other)
+        ]
+        zone = zones.add("z", None, is_default=False, uuid=wanted, system_tags=[], user_tags=[])
+        outcomes = await asyncio.gather(*adds, zone, return_exceptions=True)
+        assert [outcome for outcome in outcomes if isinstance(outcome, str)] == [wanted]
+        refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert {str(outcome) for outcome in refused} == {
+            f"field[resourceUuid]: there is a resource[uuid:{wanted}] already"
+        }
+        assert {type(outcome) for outcome in refused} == {InvalidArgument}
+        marked = [folder for folder in (images, other) if (folder / ".bs-agent.json").exists()]
+        assert marked == [
+            folder for folder, outcome in zip((images, other), outcomes, strict=False) if outcome == wanted
+        ]
+        for second in (images, other):
+            with pytest.raises(InvalidArgument, match="there is a resource"):
+                await bed.service.add_image_store(image_store(second, agent.enroll(), resourceUuid=wanted))
+        assert marked == [folder for folder in (images, other) if (folder / ".bs-agent.json").exists()]
+        assert await bed.owed() == []
