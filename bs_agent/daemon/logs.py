@@ -5,8 +5,6 @@ import logging
 import sys
 from typing import Literal
 
-from aiohttp.http_exceptions import HttpProcessingError
-
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -29,6 +27,8 @@ class JsonFormatter(logging.Formatter):
 
 def is_our_matter(record: logging.LogRecord) -> bool:
     """Tell whether a record of the HTTP server speaks of more than a peer that sends no HTTP, or lines without end."""
+    from aiohttp.http_exceptions import HttpProcessingError  # noqa: PLC0415  heavy, and short commands serve nothing
+
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
