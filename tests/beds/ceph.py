@@ -21,13 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from tests.beds.ceph_asking import CephAsking
 from tests.beds.ceph_conf import CONF, UNUSED_MODULES
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool", "setpriv")
 MISSING = [program for program in PROGRAMS if not shutil.which(program)]
 WITHOUT_CONF = frozenset({"ceph-authtool", "monmaptool"})
-# A mon that is not in a quorum yet keeps the command line for this long before it tries another, else 3 seconds.
-PATIENCE = ("--connect-timeout=20", "--mon-client-hunt-interval=0.3")
 START_SECONDS = 90.0
 COMMAND_SECONDS = 30.0
 # Below the range that the kernel gives to outgoing connections, so that a port is still free when its mon is restarted.
@@ -82,6 +81,7 @@ class CephCluster:
         self._osd_bytes = osd_bytes
         self._extra = extra
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._asking = CephAsking(self.conf, COMMAND_SECONDS * 2)
 
     def __enter__(self) -> Self:
         self.start()
@@ -115,6 +115,7 @@ class CephCluster:
 
     def stop(self) -> None:
         """End every daemon at once; the folder stays."""
+        self._asking.stop()
         for daemon in self._daemons.values():
             if daemon.poll() is None:
                 daemon.kill()
@@ -186,9 +187,9 @@ class CephCluster:
         self.restart(f"mon.{mon}")
         self.wait_for(lambda: mon in self.quorum())
 
-    def ceph(self, *arguments: str, stdin: str = "") -> Any:
-        """Run the command line with JSON output, for set-up and for looking from outside."""
-        answer = self._run("ceph", "--format=json", *PATIENCE, *arguments, stdin=stdin)
+    def ceph(self, *words: str, stdin: str = "", mon: str = "") -> Any:
+        """Return the answer to a command of `ceph`, for set-up and for looking from outside; `mon` is whom to ask."""
+        answer = self._asking.ask(words, stdin, mon)
         return json.loads(answer) if answer.strip() else None
 
     def rados(self, *arguments: str, stdin: str = "") -> str:
@@ -215,7 +216,7 @@ class CephCluster:
     def pools(self) -> dict[str, dict[str, Any]]:
         """Return the pools of the OSD map by name, as the leader has them: another mon may be some seconds behind."""
         leader = self.mon_address(self.ceph("quorum_status")["quorum_leader_name"])
-        return {pool["pool_name"]: pool for pool in self.ceph("-m", leader, "osd", "dump")["pools"]}
+        return {pool["pool_name"]: pool for pool in self.ceph("osd", "dump", mon=leader)["pools"]}
 
     def objects(self, pool: str) -> list[str]:
         """List every object of a pool, in all namespaces."""
@@ -239,19 +240,20 @@ class CephCluster:
         return str(status["state"])
 
     def settle(self) -> None:
-        """Wait until all mons are in quorum, all OSDs are up and counted, and every placement group is clean."""
+        """Wait until all mons are in quorum, all OSDs up, all placement groups clean, and the mgr counts them."""
         self.wait_for(self._settled)
 
     def _settled(self) -> bool:
-        status = self.ceph("status")
-        groups = status["pgmap"]
-        clean = sum(state["count"] for state in groups["pgs_by_state"] if state["state_name"] == "active+clean")
+        status, numbers = self.ceph("status"), self.ceph("df")
+        pools = self.ceph("osd", "dump")["pools"]
+        states = {state["state_name"]: state["count"] for state in status["pgmap"]["pgs_by_state"]}
         return (
             len(status["quorum"]) == len(self.mons)
             and status["mgrmap"]["available"]
             and status["osdmap"]["num_up_osds"] == self.osds
-            and clean == groups["num_pgs"]
-            and self.ceph("df")["stats"]["num_osds"] == self.osds
+            and sum(states.values()) == states.get("active+clean", 0) == sum(pool["pg_num"] for pool in pools)
+            and numbers["stats"]["num_osds"] == self.osds
+            and {pool["id"] for pool in numbers["pools"]} == {pool["pool"] for pool in pools}
         )
 
     def _make(self) -> None:
@@ -304,7 +306,7 @@ class CephCluster:
             data = self.folder / f"osd.{number}"
             data.mkdir()
             ident, key = str(uuid.uuid4()), _new_key()
-            self.ceph("osd", "new", ident, "-i", "-", stdin=json.dumps({"cephx_secret": key}))
+            self.ceph("osd", "new", ident, stdin=json.dumps({"cephx_secret": key}))
             _write_keyring(data / "keyring", f"osd.{number}", key)
             jobs.append(["ceph-osd", "-i", str(number), "--mkfs", "--osd-uuid", ident])
         self._run_all(jobs)

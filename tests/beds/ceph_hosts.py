@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tests.beds.ceph_conf import UNUSED_MODULES
 from tests.beds.hosts import Host
 
 HEALTHY_SECONDS = 120.0
 OSD_BYTES = 1 << 30
+MODULES = ",".join(UNUSED_MODULES.split())
 CONF = """\
 [global]
 fsid = {fsid}
@@ -27,6 +29,7 @@ mon warn on pool no redundancy = false
 [mon]
 mon tick interval = 1
 [mgr]
+mgr disabled modules = {modules}
 mgr initial modules =
 mgr tick period = 1
 mgr stats period = 1
@@ -100,22 +103,23 @@ class HostsCluster:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until all mons are in quorum, all OSDs are up and counted, and every placement group is clean."""
+        """Wait until all mons are in quorum, all OSDs up, all placement groups clean, and the mgr counts them."""
         deadline = time.monotonic() + HEALTHY_SECONDS
         while not self._settled():
             assert time.monotonic() < deadline, self.hosts[0].output("ceph status; ceph health detail")
             time.sleep(0.5)
 
     def _settled(self) -> bool:
-        status = self.ceph("status")
-        groups = status["pgmap"]
-        clean = sum(state["count"] for state in groups["pgs_by_state"] if state["state_name"] == "active+clean")
+        status, numbers = self.ceph("status"), self.ceph("df")
+        pools = self.ceph("osd", "dump")["pools"]
+        states = {state["state_name"]: state["count"] for state in status["pgmap"]["pgs_by_state"]}
         return bool(
             len(status["quorum"]) == len(self.hosts)
             and status["mgrmap"]["available"]
             and status["osdmap"]["num_up_osds"] == len(self.hosts)
-            and clean == groups["num_pgs"]
-            and self.ceph("df")["stats"]["num_osds"] == len(self.hosts)
+            and sum(states.values()) == states.get("active+clean", 0) == sum(pool["pg_num"] for pool in pools)
+            and numbers["stats"]["num_osds"] == len(self.hosts)
+            and {pool["id"] for pool in numbers["pools"]} == {pool["pool"] for pool in pools}
         )
 
     def _side_by_side(self, work: Callable[[Host], None]) -> None:
@@ -124,7 +128,7 @@ class HostsCluster:
 
     def _make_mon(self, host: Host, keys: dict[str, str]) -> None:
         addresses = [f"[v2:{other.address}:3300,v1:{other.address}:6789]" for other in self.hosts]
-        conf = CONF.format(fsid=self.fsid, mon_host=" ".join(addresses), osd_bytes=OSD_BYTES)
+        conf = CONF.format(fsid=self.fsid, mon_host=" ".join(addresses), osd_bytes=OSD_BYTES, modules=MODULES)
         host.write("/etc/ceph/ceph.conf", conf)
         host.write("/etc/ceph/ceph.client.admin.keyring", keys["client.admin"], "0600")
         host.write("/root/mon.keyring", "".join(keys.values()), "0600")
