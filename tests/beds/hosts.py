@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, CompletedProcess, Popen
 
-from tests.beds.image import base_image
+from tests.beds.image import COMPILED_ZIPS, base_image
 
 TOOLS = ("debootstrap", "ip", "nsenter", "setpriv", "ssh", "ssh-keygen", "systemd-nspawn", "unshare")
 MISSING = [tool for tool in TOOLS if not shutil.which(tool)] + ([] if os.geteuid() == 0 else ["root"])
@@ -117,8 +117,8 @@ class Host:
 class Site:
     """A network of booted hosts and the SSH key that opens them."""
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
-        self.folder, self.image = folder, base_image()
+    def __init__(self, folder: Path, names: Sequence[str], *, compiled_zips: bool = True) -> None:
+        self.folder, self.image, self.compiled_zips = folder, base_image(), compiled_zips
         self.name = f"bs{uuid.uuid4().hex[:8]}"
         self.network = ""
         self.key, self.known_hosts = folder / "id_ed25519", folder / "known_hosts"
@@ -133,6 +133,7 @@ class Site:
             "StrictHostKeyChecking": "yes",
             "BatchMode": "yes",
             "ConnectTimeout": 3,
+            "KexAlgorithms": "curve25519-sha256",  # the one that is thought for later days takes ten times as long
             "LogLevel": "ERROR",
         }
         given = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
@@ -165,9 +166,12 @@ class Site:
 
 
 @contextmanager
-def booted(folder: Path, *names: str) -> Iterator[Site]:
-    """Boot hosts of these names side by side; they are stopped at the end."""
-    site = Site(folder, names)
+def booted(folder: Path, *names: str, compiled_zips: bool = True) -> Iterator[Site]:
+    """Boot hosts of these names side by side; they are stopped at the end.
+
+    Unless `compiled_zips` is false, Python there remembers what it compiled (see `remember_zips.py`).
+    """
+    site = Site(folder, names, compiled_zips=compiled_zips)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(site.key)], check=True, timeout=10)
     with ExitStack() as stack:
         stack.enter_context(_network(site))
@@ -214,6 +218,8 @@ def _prepare(host: Host) -> None:
         path = upper / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
+    if host.site.compiled_zips:
+        (upper / COMPILED_ZIPS).mkdir(parents=True)
     (upper / "root/.ssh").chmod(0o700)
     (upper / "root").chmod(0o700)
     (upper / "etc/ssh").mkdir()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.beds import hosts
 from tests.deploy.playbooks import Fleet
-from tests.deploy.releases import ROOT, Wheelhouse
+from tests.deploy.releases import Wheelhouse
 
 UPGRADE = "0.2.0"
 # The budget is "a few seconds": on two cores, which all the hosts and Ansible share.
@@ -88,12 +88,10 @@ def executions(fleet: Fleet) -> Counter[str]:
 def measure(number: int, wheelhouse: Wheelhouse, folder: Path) -> Measured:
     """Boot a fleet of so many storage hosts and measure the four runs."""
     names = [f"s{index}" for index in range(1, number + 1)]
-    with hosts.booted(folder, "m", *names) as site:
+    # As on hosts that know nothing of tests: neither they nor Ansible remember what was packed or compiled before.
+    with hosts.booted(folder, "m", *names, compiled_zips=False) as site:
         fleet = Fleet(site, wheelhouse, folder)
-        fleet.environment |= {
-            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/deploy/callbacks"),
-            "ANSIBLE_CALLBACKS_ENABLED": "task_times",
-        }
+        fleet.call_back("task_times")
         fleet.management("m")
         for name in names:
             site.hosts[name].run("mkdir /images")
@@ -116,7 +114,7 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        wheelhouse = Wheelhouse(folder / "wheelhouse" / "archives")
+        wheelhouse = Wheelhouse(folder / "archives", folder / "releases")
         wheelhouse.build(UPGRADE)
         measured = {}
         for number in numbers:

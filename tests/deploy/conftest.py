@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.beds import hosts
+from tests.beds.shared import folder_of_run
 from tests.deploy.playbooks import Fleet
 from tests.deploy.releases import Wheelhouse
 
@@ -14,7 +15,7 @@ from tests.deploy.releases import Wheelhouse
 @pytest.fixture(scope="session")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Wheelhouse:
     """The release of this source tree, ready to be installed without a network."""
-    return Wheelhouse(tmp_path_factory.mktemp("wheelhouse") / "archives")
+    return Wheelhouse(tmp_path_factory.mktemp("wheelhouse") / "archives", folder_of_run(tmp_path_factory) / "releases")
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,7 @@ def boot(tmp_path_factory: pytest.TempPathFactory, wheelhouse: Wheelhouse) -> It
 
         def booting(*names: str) -> Fleet:
             folder: Path = tmp_path_factory.mktemp("hosts")
-            return Fleet(stack.enter_context(hosts.booted(folder, *names)), wheelhouse, folder)
+            packed = folder_of_run(tmp_path_factory) / "packed-modules"
+            return Fleet(stack.enter_context(hosts.booted(folder, *names)), wheelhouse, folder, packed)
 
         yield booting

@@ -15,6 +15,7 @@ from tests.deploy.releases import ROOT, Wheelhouse
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 ANSIBLE = Path(sys.executable).with_name("ansible")
+CALLBACKS = ROOT / "tests/deploy/callbacks"
 RUN_SECONDS = 300
 ADMIN_PASSWORD = "correct horse battery"
 
@@ -42,14 +43,27 @@ class Run:
 
 
 class Fleet:
-    """Booted hosts, an inventory of them, and the wheelhouse that they are installed from."""
+    """Booted hosts, an inventory of them, and the wheelhouse that they are installed from.
 
-    def __init__(self, site: Site, wheelhouse: Wheelhouse, folder: Path) -> None:
+    `packed` is a folder in which Ansible's modules are kept, packed for the hosts, from one run to the next.
+    """
+
+    def __init__(self, site: Site, wheelhouse: Wheelhouse, folder: Path, packed: Path | None = None) -> None:
         self.site, self.wheelhouse = site, wheelhouse
         self.inventory = folder / "inventory.json"
         # Hosts of another test have the same addresses: no connection of theirs may be taken for one of ours.
         self.environment = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "ssh")}
         self.groups: dict[str, Any] = {"bs_management": {"hosts": {}}, "bs_agents": {"hosts": {}}}
+        self._callbacks: list[str] = []
+        if packed:
+            packed.mkdir(exist_ok=True)
+            self.call_back("keep_modules", KEPT_MODULES=str(packed))
+
+    def call_back(self, name: str, **environment: str) -> None:
+        """Have one of our callbacks in all further runs, with variables of its own."""
+        self._callbacks.append(name)
+        enabled = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": ",".join(self._callbacks)}
+        self.environment |= enabled | environment
 
     def management(self, name: str, **variables: Any) -> None:
         """Let a host run the management node."""

@@ -1,6 +1,6 @@
 """Wheelhouses of this source tree under other version numbers, with or without a fault put in on purpose."""
 
-import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bs_agent import __version__
 from tests.beds.image import CACHE
+from tests.beds.shared import locked
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("bs_agent", "systemd", "ansible", "setup.cfg", "pyproject.toml", "LICENSE")
@@ -18,39 +19,53 @@ HOST_PYTHON = "3.11"
 
 
 class Wheelhouse:
-    """A folder with one archive per program and release, as `make wheelhouse` fills it."""
+    """A folder with one archive per program and release, as `make wheelhouse` fills it.
 
-    def __init__(self, folder: Path) -> None:
+    `built` is where releases are kept that others may want too.
+    """
+
+    def __init__(self, folder: Path, built: Path) -> None:
         self.folder = folder
+        self._built = built
+        folder.mkdir()
         self.build(__version__)
+        (folder / "version").write_text(f"{__version__}\n")
 
     def build(self, version: str, faults: dict[str, tuple[str, str]] | None = None) -> None:
         """Add a release; `faults` maps a file to a text in it and what stands there instead."""
-        tree = self.folder.parent / f"tree-{version}"
-        for name in SOURCES:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                tree.mkdir(exist_ok=True)
-                shutil.copy(source, tree / name)
         changes = {"bs_agent/__init__.py": (f'"{__version__}"', f'"{version}"')} | (faults or {})
-        for name, (old, new) in changes.items():
-            text = (tree / name).read_text()
-            assert old in text, f"{name} has no {old!r}"
-            (tree / name).write_text(text.replace(old, new))
-        environment = os.environ | {"PYTHON": sys.executable, "OUT": str(self.folder), "CACHE": str(CACHE / "wheels")}
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with (CACHE / "wheels.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the downloads are kept for all
-            done = subprocess.run(
-                [tree / "ansible/wheelhouse.sh", HOST_PYTHON],
-                env=environment,
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=BUILD_SECONDS,
-            )
-        assert done.returncode == 0, done.stdout + done.stderr
-        (self.folder / "version").write_text(f"{__version__}\n")
-        shutil.rmtree(tree)
+        release = self._built / hashlib.sha256(repr(changes).encode()).hexdigest()[:12]
+        with locked(CACHE / "wheels.lock"):  # the downloads are kept for all
+            if not release.exists():
+                _build(version, changes, release.with_suffix(".partial"))
+                release.with_suffix(".partial").rename(release)
+        for archive in release.glob("bs-*"):
+            shutil.copy(archive, self.folder)
+
+
+def _build(version: str, changes: dict[str, tuple[str, str]], out: Path) -> None:
+    tree = out.with_suffix(".tree")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            tree.mkdir(exist_ok=True)
+            shutil.copy(source, tree / name)
+    for name, (old, new) in changes.items():
+        text = (tree / name).read_text()
+        assert old in text, f"{name} has no {old!r}"
+        (tree / name).write_text(text.replace(old, new))
+    environment = os.environ | {"PYTHON": sys.executable, "OUT": str(out), "CACHE": str(CACHE / "wheels")}
+    if version != __version__:  # the same again, so without fetching what builds it
+        environment["PIP_NO_BUILD_ISOLATION"] = "false"
+    done = subprocess.run(
+        [tree / "ansible/wheelhouse.sh", HOST_PYTHON],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(tree)

@@ -9,7 +9,6 @@ import pytest
 
 from tests.deploy.api import Api
 from tests.deploy.playbooks import Fleet, Run
-from tests.deploy.releases import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -39,11 +38,7 @@ def test_a_run_killed_at_any_changing_task_is_completed_by_the_next(fleet: Fleet
     agents = reference.output.partition("PLAY [Run the agents]")[2]
     changing = re.findall(r"(?m)^TASK \[(.*?)\] \**\n(?:changed: \[a)", agents)
     assert len(changing) > 5
-    fleet.environment |= {
-        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/deploy/callbacks"),
-        "ANSIBLE_CALLBACKS_ENABLED": "kill_at",
-        "KILL_ON": "b",
-    }
+    fleet.call_back("kill_at", KILL_ON="b", KILL_AT="[]")
     # Each run is killed at the first task that changes something and that no run was killed at: those of a new host,
     # and those that only a killed run makes necessary. In the end one comes through.
     left, killed = set(changing), list[str]()
