@@ -43,6 +43,7 @@ class ReasonCode(StrEnum):
     DIRECTORY_DENIED = "DirectoryDenied"
     DIRECTORY_HUNG = "DirectoryHung"
     DIRECTORY_FAULT = "DirectoryFault"
+    DIRECTORY_UNMOUNTED = "DirectoryUnmounted"
     DIRECTORY_FULL = "DirectoryFull"
     INODES_EXHAUSTED = "InodesExhausted"
     READ_ONLY = "ReadOnly"
@@ -203,6 +204,11 @@ REASONS: dict[ReasonCode, ReasonText] = {
     ),
     ReasonCode.DIRECTORY_FAULT: ReasonText(
         "The directory's file system answers with errors.", "Look at the kernel's log of the host and at the disk."
+    ),
+    ReasonCode.DIRECTORY_UNMOUNTED: ReasonText(
+        "The host has unmounted the directory's disk, but the agent's service holds on to it.",
+        "Restart bs-agent once the right disk is mounted. Let ReadWritePaths of its unit name the mount point instead "
+        "of a directory below it, and this does not happen.",
     ),
     ReasonCode.DIRECTORY_FULL: ReasonText(
         "The file system has no room left.", "Remove images or make the file system larger.", blocking=False

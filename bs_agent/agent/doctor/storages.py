@@ -1,5 +1,6 @@
 """What the doctor looks at of the storages: each is probed once, and its directory must be the service's to write."""
 
+import re
 from pathlib import Path
 
 from bs_agent.agent.config import AgentSettings
@@ -7,6 +8,7 @@ from bs_agent.agent.doctor.finding import Finding, properties
 from bs_agent.agent.doctor.service import SERVICE
 from bs_agent.agent.local_report import local_report
 from bs_agent.agent.state import StateError
+from bs_agent.agent.storages.mounts import Mounts
 from bs_agent.contract.reasons import REASONS
 from bs_agent.contract.report import CephReport, ImageStoreReport
 
@@ -43,18 +45,36 @@ def _findings(storage: ImageStoreReport | CephReport) -> list[Finding]:
 
 
 async def _sandbox(directories: list[str]) -> list[Finding]:
-    """Look whether the unit lets the service write where its storages are."""
+    """Look whether the unit lets the service write where its storages are, and lets go of their disks."""
     seen = await properties(SERVICE, "ProtectSystem", "ReadWritePaths")
     if seen.get("ProtectSystem") != "strict":
         return []
-    writable = [Path(path.lstrip("-+")) for path in seen.get("ReadWritePaths", "").split()]
+    writable = [Path(path.lstrip("-+")) for path in words(seen.get("ReadWritePaths", ""))]
+    mounts = Mounts()
+    found = []
+    for directory in directories:
+        above = [path for path in writable if Path(directory).is_relative_to(path)]
+        mount = mounts.of(directory)
+        wanted = quoted(f"-{directory if mount == '/' else mount}")
+        if not above:
+            cure = f"Add ReadWritePaths={wanted} with `systemctl edit {SERVICE}`, or name it in bs_agent_imagestores."
+            found.append(Finding("FAIL", "sandbox", f"{directory} is read-only to the service", cure))
+        elif mount != "/" and not any(Path(mount).is_relative_to(path) for path in above):
+            cure = f"Let ReadWritePaths be {wanted} with `systemctl edit {SERVICE}`, or run site.yml again."
+            text = f"the service keeps the disk at {mount} when the host unmounts it: {above[0]} lies below"
+            found.append(Finding("warn", "sandbox", text, cure))
+    return found
+
+
+def words(text: str) -> list[str]:
+    """Split what `systemctl show` prints of a list; words with blanks stand in quotes."""
     return [
-        Finding(
-            "FAIL",
-            "sandbox",
-            f"{directory} is read-only to the service",
-            f"Add ReadWritePaths=-{directory} with `systemctl edit {SERVICE}`, or name it in bs_agent_imagestores.",
-        )
-        for directory in directories
-        if not any(Path(directory).is_relative_to(path) for path in writable)
+        re.sub(r"\\(.)", r"\1", in_quotes) if in_quotes else bare
+        for in_quotes, bare in re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', text)
     ]
+
+
+def quoted(word: str) -> str:
+    """Write a word for a unit file."""
+    escaped = re.sub(r'(["\\])', r"\\\1", word).replace("%", "%%")
+    return f'"{escaped}"' if re.search(r"[\s\"'\\]", word) else escaped

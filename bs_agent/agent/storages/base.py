@@ -48,6 +48,8 @@ class Host:
         self.workers = Workers(settings.probe.python)
         self.mounts = Mounts()
         self.names = Names()
+        # The directories whose mount went with the host's own: once it does not, the host has let go of it.
+        self.followed: set[str] = set()
 
     @property
     def deadline(self) -> float:

@@ -77,7 +77,10 @@ class ImageStore:
         if self._remembered is None:
             self._found = await self._do("directory_leftovers", remembered=None)
         taken = [other["realPath"] for other in others]
-        found = await self._do("directory_connect", remembered=self._remembered, taken=taken)
+        found = await self._do(
+            "directory_connect", remembered=self._remembered, taken=taken, followed=self._path in self._host.followed
+        )
+        self._note_following(found)
         self._remembered = Memory.model_validate({**found, "url": self._path}).model_dump()
         return self._remembered
 
@@ -116,6 +119,10 @@ class ImageStore:
         places = [self._path] + ([self._remembered["realPath"]] if self._remembered else [])
         return "mount " + " ".join(dict.fromkeys(self._host.mounts.of(place) for place in places))
 
+    def _note_following(self, found: dict[str, Any]) -> None:
+        if found.get("follows"):
+            self._host.followed.add(self._path)
+
     def _probing(self) -> Worker:
         """Return the worker that probes, as things are mounted now."""
         name = self.probed_by()
@@ -128,7 +135,10 @@ class ImageStore:
     async def _read_usage(self) -> Reading:
         if self._closed:
             raise StorageProblem.of(ReasonCode.PROBE_TIMEOUT, "the storage was connected anew meanwhile")
-        usage = DirectoryUsage.model_validate(await self._ask(self._probing(), "directory_usage"))
+        followed = self._path in self._host.followed
+        found = await self._ask(self._probing(), "directory_usage", followed=followed)
+        self._note_following(found)
+        usage = DirectoryUsage.model_validate(found)
         if not usage.totalCapacity:
             raise StorageProblem.of(ReasonCode.DIRECTORY_FAULT, f"the file system of {self._path} tells no size")
         return Reading(usage, usage_reason(self._path, usage))

@@ -11,7 +11,7 @@ import re
 import stat
 from typing import Any, Dict, Iterator, List, Optional
 
-from bs_agent.agent.worker.filesystem import capacity, mount_of, read_only
+from bs_agent.agent.worker.filesystem import Mount, capacity, mount_of, read_only
 from bs_agent.agent.worker.problem import Problem
 
 MARKER = ".bs-agent.json"
@@ -34,17 +34,17 @@ REASON_OF_ERRNO = {
 
 
 def directory_connect(
-    path: str, storage: str, remembered: Optional[Dict[str, Any]], taken: List[str]
+    path: str, storage: str, remembered: Optional[Dict[str, Any]], taken: List[str], followed: bool = False
 ) -> Dict[str, Any]:
     """Make sure that the directory carries our marker; return what to remember of it.
 
-    `taken` are the real paths of the other storages.
+    `taken` are the real paths of the other storages; `followed` is what was told before of whether the mount `follows`.
 
     A marker that is missing is written when the storage is new (nothing remembered), or when the directory is still
     on the file system where the marker once was. Otherwise the disk is not mounted, and nothing is written.
     """
     with opened(path) as directory:
-        place = place_of(directory, path)
+        place = place_of(directory, path, followed)
         owner = owner_seen_by(storage, directory, path)
         if place["realPath"] in taken:
             raise Problem("MarkerForeign", "%s is the directory of another backup storage" % path)
@@ -59,7 +59,7 @@ def directory_connect(
         return place
 
 
-def directory_usage(path: str, storage: Optional[str]) -> Dict[str, Any]:
+def directory_usage(path: str, storage: Optional[str], followed: bool = False) -> Dict[str, Any]:
     """Return capacity and inodes of the directory's file system, if it carries the marker of the storage, if any."""
     with opened(path) as directory:
         owner = marker_owner(directory, path)
@@ -67,8 +67,9 @@ def directory_usage(path: str, storage: Optional[str]) -> Dict[str, Any]:
             raise Problem("MarkerMissing", "%s has no %s" % (path, MARKER))
         if storage and owner != storage:
             raise foreign(path, owner)
-        seen = os.fstatvfs(directory)
-        return dict(capacity(seen), readOnly=read_only(directory, seen, mount_of(directory)))
+        seen, mount = os.fstatvfs(directory), mount_of(directory)
+        refuse_left_behind(path, mount, followed)
+        return dict(capacity(seen), readOnly=read_only(directory, seen, mount), follows=mount.follows)
 
 
 def directory_leftovers(path: str, storage: str, remembered: Optional[Dict[str, Any]]) -> List[str]:
@@ -152,15 +153,23 @@ def not_mounted(path: str) -> Problem:
     return Problem("MarkerMissing", "%s is not on the file system that carried the marker" % path)
 
 
-def place_of(directory: int, path: str) -> Dict[str, Any]:
+def refuse_left_behind(path: str, mount: Mount, followed: bool) -> None:
+    """Refuse what is only mounted for us any more: a disk that the host has unmounted, and perhaps replaced."""
+    if followed and not mount.follows:
+        raise Problem("DirectoryUnmounted", "the host has unmounted the disk of %s, this service still holds it" % path)
+
+
+def place_of(directory: int, path: str, followed: bool = False) -> Dict[str, Any]:
     """Describe the file system that an open directory is on."""
     seen = os.fstatvfs(directory)
     if not capacity(seen)["totalCapacity"]:
         raise Problem("DirectoryNotAllowed", "%s is on a file system without capacity" % path)
     mount = mount_of(directory)
+    refuse_left_behind(path, mount, followed)
     return {
         "realPath": os.path.realpath("/proc/self/fd/%d" % directory),
         "mount": mount.place,
+        "follows": mount.follows,
         "fsid": getattr(seen, "f_fsid", 0),
         "device": os.fstat(directory).st_dev,
         "readOnly": read_only(directory, seen, mount),

@@ -16,11 +16,15 @@ EXT4 = frozenset({"ext2", "ext3", "ext4"})
 
 
 class Mount(NamedTuple):
-    """A mount: its root within the file system and where it is, the file system's type, and the options of that."""
+    """A mount: its root within the file system and where it is, the file system's type, and the options of that.
+
+    One that `follows` goes when its original does: a service with a view of its own has such copies of the host's.
+    """
 
     place: str
     kind: str
     options: List[str]
+    follows: bool
 
 
 def capacity(seen: os.statvfs_result) -> Dict[str, int]:
@@ -53,8 +57,9 @@ def mount_of(directory: int) -> Mount:
             fields = place.split(" ")
             if fields[0] == number:
                 kind, _, options = [*rest.split(" "), "", ""][:3]
-                return Mount(" ".join(fields[3:5]), kind, options.split(","))
-    return Mount("", "", [])
+                follows = any(field.startswith("master:") for field in fields[6:])
+                return Mount(" ".join(fields[3:5]), kind, options.split(","), follows)
+    return Mount("", "", [], False)
 
 
 def read_only(directory: int, seen: os.statvfs_result, mount: Mount) -> bool:

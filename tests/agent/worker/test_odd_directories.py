@@ -250,6 +250,33 @@ def _check_served(odd: Path) -> None:
     assert program.directory_usage(str(odd), UUID)["totalCapacity"]
 
 
+@pytest.mark.asyncio
+async def test_a_disk_that_only_this_service_still_holds_is_not_shown(tmp_path: Path, mountable: None) -> None:
+    """As systemd starts a service: in a view of its own that follows that of the host, with the directory mounted in it."""
+    disk = tmp_path / "disk"
+    own = tmp_path / "python3"
+    own.write_text(f'#!/bin/sh\nmount --bind {disk}/images {disk}/images && exec /usr/bin/python3 "$@"\n')
+    own.chmod(0o755)
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(f'#!/bin/sh\nexec unshare --mount --propagation slave {own} "$@"\n')
+    wrapper.chmod(0o755)
+    with mounts.tmpfs(disk, "size=1m"):
+        mounts.mount("none", disk, "--make-shared")
+        (disk / "images").mkdir()
+        worker = Worker("in a view of its own", wrapper)
+        asked: dict[str, Any] = {"path": str(disk / "images"), "storage": UUID}
+        place = await worker.call("directory_connect", DEADLINE, remembered=None, taken=[], **asked)
+        usage = await worker.call("directory_usage", DEADLINE, followed=True, **asked)
+        assert (place["follows"], usage["follows"], usage["totalCapacity"]) == (True, True, 1 << 20)
+        mounts.unmount(disk)
+        for operation, more in (("directory_usage", {}), ("directory_connect", {"remembered": place, "taken": []})):
+            with pytest.raises(WorkerError, match="the host has unmounted the disk") as caught:
+                await worker.call(operation, DEADLINE, followed=True, **asked, **more)
+            assert caught.value.reason.code == ReasonCode.DIRECTORY_UNMOUNTED
+        assert await worker.stop()
+        mounts.mount("tmpfs", disk, "-t", "tmpfs")
+
+
 @pytest.fixture
 def stopped(tmp_path: Path, mountable: None) -> Any:
     """An ext4 that the kernel has stopped after an error."""
