@@ -252,7 +252,7 @@ def _check_served(odd: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_disk_that_only_this_service_still_holds_is_not_shown(tmp_path: Path, mountable: None) -> None:
-    """As systemd starts a service: in a view of its own that follows that of the host, with the directory mounted in it."""
+    """As systemd starts a service: its own view follows that of the host, with the directory mounted in it."""
     disk = tmp_path / "disk"
     own = tmp_path / "python3"
     own.write_text(f'#!/bin/sh\nmount --bind {disk}/images {disk}/images && exec /usr/bin/python3 "$@"\n')
