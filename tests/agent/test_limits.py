@@ -170,7 +170,9 @@ async def test_requests_under_way_are_bounded(
 
     monkeypatch.setattr(ImageStore, "connect", wait)
     async with running_agent(few) as agent, enrolled(agent) as client:
-        waiting = [asyncio.create_task(connect(client, directory, f"{number:032x}")) for number in range(3)]
+        waiting = [
+            asyncio.create_task(connect(client, directory / f"{number}", f"{number:032x}")) for number in range(3)
+        ]
         await eventually(lambda: len(under_way) == 3)
         answer = await client.ask("GET", "/v1/report")
         assert (answer.status, refusal(answer)) == (503, "SYS.1007")

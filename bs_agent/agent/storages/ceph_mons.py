@@ -5,6 +5,9 @@ Addresses are compared as addresses: 1.2.3.4 is no part of 11.2.3.4, and ::1 is 
 
 import ipaddress
 from collections.abc import Sequence
+from contextlib import suppress
+
+from pydantic import ValidationError
 
 from bs_agent.agent.storages.ceph_answers import MapMon, MonMetadata, MonStatus, MonVersion, QuorumStatus
 from bs_agent.contract.report import LocalMon, Mon, MonAddress
@@ -42,10 +45,13 @@ def local_mon_of(status: MonStatus, version: MonVersion) -> LocalMon:
 
 
 def addresses_of(mon: MapMon) -> list[MonAddress]:
-    """Return all addresses of a mon without their nonces."""
-    if mon.public_addrs.addrvec:
-        return [MonAddress(type=addr.type, address=addr.addr.partition("/")[0]) for addr in mon.public_addrs.addrvec]
-    return [MonAddress(type="v1", address=mon.addr.partition("/")[0])] if mon.addr else []
+    """Return all addresses of a mon without their nonces; what is too long for any is none."""
+    told = [(addr.type, addr.addr) for addr in mon.public_addrs.addrvec] or ([("v1", mon.addr)] if mon.addr else [])
+    addresses: list[MonAddress] = []
+    for kind, text in told:
+        with suppress(ValidationError):
+            addresses.append(MonAddress(type=kind, address=text.partition("/")[0]))
+    return addresses
 
 
 def split_address(text: str) -> tuple[str, int | None]:

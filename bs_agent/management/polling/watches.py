@@ -89,7 +89,8 @@ class Watches:
         """
         claimed = await self._claim()
         now = asyncio.get_running_loop().time()
-        if self._read_at is None or now - self._read_at >= LONGEST_SWEEP or claimed != self._by_uuid.keys():
+        pause = min(LONGEST_SWEEP, self.settings.interval)
+        if self._read_at is None or now - self._read_at >= pause or claimed != self._by_uuid.keys():
             await self._follow(claimed, everything=True)
             self._read_at = now
         for uuid in self._unwatched.keys() & self._by_uuid.keys():

@@ -11,7 +11,7 @@ import pytest
 from bs_agent.contract.calls_ceph import AddCephParameters
 from bs_agent.contract.errors import InvalidArgument, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
-from bs_agent.management.hosts.agent_client import Agents, Target
+from bs_agent.management.hosts.agent_client import Agents, Target, Told
 from bs_agent.management.operations.debts import Debts
 from bs_agent.management.store.database import DatabaseUnavailable
 from bs_agent.management.store.debts import DebtStore
@@ -152,11 +152,15 @@ async def test_what_is_expected_though_nobody_heard_of_it_is_settled(
 async def test_trust_that_was_won_anew_is_kept_where_the_database_has_it(
     tmp_path: Path, agent: AgentProcess, images: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def be_slow(self: Agents, at: Target, etag: str = "") -> None:
-        raise StorageProblem.of(ReasonCode.AGENT_TIMEOUT, f"{at.name} is slow{etag}")
+    first, report = agent.enroll(), Agents.report
+
+    async def be_slow(self: Agents, at: Target, etag: str = "") -> Told:
+        if first.token in at.headers["Authorization"]:
+            raise StorageProblem.of(ReasonCode.AGENT_TIMEOUT, f"{at.name} is slow")
+        return await report(self, at, etag)
 
     async with fleet(tmp_path, poll=QUIET) as bed:
-        uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
+        uuid = await bed.service.add_image_store(image_store(images, first))
         monkeypatch.setattr(DebtStore, "write", _but_says_nothing(DebtStore.write))
         monkeypatch.setattr(Agents, "report", be_slow)
         with pytest.raises(DatabaseUnavailable):

@@ -91,7 +91,6 @@ async def test_a_report_is_taken(route: Route) -> None:
         ("Bearer \u00e9", enrollment_id(TOKEN)),
         (BEARER, "0" * 32),
         (BEARER, "'"),
-        (BEARER, "%00"),
     ],
 )
 async def test_a_stranger_is_refused(route: Route, bearer: str, enrollment: str) -> None:
@@ -99,6 +98,11 @@ async def test_a_stranger_is_refused(route: Route, bearer: str, enrollment: str)
     assert (status, answer["error"]["code"]) == (401, "BS.AgentUnauthorized")
     assert TOKEN not in str(answer)
     assert await route.bed.status(route.uuid) == ("Connected", "")
+
+
+async def test_a_path_that_no_database_can_hold_is_refused(route: Route) -> None:
+    status, answer = await route.push(route.report(), BEARER, "%00")
+    assert (status, answer["error"]["code"]) == (400, "SYS.1007")
 
 
 async def test_a_token_that_is_no_text_is_refused(route: Route) -> None:
