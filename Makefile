@@ -4,7 +4,15 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_DIRECTORY ?= .run
 
-.PHONY: help setup run test test-long lint docs bench wheelhouse deb clean
+# What needs no booted host, no cluster and no browser, and says most of what there is to say of an edit.
+QUICK := tests/test_design.py tests/test_docs.py tests/contract tests/daemon tests/client/wire tests/client/actions \
+	tests/client/test_sdk.py tests/client/cli/test_arguments.py tests/client/cli/test_cli.py tests/agent/journal \
+	tests/agent/probing tests/agent/test_commands.py tests/management/model \
+	tests/management/store tests/management/access tests/management/api/test_door.py \
+	tests/management/api/test_storages.py tests/management/api/test_routes.py tests/management/jobs/test_jobs.py \
+	tests/management/operations/test_turns.py tests/management/operations/test_debts.py
+
+.PHONY: help setup run check test test-long coverage lint docs bench wheelhouse deb clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,8 +34,14 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 run: setup  ## management node and an agent over a local directory, until Ctrl-C
 	@exec $(PYTHON) -m bs_agent.client.cli.quickstart --directory $(RUN_DIRECTORY)
 
+check: $(VENV)/.installed-dev lint  ## what can be said of an edit in a minute and a half: no booted hosts, no clusters
+	$(PYTHON) -m pytest -q -n 4 --dist worksteal $(QUICK)
+
 test: $(VENV)/.installed-dev lint  ## everything that must hold
-	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --durations=15
+	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --durations=25
+
+coverage: $(VENV)/.installed-dev  ## the tests again, and which branches they take; half as long again
+	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 test-long: $(VENV)/.installed-dev  ## what takes too long for every change: deployments behind each firewall
 	$(PYTHON) -m pytest -m long
