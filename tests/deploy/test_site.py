@@ -183,3 +183,21 @@ def test_status_says_how_every_host_is(fleet: Fleet) -> None:
     assert run.status == 0, run.output[-4000:]
     assert len(re.findall(r"ok +directory +/images is well", run.output)) == len(AGENTS)
     assert "FAIL" not in run.output
+
+
+def test_releases_that_the_distributions_new_python_cannot_run_are_made_anew(fleet: Fleet, api: Api) -> None:
+    """As after an upgrade of the distribution: the modules lie where only the Python before looks for them."""
+    hosts = fleet.site.hosts
+    for name, program in (("m", "bs-management"), ("a", "bs-agent"), ("b", "bs-agent")):
+        hosts[name].run(f"mv /opt/{program}/current/lib/python3.11 /opt/{program}/current/lib/python3.10")
+        assert hosts[name].run(f"/usr/local/bin/{program} --version", check=False).returncode != 0
+    hosts["b"].run("systemctl restart bs-agent", check=False)
+    running = hosts["a"].output("systemctl show bs-agent --property=MainPID --value")
+    run = fleet.site_yml()
+    assert changes(fleet, "c", output=run.output) == {"c": 0}
+    for name, program in (("m", "bs-management"), ("a", "bs-agent"), ("b", "bs-agent")):
+        hosts[name].run(f"/usr/local/bin/{program} --version && systemctl is-active {program}")
+    assert hosts["a"].output("systemctl show bs-agent --property=MainPID --value") != running, "it ran on what is gone"
+    assert api.statuses() == dict.fromkeys(("images-a", "images-b", "images-c"), "Connected")
+    again = fleet.site_yml()
+    assert changes(fleet, "m", *AGENTS, output=again.output) == dict.fromkeys(("m", *AGENTS), 0)
