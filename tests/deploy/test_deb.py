@@ -120,6 +120,56 @@ def test_an_upgrade_keeps_enrolments_and_what_the_operator_wrote(packaged: Packa
     assert ask(host, "GET", "/v1/report", token)["agentVersion"] == __version__, "the way back is the package before"
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        "ln -s releases/{version} /opt/bs-agent/current.new",
+        "ln -s nowhere /opt/bs-agent/current.new",
+        "rm /opt/bs-agent/releases/{version}/.complete",
+        ": > /opt/bs-agent/releases/{version}/.complete",
+        "rm -r /opt/bs-agent/releases/{version}/lib",
+        "ln -sfn releases/{version} /opt/bs-agent/previous",
+    ],
+)
+def test_a_configuration_that_was_cut_short_is_completed_by_the_next(packaged: Packaged, left: str) -> None:
+    host = packaged.host
+    host.run("ln -sfn releases/gone /opt/bs-agent/current")
+    if "/lib" in left:
+        host.run(f"rm -f /opt/bs-agent/releases/{__version__}/.complete")
+    host.run(left.format(version=__version__))
+    packaged.dpkg("--install", f"/root/bs-agent_{__version__}_*.deb")
+    assert host.output("readlink /opt/bs-agent/current") == f"releases/{__version__}"
+    assert host.output("ls -A /opt/bs-agent").split() == ["current", "previous", "releases"]
+    assert host.output("systemctl is-active bs-agent") == "active"
+    assert host.output("bs-agent --version").endswith(__version__)
+
+
+def test_the_doctor_is_in_the_groups_of_the_service(packaged: Packaged) -> None:
+    host = packaged.host
+    host.run(f"mkdir --parents /etc/ceph; touch /etc/ceph/ceph.conf; install -m 0640 -g ceph /dev/null {KEYRING}")
+    drop_in = "/etc/systemd/system/bs-agent.service.d/groups.conf"
+    try:
+        assert "FAIL  keyring" in host.run("bs-agent doctor", check=False).stdout
+        host.run("usermod --append --groups ceph bs-agent")
+        assert "ok    keyring" in host.run("bs-agent doctor", check=False).stdout
+        host.run("gpasswd --delete bs-agent ceph")
+        host.write(drop_in, "[Service]\nSupplementaryGroups=ceph\n")
+        host.run("systemctl daemon-reload")
+        assert "ok    keyring" in host.run("bs-agent doctor", check=False).stdout
+    finally:
+        host.run(f"rm -rf {drop_in.rpartition('/')[0]} /etc/ceph/ceph.conf {KEYRING}")
+        host.run("systemctl daemon-reload")
+
+
+def test_the_doctor_misses_the_file_that_the_unit_starts_with(packaged: Packaged) -> None:
+    host = packaged.host
+    assert "ok    configuration" in host.run("bs-agent doctor", check=False).stdout
+    host.run("mv /etc/bs-agent/agent.toml /root/agent.toml")
+    said = host.run("bs-agent doctor", check=False).stdout
+    host.run("mv /root/agent.toml /etc/bs-agent/agent.toml")
+    assert "FAIL  configuration /etc/bs-agent/agent.toml is not there, so it does not start" in said
+
+
 def test_a_removal_keeps_data_and_configuration_and_a_purge_nothing(packaged: Packaged) -> None:
     host = packaged.host
     host.write("/etc/systemd/system/bs-agent.service.d/override.conf", "[Service]\nReadWritePaths=-/images\n")
