@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import ssl
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,11 +17,12 @@ import pytest
 from bs_agent.agent.journal import database
 from bs_agent.agent.state import present_of
 from bs_agent.contract.report import KNOWS_NEXT, HostReport
-from bs_agent.daemon.certificate import make_certificates
+from bs_agent.daemon.certificate import fingerprint, make_certificates, server_context
 from bs_agent.daemon.configuration import Address
 from tests.agent.asking import connect, report
 from tests.agent.conftest import UUID, eventually
-from tests.beds.agent import AgentClient, AgentProcess, client_of
+from tests.beds import faults
+from tests.beds.agent import ROOT, AgentClient, AgentProcess, client_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -182,6 +184,31 @@ async def test_a_pair_that_does_not_fit_keeps_the_old_certificate(process: Agent
     shutil.rmtree(present.parent)
     process.start()
     assert await asyncio.to_thread(shown, process.address) != before
+
+
+@pytest.mark.parametrize("call", ["rename", "fsync", "unlink"])
+async def test_a_rotation_that_is_killed_again_and_again_leaves_a_whole_certificate(
+    tmp_path: Path, tls: Path, call: str
+) -> None:
+    if why := faults.missing():
+        pytest.skip(why)
+    process = AgentProcess(tmp_path / "agent", {"server": {"listen": "127.0.0.1:7765"}})
+    shutil.copytree(tls, process.state / "tls")
+    process.enroll()
+    command = process.command("rotate-certificate", "--force")
+    for number in (1, 2):
+        inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}"]
+        for _ in range(2):
+            killed = await asyncio.to_thread(
+                subprocess.run,
+                ["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), *inject, *command],
+                check=False, capture_output=True, cwd=ROOT, timeout=60,
+            )  # fmt: skip
+            assert f"{call}(" in (tmp_path / "trace").read_text() or killed.returncode == 0
+            server_context(present_of(process.state))
+    done = process.run("rotate-certificate", "--force")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == fingerprint(present_of(process.state))
 
 
 @pytest.mark.parametrize("spoilt", [False, True], ids=["", "although the certificate is spoilt"])
