@@ -167,6 +167,7 @@ class Pool(Wire):
     """One pool.
 
     `usedCapacity`, `availableCapacity` and `totalCapacity` follow the public API, `poolMaxAvail` and `poolStored` Ceph.
+    `relatedOsds` names the first thousand of the OSDs that the pool's rule reaches, `relatedOsdCount` counts them all.
     """
 
     id: Count
@@ -180,6 +181,7 @@ class Pool(Wire):
     failureDomain: Label
     deviceClass: Label | None = None
     relatedOsds: list[Count] = Field(max_length=MAX_OSDS)
+    relatedOsdCount: Count = 0
     usedCapacity: Bytes
     availableCapacity: Bytes
     totalCapacity: Bytes

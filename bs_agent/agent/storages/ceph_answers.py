@@ -6,7 +6,8 @@ The names are those of the mon commands' JSON. What a release between 14 and 20 
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -18,8 +19,10 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 
 T = TypeVar("T")
+Wanted = dict[str, Any] | Literal[True]
 # What the protocol can say.
 LARGEST = 2**63 - 1
 # Old releases print C's "-nan" where a ratio has no divisor, for example in `osd df` without OSDs: that is not JSON.
@@ -74,13 +77,18 @@ class MgrMap(Answer):
     available: bool = False
 
 
-class OsdCounts(Answer):
-    """How many OSDs there are; Ceph 14 has them one level deeper."""
+class InnerOsdCounts(Answer):
+    """How many OSDs there are."""
 
     num_osds: Count = 0
     num_up_osds: Count = 0
     num_in_osds: Count = 0
-    osdmap: "OsdCounts | None" = None
+
+
+class OsdCounts(InnerOsdCounts):
+    """The same; Ceph 14 has them one level deeper."""
+
+    osdmap: InnerOsdCounts | None = None
 
 
 class Status(Answer):
@@ -267,12 +275,16 @@ class PoolAnswers:
 
 
 class Question(Generic[T]):
-    """A command to the cluster and the form of its answer; `by_mgr` says that the mons pass it on to the mgr."""
+    """A command to the cluster and the form of its answer; `by_mgr` says that the mons pass it on to the mgr.
+
+    `wanted` are the parts of the answer that are read: of a large cluster's answer that is a small share.
+    """
 
     def __init__(self, form: type[T], *, by_mgr: bool = False, **words: str) -> None:
         self.name = words["prefix"]
         self.words = {**words, "format": "json"}
         self.by_mgr = by_mgr
+        self.wanted = wanted_of(form)
         self._form = TypeAdapter(form)
 
     def read(self, answer: str) -> T:
@@ -287,6 +299,30 @@ class Question(Generic[T]):
             if error.errors(include_url=False)[0]["type"] != "json_invalid":
                 raise
         return self._form.validate_json(_STRING_OR_NAN.sub(_null_for_nan, answer))
+
+
+def wanted_of(form: Any) -> Wanted:
+    """Return the parts of an answer that a form reads: keys and what is wanted below them, `*` for keys of any name.
+
+    True wants all there is; each entry of a list is treated as the list is.
+    """
+    if isinstance(form, type) and issubclass(form, BaseModel):
+        return {
+            key: wanted_of(field.annotation)
+            for name, field in form.model_fields.items()
+            for key in _keys_of(name, field)
+        }
+    parts = [part for part in get_args(form) if part is not type(None)]
+    if get_origin(form) is dict:
+        return {"*": wanted_of(parts[1])}
+    if get_origin(form) in {list, UnionType, Union} and len(parts) == 1:
+        return wanted_of(parts[0])
+    return True
+
+
+def _keys_of(name: str, field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name]
 
 
 def _null_for_nan(found: re.Match[str]) -> str:

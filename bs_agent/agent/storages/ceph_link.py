@@ -144,7 +144,8 @@ class CephLink:
 
     async def _exchange(self, questions: list[Question[Any]], deadline: float) -> Answers:
         commands = [question.words for question in questions]
-        said = await self._call("ceph_ask", deadline, {"commands": commands})
+        wanted = [question.wanted for question in questions]
+        said = await self._call("ceph_ask", deadline, {"commands": commands, "wanted": wanted})
         answers = Answers({question: (code, text) for question, (code, text) in zip(questions, said, strict=True)})
         if answers.silent():
             self.renew()

@@ -13,9 +13,10 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 ALONE = __name__ == "__main__"
 if ALONE:  # nothing but its own release is to be found, and only for these imports
@@ -33,6 +34,7 @@ if ALONE:
 
 MAX_REQUEST = 16 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
+READING = threading.Lock()  # read as a whole an answer takes many times its size: one at a time
 PARALLEL_COMMANDS = 4  # a mon answers one after the other, but the round trips overlap
 
 REASON_OF_RADOS_ERRNO = {errno.EPERM: "AuthFailed", errno.EACCES: "AuthFailed", errno.ETIMEDOUT: "ClusterUnreachable"}
@@ -102,18 +104,50 @@ def cluster(access: Dict[str, Any]) -> Cluster:
     return CLUSTERS[0]
 
 
-def ceph_ask(access: Dict[str, Any], commands: List[Dict[str, Any]]) -> List[Tuple[int, str]]:
-    """Send commands to the mons, several at once; return for each 0 and the answer, or errno and the complaint."""
+def ceph_ask(
+    access: Dict[str, Any], commands: List[Dict[str, Any]], wanted: Optional[List[Any]] = None
+) -> List[Tuple[int, str]]:
+    """Send commands to the mons, several at once; return for each 0 and the answer, or errno and the complaint.
+
+    Of an answer there is only what is `wanted`: the maps of a large cluster have many megabytes.
+    """
     handle = cluster(access).connected()
 
-    def ask(command: Dict[str, Any]) -> Tuple[int, str]:
+    def ask(command: Dict[str, Any], parts: Any) -> Tuple[int, str]:  # noqa: ANN401 RUF100  JSON
         # The sign of the error number differs between the mons' commands and those that a mgr answers.
         code, answer, complaint = handle.mon_command(json.dumps(command), b"")
-        return abs(code), complaint if code else answer.decode("utf-8", "replace")
+        if code:
+            return abs(code), complaint
+        with READING:
+            return 0, only_wanted(answer.decode("utf-8", "replace"), parts)
 
-    answers = list(cluster(access).threads.map(ask, commands))
+    every = wanted or [True] * len(commands)
+    answers = list(cluster(access).threads.map(ask, commands, every))
     cluster(access).timed_out |= any(code == errno.ETIMEDOUT for code, _ in answers)
     return answers
+
+
+def only_wanted(answer: str, wanted: Any) -> str:  # noqa: ANN401 RUF100  JSON
+    """Return the wanted parts of an answer; one that is not JSON as it stands is left to whoever knows better."""
+    if wanted is True:
+        return answer
+    try:
+        return json.dumps(parts_of(json.loads(answer), wanted))
+    except (ValueError, RecursionError):
+        return answer
+
+
+def parts_of(value: Any, wanted: Any) -> Any:  # noqa: ANN401 RUF100  JSON
+    """Return the wanted parts of a value: keys and what is wanted below them, `*` for keys of any name."""
+    if wanted is True:
+        return value
+    if isinstance(value, list):
+        return [parts_of(entry, wanted) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if "*" in wanted:
+        return {key: parts_of(part, wanted["*"]) for key, part in value.items()}
+    return {key: parts_of(value[key], below) for key, below in wanted.items() if key in value}
 
 
 def ceph_write(access: Dict[str, Any], pool: str, name: str) -> float:
