@@ -11,14 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord
-from bs_agent.management.operations.turns import agent_key, storage_key
 from bs_agent.management.store.agents import AgentStore
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import DebtStore
 from bs_agent.management.store.fence import Fence
 from bs_agent.management.store.hosts import HostStore
 from bs_agent.management.store.leases import SECONDS, Node
-from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.operations import Held, OperationStore, agent_key, storage_key
 from bs_agent.management.store.storages import OperatedStore
 from bs_agent.management.store.tables import agent as agent_table
 from bs_agent.management.store.tables import debt

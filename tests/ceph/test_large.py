@@ -3,7 +3,6 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,20 +15,11 @@ from bs_agent.agent.worker.probe import only_wanted
 from bs_agent.contract.report import CephParameters, CephReport
 from tests.beds import large_ceph
 from tests.ceph.captured import FOLDER, RELEASES
+from tests.ceph.captures.make import CLUSTER_QUESTIONS
 from tests.ceph.watching import UUID
 
 MIB = 1 << 20
 MOST_ACCEPTED = 8 * MIB  # of a management node
-QUESTIONS: dict[str, ceph_answers.Question[Any]] = {
-    "status": ceph_answers.STATUS,
-    "df": ceph_answers.DF,
-    "osd_dump": ceph_answers.OSD_DUMP,
-    "crush_rules": ceph_answers.CRUSH_RULES,
-    "osd_tree": ceph_answers.OSD_TREE,
-    "osd_df": ceph_answers.OSD_DF,
-    "quorum_status": ceph_answers.QUORUM_STATUS,
-    "mon_metadata": ceph_answers.MON_METADATA,
-}
 
 
 @pytest.mark.asyncio
@@ -56,11 +46,11 @@ async def test_a_report_of_a_large_cluster_is_right_and_fits(tmp_path: Path) -> 
     assert len(report.model_dump_json()) < MOST_ACCEPTED
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("name", CLUSTER_QUESTIONS)
 def test_the_worker_sends_what_is_read_and_little_else(tmp_path: Path, name: str) -> None:
     large_ceph.make(tmp_path / "cluster", osds=1000, pools=20, upmaps=1000)
     file = {"crush_rules": "osd_crush_rule_dump"}.get(name, name)
-    text, question = (tmp_path / "cluster" / f"{file}.json").read_text(), QUESTIONS[name]
+    text, question = (tmp_path / "cluster" / f"{file}.json").read_text(), CLUSTER_QUESTIONS[name]
     sent = only_wanted(text, question.wanted)
     assert question.read(sent) == question.read(text)
     assert len(sent) < len(text)
@@ -71,7 +61,7 @@ def test_the_worker_sends_what_is_read_and_little_else(tmp_path: Path, name: str
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("state", ["healthy", "broken"])
 def test_of_every_captured_answer_nothing_that_is_read_is_left_out(release: str, state: str) -> None:
-    for name, question in QUESTIONS.items():
+    for name, question in CLUSTER_QUESTIONS.items():
         path = FOLDER / release / state / f"{name}.json"
         if path.exists():
             assert question.read(only_wanted(path.read_text(), question.wanted)) == question.read(path.read_text())

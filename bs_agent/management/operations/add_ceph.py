@@ -14,8 +14,7 @@ from bs_agent.management.operations.add_image_store import pinned_key_tags
 from bs_agent.management.operations.arrive import Arriving
 from bs_agent.management.operations.arrive_mons import ArrivingMon, ArrivingMons, accesses_to
 from bs_agent.management.operations.means import Means
-from bs_agent.management.operations.turns import storage_key
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, storage_key
 from bs_agent.management.store.storages import refuse_pool
 
 log = logging.getLogger(__name__)

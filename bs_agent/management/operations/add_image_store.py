@@ -18,9 +18,8 @@ from bs_agent.management.model.identity import verify
 from bs_agent.management.model.records import HostRecord, StorageRecord
 from bs_agent.management.operations.arrive import Arrival, Arriving
 from bs_agent.management.operations.means import Means
-from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.secrets import Keyring
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, storage_key
 from bs_agent.management.store.storages import refuse_directory
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from bs_agent.management.operations.arrive import Arrival, Arriving
 from bs_agent.management.operations.arrive_mons import ArrivingMon, ArrivingMons, accesses_to
 from bs_agent.management.operations.debts import cleanup
 from bs_agent.management.operations.means import Means
-from bs_agent.management.operations.turns import storage_key, unknown
-from bs_agent.management.store.operations import Held
+from bs_agent.management.operations.turns import unknown
+from bs_agent.management.store.operations import Held, storage_key
 from bs_agent.management.store.storages import OperatedStore
 
 log = logging.getLogger(__name__)

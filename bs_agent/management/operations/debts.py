@@ -16,11 +16,11 @@ from bs_agent.management.config import CleanupSettings
 from bs_agent.management.hosts.agent_client import Agents, Target
 from bs_agent.management.hosts.trust import SSH_HELPS, target_of
 from bs_agent.management.model.records import AgentRecord, Debt
-from bs_agent.management.operations.turns import Operations, agent_key, storage_key
+from bs_agent.management.operations.turns import Operations
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.agents import AgentStore
 from bs_agent.management.store.debts import DebtStore
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, agent_key, storage_key
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,7 @@ from bs_agent.management.hosts.agent_client import Target
 from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord
 from bs_agent.management.operations.debts import DEADLINE, cleanup
 from bs_agent.management.operations.means import Means
-from bs_agent.management.operations.turns import storage_key
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, storage_key
 
 log = logging.getLogger(__name__)
 

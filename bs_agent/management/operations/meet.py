@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from typing import NamedTuple
 from uuid import uuid4
 
 from bs_agent.contract.errors import ApiError, StorageProblem
@@ -13,19 +14,17 @@ from bs_agent.management.hosts.trust import Trust, reveal, to_record
 from bs_agent.management.model.records import AgentRecord, Debt
 from bs_agent.management.operations.debts import forgetting
 from bs_agent.management.operations.means import Means
-from bs_agent.management.operations.turns import agent_key
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, agent_key
 
 log = logging.getLogger(__name__)
 
 
-class Met:
+class Met(NamedTuple):
     """An agent whose turn we have, and the enrolment that turned out not to be needed for it."""
 
-    def __init__(self, held: Held, agent: AgentRecord, needless: Debt | None) -> None:
-        self.held = held
-        self.agent = agent
-        self.needless = needless
+    held: Held
+    agent: AgentRecord
+    needless: Debt | None
 
 
 class Meeting:

@@ -14,8 +14,8 @@ from bs_agent.management.model.identity import IDENTITY, verify
 from bs_agent.management.model.records import HostRecord, StorageRecord
 from bs_agent.management.operations.connect import Connecting
 from bs_agent.management.operations.means import Means
-from bs_agent.management.operations.turns import storage_key, unknown
-from bs_agent.management.store.operations import Held
+from bs_agent.management.operations.turns import unknown
+from bs_agent.management.store.operations import Held, storage_key
 from bs_agent.management.store.storages import refuse_pool
 
 log = logging.getLogger(__name__)

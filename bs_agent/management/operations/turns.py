@@ -16,7 +16,7 @@ from bs_agent.contract.errors import ApiError, ErrorCode, OperationFailed, Resou
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.store.database import DatabaseUnavailable
 from bs_agent.management.store.leases import Node
-from bs_agent.management.store.operations import Ended, Held, OperationStore, Running, lost
+from bs_agent.management.store.operations import Ended, Held, OperationStore, Running, lost, storage_key
 
 log = logging.getLogger(__name__)
 
@@ -180,16 +180,6 @@ async def _next_look(woken: asyncio.Event) -> None:
 
 def _cut_short() -> ErrorCode:
     return OperationFailed("the operation was cut short; look, then try again").shown()
-
-
-def storage_key(uuid: str) -> str:
-    """Return the key of the operations on a storage."""
-    return f"storage:{uuid}"
-
-
-def agent_key(uuid: str) -> str:
-    """Return the key of the operations on an agent."""
-    return f"agent:{uuid}"
 
 
 def _named(key: str) -> str:

@@ -20,8 +20,7 @@ from bs_agent.management.operations.connect import access_to
 from bs_agent.management.operations.debts import UNDO_DEADLINE, cleanup
 from bs_agent.management.operations.means import Means
 from bs_agent.management.operations.meet import Meeting, Met
-from bs_agent.management.operations.turns import storage_key
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, storage_key
 
 log = logging.getLogger(__name__)
 

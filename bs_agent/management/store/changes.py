@@ -7,9 +7,9 @@ Many changes are one transaction, so that ten thousand agents do not mean ten th
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, false, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,12 +22,9 @@ from bs_agent.management.model.health import Health, storage_health
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.fence import Fence, Source
 from bs_agent.management.store.operations import Held
-from bs_agent.management.store.rows import to_health, to_json
+from bs_agent.management.store.rows import batched, to_health, to_json
 from bs_agent.management.store.tables import backup_storage, host
 
-T = TypeVar("T")
-
-_BATCH = 500
 _LOCKED = text("SET LOCAL lock_timeout = '1s'")
 _HEALTH: dict[str, Any] = {"status": bindparam("new"), "statusReason": bindparam("why")}
 
@@ -221,11 +218,6 @@ async def _hosts(connection: AsyncConnection, uuids: Sequence[str]) -> dict[str,
         for uuid, *columns in await connection.execute(query.where(host.c.backupStorageUuid.in_(some))):
             hosts[uuid].append(to_health(*columns))
     return hosts
-
-
-def batched(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Cut a list into pieces that fit into one statement."""
-    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
 
 
 def _health_row(uuid: str, health: Health) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.errors import StorageProblem
-from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.operations import Held, OperationStore, storage_key
+from bs_agent.management.store.rows import batched
 from bs_agent.management.store.tables import agent, host
-
-_BATCH = 500
 
 Source = tuple[str, str, Held | None]
 """Of which storage and host something is told, and by which operation; by none when a poll tells it."""
@@ -30,7 +29,7 @@ class Fence:
         told = list(news)
         lost = await self._lost(connection, {held for _, _, held in told if held})
         polled = [(storage, mon) for storage, mon, held in told if held is None]
-        keys = {storage: f"storage:{storage}" for storage, _ in polled}
+        keys = {storage: storage_key(storage) for storage, _ in polled}
         busy = await self._operations.busy(connection, list(keys.values()))
         mine = await self._polled_here(connection, [mon for storage, mon in polled if keys[storage] not in busy])
         return {source for source in told if (source[2] not in lost if source[2] else source[1] in mine)}
@@ -49,7 +48,7 @@ class Fence:
         found: set[str] = set()
         query = select(host.c.monUuid).join(agent, agent.c.uuid == host.c.agentUuid)
         query = query.where(agent.c.leaseOwner == self._owner).order_by(agent.c.uuid)
-        for start in range(0, len(mons), _BATCH):
-            some = query.where(host.c.monUuid.in_(mons[start : start + _BATCH]))
-            found |= set((await connection.execute(some.with_for_update(of=agent, read=True))).scalars())
+        for some in batched(mons):
+            of_them = query.where(host.c.monUuid.in_(some)).with_for_update(of=agent, read=True)
+            found |= set((await connection.execute(of_them)).scalars())
         return found

@@ -24,13 +24,13 @@ from bs_agent.management.store.changes import (
     Refusal,
     Turn,
     apply,
-    batched,
     check_writable,
     shortly,
 )
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.fence import Fence
 from bs_agent.management.store.operations import Held
+from bs_agent.management.store.rows import batched
 
 log = logging.getLogger(__name__)
 

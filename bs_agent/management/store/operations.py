@@ -127,7 +127,7 @@ class OperationStore:
         async with self.database.writing() as connection:
             now = await self.database.now(connection)
             owed = exists().where(debt.c.operationUuid == operation.c.uuid)
-            there = exists().where(backup_storage.c.uuid == func.substr(operation.c.key, len("storage:") + 1))
+            there = exists().where(backup_storage.c.uuid == func.substr(operation.c.key, len(storage_key("")) + 1))
             old = (operation.c.lastOpDate < now - _KEPT, is_free(operation.c.leaseOwner, now), ~owed, ~there)
             await connection.execute(delete(operation).where(*old))
 
@@ -159,3 +159,13 @@ def lost(key: str) -> StorageProblem:
         f"the operation on {key} has lost its lease: another management node goes on with it; look, then try again"
     )
     return StorageProblem.of(ReasonCode.STORAGE_BUSY, details)
+
+
+def storage_key(uuid: str) -> str:
+    """Return the key of the operations on a storage."""
+    return f"storage:{uuid}"
+
+
+def agent_key(uuid: str) -> str:
+    """Return the key of the operations on an agent."""
+    return f"agent:{uuid}"

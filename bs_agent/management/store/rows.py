@@ -1,6 +1,7 @@
-"""Rows of the fleet's tables as the records of `records.py`, and back."""
+"""Rows of the tables as the records of `records.py`, and back; and how many of them one statement takes."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Row, Table
@@ -10,8 +11,10 @@ from bs_agent.management.model.health import Health
 from bs_agent.management.model.records import AgentRecord, Debt, HostRecord, StorageRecord
 from bs_agent.management.store import tables
 
+T = TypeVar("T")
 R = TypeVar("R", AgentRecord, HostRecord, StorageRecord, Debt)
 
+_BATCH = 500
 _TABLES: dict[type[Any], Table] = {
     AgentRecord: tables.agent,
     HostRecord: tables.host,
@@ -50,3 +53,8 @@ def to_json(reason: Reason | None) -> dict[str, str] | None:
 def to_health(status: Any, reason: Any, fresh: Any) -> Health:  # noqa: ANN401 RUF100  three columns of a row
     """Return the health that three columns hold."""
     return Health(status, Reason.model_validate(reason) if reason else None, bool(fresh))
+
+
+def batched(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut a list into pieces that fit into one statement."""
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))

@@ -15,11 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bs_agent.management.model.health import Health
 from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.store.agents import Place
-from bs_agent.management.store.changes import batched
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import is_due
 from bs_agent.management.store.leases import is_free, living
-from bs_agent.management.store.rows import columns_of, to_health, to_record
+from bs_agent.management.store.rows import batched, columns_of, to_health, to_record
 from bs_agent.management.store.tables import agent, agent_address, debt, host, node
 
 LOOK = "look:"

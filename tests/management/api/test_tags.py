@@ -7,8 +7,8 @@ from sqlalchemy import delete
 
 from bs_agent.contract.enrollment import encode
 from bs_agent.management.model.host_tags import host_key_tag
-from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.operations import storage_key
 from bs_agent.management.store.tables import tag
 from bs_agent.management.store.tags import Tagged, TagStore, shown_keys
 from tests.beds.stores import stores

@@ -17,9 +17,8 @@ from bs_agent.management.hosts.agent_client import Agents, Target, Told
 from bs_agent.management.hosts.trust import Trust, to_record
 from bs_agent.management.model.records import AgentRecord, HostRecord, StorageRecord
 from bs_agent.management.operations.debts import cleanup, forgetting
-from bs_agent.management.operations.turns import agent_key, storage_key
 from bs_agent.management.operations.update_mon import UpdatingMon
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, agent_key, storage_key
 from tests.beds.fleet import FleetBed, fleet, until
 from tests.beds.stores import CAPACITY, host, storage
 from tests.management.operations.test_debts_against_odds import QUIET, debts_of

@@ -10,9 +10,8 @@ from sqlalchemy import update
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.management.model.records import AgentRecord, Debt
 from bs_agent.management.operations.debts import forgetting
-from bs_agent.management.operations.turns import agent_key, storage_key
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, agent_key, storage_key
 from bs_agent.management.store.tables import agent as agent_table
 from bs_agent.management.store.watched import claim
 from tests.beds.stores import LONG, Stores, agent, nodes, slept, storage, stores

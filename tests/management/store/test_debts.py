@@ -9,9 +9,8 @@ from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.report import CEPH
 from bs_agent.management.model.records import Debt
 from bs_agent.management.operations.debts import cleanup, forgetting
-from bs_agent.management.operations.turns import agent_key, storage_key
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, agent_key, storage_key
 from tests.beds.stores import LONG, Stores, agent, host, nodes, set_clock, shift_clock, slept, storage, stores
 
 pytestmark = pytest.mark.asyncio

@@ -10,10 +10,9 @@ from bs_agent.contract.report import CEPH
 from bs_agent.management.model.capacity import measured
 from bs_agent.management.model.health import Health
 from bs_agent.management.model.records import HostRecord
-from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.store.changes import CapacityChange, HostChange, apply
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, storage_key
 from bs_agent.management.store.tables import agent as agent_table
 from bs_agent.management.store.watched import claim
 from tests.beds.stores import LONG, Stores, agent, nodes, slept, storage, stores

@@ -14,9 +14,8 @@ from bs_agent.contract.report import CEPH
 from bs_agent.management.model.health import Health
 from bs_agent.management.model.records import AgentRecord, HostRecord
 from bs_agent.management.operations.debts import cleanup
-from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.operations import Held
+from bs_agent.management.store.operations import Held, storage_key
 from tests.beds.stores import LONG, Stores, agent, host, nodes, slept, storage, stores
 
 pytestmark = pytest.mark.asyncio

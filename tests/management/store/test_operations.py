@@ -10,9 +10,8 @@ from sqlalchemy import text
 from bs_agent.contract.errors import OperationFailed, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.model.records import Debt
-from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.operations import Ended, Held, Running
+from bs_agent.management.store.operations import Ended, Held, Running, storage_key
 from tests.beds.fleet import until
 from tests.beds.stores import LONG, Stores, agent, nodes, set_clock, shift_clock, storage, stores
 

@@ -11,8 +11,8 @@ from bs_agent.contract.inventory import BackupStorageInventory, CephBackupStorag
 from bs_agent.contract.report import CEPH
 from bs_agent.management.model.records import AgentRecord, StorageRecord
 from bs_agent.management.operations.debts import cleanup
-from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.operations import storage_key
 from bs_agent.management.store.queries import find_one
 from tests.beds.stores import CAPACITY, LONG, Stores, agent, host, nodes, slept, storage, stores
 

@@ -7,9 +7,9 @@ from sqlalchemy import select
 
 from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
 from bs_agent.contract.report import CEPH
-from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.store import tables
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.operations import storage_key
 from bs_agent.management.store.upkeep import rename_host
 from tests.beds.stores import LONG, Stores, agent, host, storage, stores
 

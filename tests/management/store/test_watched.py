@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from bs_agent.management.model.records import Debt
-from bs_agent.management.operations.turns import storage_key
 from bs_agent.management.store import tables
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.operations import storage_key
 from bs_agent.management.store.watched import LOOK, ask_to_look, asked_to_look, claim, watched
 from tests.beds.stores import LONG, Stores, agent, host, nodes, set_clock, storage, stores
 
