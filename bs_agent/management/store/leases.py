@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Select, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.daemon.lifecycle import background
@@ -33,9 +33,13 @@ def living(now: float) -> Select[str]:
     return select(node.c.uuid).where(node.c.leaseDate > now, node.c.leaseDate <= now + _FARTHEST)
 
 
-def is_free(owner: ColumnElement[str | None], now: float) -> ColumnElement[bool]:
-    """Tell of rows by the column of their owner whether they are held by nobody."""
-    return or_(owner.is_(None), owner.not_in(living(now)))
+def is_free(owner: ColumnElement[str | None], now: float, me: str = "") -> ColumnElement[bool]:
+    """Tell of rows by the column of their owner whether they are held by nobody.
+
+    What still names `me`, the node that asks, it holds, though its date has passed: nobody has taken it, and where
+    the clock was set forward a moment ago the next renewal makes the date right.
+    """
+    return or_(owner.is_(None), and_(owner != me, owner.not_in(living(now))))
 
 
 class Node:

@@ -56,7 +56,7 @@ async def claim(database: Database, owner: str) -> Claimed:
     """Return the agents that `owner` polls while its lease lasts; what is as it was costs no write."""
     async with database.reading() as connection:
         now = await database.now(connection)
-        free = select(agent.c.uuid).where(is_free(agent.c.leaseOwner, now)).limit(1)
+        free = select(agent.c.uuid).where(is_free(agent.c.leaseOwner, now, owner)).limit(1)
         surplus = await _share_of_the_richest(connection, owner, now)
         if (await connection.execute(free)).first() is None and not surplus:
             return Claimed(await _held(connection, owner))
@@ -65,7 +65,7 @@ async def claim(database: Database, owner: str) -> Claimed:
     async with database.writing() as connection:
         now = await database.now(connection)
         # What another node is just taking is skipped, not waited for.
-        free = left.where(is_free(agent.c.leaseOwner, now)).with_for_update(of=agent, skip_locked=True)
+        free = left.where(is_free(agent.c.leaseOwner, now, owner)).with_for_update(of=agent, skip_locked=True)
         for uuid, until in (await connection.execute(free)).all():
             # A date that is ahead was written before the clock was set back: how long it is, nobody knows.
             claimed.unwatched[uuid] = abs(now - until) if until is not None else 0.0

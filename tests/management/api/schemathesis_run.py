@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
+
 from tests.beds.node import NodeProcess, client_of
 
 # 503 with an error is how the protocol says that a call failed, so it is in the document; a 500 is not.
@@ -27,6 +29,12 @@ async def _session(node: NodeProcess) -> str:
         return client.session
 
 
+async def _is_ready(node: NodeProcess) -> bool:
+    """Ask without a log-in, which so many wrong passwords may have forbidden for a while."""
+    async with aiohttp.ClientSession() as http, http.get(f"{node.url}/readyz") as answer:
+        return answer.status == 200
+
+
 def main() -> int:
     """Start a management node and let schemathesis at it; the exit status is 0 when all is well."""
     folder, examples = Path(sys.argv[1]), sys.argv[2]
@@ -43,9 +51,11 @@ def main() -> int:
         command += ["--exclude-name", "PUT /accounts/{uuid}"]
         command += ["--continue-on-failure", "--warnings", "off", "--no-color"]
         done = subprocess.run(command, check=False, timeout=SECONDS, cwd=folder)
-        asyncio.run(_session(node))
+        if not asyncio.run(_is_ready(node)):
+            print("the node is not ready any more", file=sys.stderr)
+            return 1
         unexpected = node.log.read_text().count("Traceback")
-    print(f"the node goes on answering; {unexpected} tracebacks in its log")
+    print(f"the node is ready still; {unexpected} tracebacks in its log")
     return done.returncode or unexpected
 
 

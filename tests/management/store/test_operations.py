@@ -129,6 +129,16 @@ async def test_the_operation_of_a_node_that_is_gone_is_free(database: Database) 
         assert await one.operations.ended(KEY, held.uuid) is None
 
 
+async def test_a_node_whose_clock_is_set_forward_does_not_begin_what_it_does(database: Database) -> None:
+    async with nodes(database, 1) as (one,):
+        held = await begin(one)
+        await one.lives(0)
+        found = await one.operations.take(KEY, "delete")
+        assert isinstance(found, Running), found
+        assert found.uuid == held.uuid
+        assert await busy(one, KEY) == {KEY}
+
+
 async def test_a_node_that_stops_leaves_nothing_busy(database: Database) -> None:
     async with nodes(database, 1) as (one,):
         async with stores(database, LONG) as other:

@@ -12,7 +12,7 @@ from bs_agent.management.store import tables
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.operations import storage_key
 from bs_agent.management.store.watched import LOOK, ask_to_look, asked_to_look, claim, watched
-from tests.beds.stores import LONG, Stores, agent, host, nodes, set_clock, storage, stores
+from tests.beds.stores import LONG, Stores, agent, host, nodes, set_clock, shift_clock, storage, stores
 
 pytestmark = pytest.mark.asyncio
 
@@ -99,6 +99,17 @@ async def test_it_is_told_for_how_long_nobody_has_polled(database: Database) -> 
         await other.meet(new)
         found = await claim(database, other.node.uuid)
         assert found.unwatched == {new.uuid: 0, watched_before.uuid: 100}
+
+
+@pytest.mark.parametrize("shift", [86400, -86400])
+async def test_a_clock_that_is_set_lets_a_node_alone_miss_nothing(database: Database, shift: float) -> None:
+    polled = [agent() for _ in range(3)]
+    async with nodes(database, 1) as (one,):
+        await one.meet(*polled)
+        await claimed(one)
+        shift_clock(database, shift)
+        found = await claim(database, one.node.uuid)
+        assert (found.uuids, found.unwatched) == ({each.uuid for each in polled}, {}), "it has polled them all the time"
 
 
 async def test_what_another_node_hands_over_was_polled_all_the_time(database: Database) -> None:
