@@ -69,7 +69,7 @@ class OperationStore:
         columns = (operation.c.kind, operation.c.variant, operation.c.problem)
         async with self.database.reading() as connection:
             now = await self.database.now(connection)
-            free = is_free(operation.c.leaseOwner, now, self._owner).label("free")
+            free = self._is_free(now).label("free")
             mine = (operation.c.key == key, operation.c.uuid == uuid)
             row = (await connection.execute(select(*columns, operation.c.leaseOwner, free).where(*mine))).one_or_none()
         if row is None or (row.free and row.leaseOwner is not None):
@@ -116,7 +116,7 @@ class OperationStore:
     async def busy(self, connection: AsyncConnection, keys: Sequence[str]) -> set[str]:
         """Return those of the keys on which somebody does an operation."""
         now = await self.database.now(connection)
-        query = select(operation.c.key, is_free(operation.c.leaseOwner, now, self._owner)).where(operation.c.key.in_(keys))
+        query = select(operation.c.key, self._is_free(now)).where(operation.c.key.in_(keys))
         return {key for key, free in await connection.execute(query) if not free}
 
     async def prune(self) -> None:
@@ -128,7 +128,7 @@ class OperationStore:
             now = await self.database.now(connection)
             owed = exists().where(debt.c.operationUuid == operation.c.uuid)
             there = exists().where(backup_storage.c.uuid == func.substr(operation.c.key, len(storage_key("")) + 1))
-            old = (operation.c.lastOpDate < now - _KEPT, is_free(operation.c.leaseOwner, now, self._owner), ~owed, ~there)
+            old = (operation.c.lastOpDate < now - _KEPT, self._is_free(now), ~owed, ~there)
             await connection.execute(delete(operation).where(*old))
 
     async def _take(self, connection: AsyncConnection, key: str, new: dict[str, str]) -> Held | Running:
@@ -148,6 +148,9 @@ class OperationStore:
         else:
             await connection.execute(update(operation).where(operation.c.key == key).values(**values))
         return held
+
+    def _is_free(self, now: float) -> ColumnElement[bool]:
+        return is_free(operation.c.leaseOwner, now, self._owner)
 
     def _mine(self, held: Held) -> tuple[ColumnElement[bool], ...]:
         return operation.c.key == held.key, operation.c.uuid == held.uuid, operation.c.leaseOwner == self._owner
