@@ -1,15 +1,17 @@
-"""One HTTP connection of a daemon: what aiohttp answers by itself has the form of all our errors, and no versions.
+"""The HTTP connections of a daemon.
 
-Such answers are of requests that no handler sees: what the parser refuses, an expectation that cannot be met, a fault
-outside of the handlers. Nothing of the request is repeated in them.
+In: what aiohttp answers by itself has the form of all our errors, and no versions. Such answers are of requests that no
+handler sees: what the parser refuses, an expectation that cannot be met, a fault outside of the handlers. Nothing of
+the request is repeated in them. Out: a peer that does not close its side of TLS holds nothing of ours.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import TCPConnector, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from bs_agent.contract.errors import ApiError, BodyTooLarge, InternalError, RequestError, RequestTimeout
@@ -21,6 +23,13 @@ LINGERING = 1.0  # how long a refused body may still arrive before the connectio
 _MAX_LINE, _MAX_HEADERS = 8190, 128
 _UNREADABLE = f"this is no HTTP request that can be read, or it has more than {_MAX_HEADERS} headers"
 _TOO_LONG = f"the request line, or a header, is longer than {_MAX_LINE} bytes"
+
+_CLOSE_TWICE = sys.version_info < (3, 12, 8)  # later ones cut such connections off by themselves
+
+
+def connector(**options: Any) -> TCPConnector:  # noqa: ANN401 RUF100  what aiohttp's own takes
+    """Return a pool of connections to others: one that is closed is cut off soon, whatever its peer does."""
+    return TCPConnector(enable_cleanup_closed=_CLOSE_TWICE, **options)
 
 
 class Connection(web.RequestHandler):

@@ -18,6 +18,7 @@ from bs_agent.agent.served import Served
 from bs_agent.contract.errors import explain
 from bs_agent.contract.push import ReportTo, push_token
 from bs_agent.contract.report import CephReport, HostReport, ImageStoreReport
+from bs_agent.daemon.connection import connector
 from bs_agent.daemon.lifecycle import background
 from bs_agent.daemon.names import Names, Resolver
 
@@ -114,7 +115,7 @@ class Pushing:
 def open_session(names: Names) -> aiohttp.ClientSession:
     """Return a session that suits pushes: they are rare, so none of its connections is kept."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=AT_ONCE, force_close=True, resolver=Resolver(names)),
+        connector=connector(limit=AT_ONCE, force_close=True, resolver=Resolver(names)),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "bs-agent"},
         timeout=aiohttp.ClientTimeout(total=None),  # the deadline around the request holds for all of it

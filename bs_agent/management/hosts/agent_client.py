@@ -31,6 +31,7 @@ from bs_agent.contract.report import (
     StorageReport,
 )
 from bs_agent.contract.spoilt import first_fault
+from bs_agent.daemon.connection import connector
 
 log = logging.getLogger(__name__)
 
@@ -137,9 +138,8 @@ class Agents:
         a hung one costs it its own deadline up to four times (the turn, the connect, its undoing, the fresh report).
         """
         sslproto.SSLProtocol.max_size = _TLS_BUFFER
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60)
         async with aiohttp.ClientSession(
-            connector=connector,
+            connector=connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": "bs-management"},
             auto_decompress=False,

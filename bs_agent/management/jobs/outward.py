@@ -17,6 +17,8 @@ import aiohttp
 from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from bs_agent.daemon.connection import connector
+
 _THIS_NETWORK = ipaddress.ip_network("0.0.0.0/8")
 _WRAPPED = (ipaddress.ip_network("::/96"), ipaddress.ip_network("64:ff9b::/96"))
 
@@ -51,7 +53,7 @@ def outward_connector(limit: int, *, allow_local: bool) -> aiohttp.TCPConnector:
         return socket.socket(family, kind, protocol)
 
     options: dict[str, Any] = {"socket_factory": make, "limit": limit, "force_close": True}
-    return aiohttp.TCPConnector(use_dns_cache=False, resolver=_Names(limit), **options)
+    return connector(use_dns_cache=False, resolver=_Names(limit), **options)
 
 
 class _Names(AbstractResolver):
