@@ -6,10 +6,8 @@ The processes die with the thread that started them, so a killed test run leaves
 import base64
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import string
 import subprocess
 import threading
@@ -23,40 +21,22 @@ from typing import Any, Literal, Self
 
 from tests.beds.ceph_asking import CephAsking
 from tests.beds.ceph_conf import CONF, UNUSED_MODULES
+from tests.beds.ceph_network import Network, Version, bracketed
+from tests.beds.place import HERE, Place
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool", "setpriv")
 MISSING = [program for program in PROGRAMS if not shutil.which(program)]
 WITHOUT_CONF = frozenset({"ceph-authtool", "monmaptool"})
 START_SECONDS = 90.0
 COMMAND_SECONDS = 30.0
-# Below the range that the kernel gives to outgoing connections, so that a port is still free when its mon is restarted.
-PORTS = range(20000, 32000, 2)
-
-
-def free_port_pairs(hosts: Sequence[str]) -> list[tuple[int, int]]:
-    """Find neighbouring ports that are free on every host: for each host a pair, one port a version of the protocol."""
-    pairs: list[tuple[int, int]] = []
-    for first in random.sample(PORTS, 400):
-        if all(_is_free(host, port) for host in hosts for port in (first, first + 1)):
-            pairs.append((first, first + 1))
-        if len(pairs) == len(hosts):
-            # Mons are ranked by their ports first, so a comes before b.
-            return sorted(pairs)
-    raise RuntimeError("no free ports")
-
-
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 class CephCluster:
-    """A Ceph cluster; `mon_ports` of an earlier one makes a stranger under the same addresses."""
+    """A Ceph cluster; `mon_ports` of an earlier one makes a stranger under the same addresses.
+
+    Its programs are those of a `place`. There the folder may be known as `home`, and the admin sockets of all of its
+    daemons may be in `sockets`, both as the layouts of a host have them.
+    """
 
     def __init__(
         self,
@@ -68,20 +48,29 @@ class CephCluster:
         osd_bytes: int = 2 << 30,
         mon_ports: Sequence[tuple[int, int]] | None = None,
         extra: str = "",
+        network: Network = Network(),  # noqa: B008  it cannot be changed
+        place: Place = HERE,
+        fsid: str = "",
+        home: str = "",
+        sockets: str = "",
     ) -> None:
         self.folder = folder
-        self.fsid = str(uuid.uuid4())
+        self.fsid = fsid or str(uuid.uuid4())
+        self.place = place
+        self.home = Path(home or folder)
+        self.network = network
         self.conf = folder / "ceph.conf"
         self.keyring = folder / "client.keyring"
         self.mons = list(string.ascii_lowercase[:mons])
-        self.mon_hosts = [f"127.0.0.{number}" for number in range(1, mons + 1)]
-        self.mon_ports = list(mon_ports or free_port_pairs(self.mon_hosts))
+        self.mon_hosts = [network.hosts(number)[0] for number in range(1, mons + 1)]
+        self.mon_ports = list(mon_ports or network.free_ports(mons))
         self.osds = osds
         self._objectstore = objectstore
         self._osd_bytes = osd_bytes
         self._extra = extra
+        self._sockets = sockets
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self._asking = CephAsking(self.conf, COMMAND_SECONDS * 2)
+        self._asking = CephAsking(place, self._inside(self.conf), COMMAND_SECONDS * 2)
 
     def __enter__(self) -> Self:
         self.start()
@@ -92,10 +81,10 @@ class CephCluster:
     ) -> None:
         self.stop()
 
-    def mon_address(self, mon: str, version: Literal["v1", "v2"] = "v1") -> str:
-        """Return `host:port` of a mon."""
+    def mon_address(self, mon: str, version: Version = "v1") -> str:
+        """Return `host:port` of a mon, the host in brackets where it is of IPv6."""
         index = self.mons.index(mon)
-        return f"{self.mon_hosts[index]}:{self.mon_ports[index][0 if version == 'v2' else 1]}"
+        return f"{bracketed(self.mon_hosts[index])}:{self.mon_ports[index][0 if version == 'v2' else 1]}"
 
     def admin_socket(self, mon: str) -> Path:
         """Return the path of a mon's admin socket."""
@@ -171,19 +160,18 @@ class CephCluster:
         """Give a mon other ports, in the map of the cluster and in its own."""
         self.kill(f"mon.{mon}")
         index = self.mons.index(mon)
-        host = self.mon_hosts[index]
-        ((v2, v1),) = self.mon_ports[index : index + 1] = free_port_pairs([host])
-        monmap = self.folder / "monmap"
+        self.mon_ports[index] = self.network.free_ports(len(self.mons))[0]
+        monmap = self._inside(self.folder / "monmap")
 
         def knows_it() -> bool:
             # A leader that loses its office may forget what it was told.
-            self.ceph("mon", "set-addrs", mon, f"[v2:{host}:{v2},v1:{host}:{v1}]")
+            self.ceph("mon", "set-addrs", mon, self._vectors()[index])
             # A peon may still tell the map before; a mon that starts by that one has it restored.
-            self._run("ceph", "mon", "getmap", "-o", str(monmap))
-            return f"{host}:{v1}" in self._run("monmaptool", "--print", str(monmap))
+            self._run("ceph", "mon", "getmap", "-o", monmap)
+            return self.mon_address(mon) in self._run("monmaptool", "--print", monmap)
 
         self.wait_for(knows_it)
-        self._run("ceph-mon", "-i", mon, "--inject-monmap", str(monmap))
+        self._run("ceph-mon", "-i", mon, "--inject-monmap", monmap)
         self.restart(f"mon.{mon}")
         self.wait_for(lambda: mon in self.quorum())
 
@@ -257,14 +245,16 @@ class CephCluster:
         )
 
     def _make(self) -> None:
-        hosts = " ".join(
-            f"[v2:{host}:{v2},v1:{host}:{v1}]" for host, (v2, v1) in zip(self.mon_hosts, self.mon_ports, strict=True)
-        )
         self.conf.write_text(
             CONF.format(
                 fsid=self.fsid,
-                mon_host=hosts,
-                folder=self.folder,
+                mon_host=" ".join(self._vectors()),
+                network=self.network.conf,
+                mon_network=self.network.mon_conf,
+                loopback=self.network.hosts(1)[0],
+                folder=self.home,
+                sockets=self._sockets or self.home,
+                mon_sockets=self._sockets or f"{self.home}/host-$id",
                 size=min(2, self.osds),
                 objectstore=self._objectstore,
                 osd_bytes=self._osd_bytes,
@@ -275,22 +265,25 @@ class CephCluster:
         self._make_mons()
         self._make_mgr()
         self._make_osds()
+        # Debian 13's Python libraries do not let the mgr load its modules, which nobody needs here.
+        self.ceph("health", "mute", "MGR_MODULE_DEPENDENCY", "--sticky")
         self.settle()
 
     def _make_mons(self) -> None:
         rights = [word for service in ("mon", "osd", "mgr", "mds") for word in ("--cap", service, "allow *")]
-        self._run("ceph-authtool", "--create-keyring", str(self.keyring), "--gen-key", "-n", "client.admin", *rights)
+        admin = self._inside(self.keyring)
+        self._run("ceph-authtool", "--create-keyring", admin, "--gen-key", "-n", "client.admin", *rights)
         mon_keyring = self.folder / "mon.keyring"
         shutil.copy(self.keyring, mon_keyring)
-        self._run("ceph-authtool", str(mon_keyring), "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
-        monmap = self.folder / "monmap"
-        self._run("monmaptool", "--create", "--fsid", self.fsid, "--set-min-mon-release", "16", str(monmap))
-        for mon, host, (v2, v1) in zip(self.mons, self.mon_hosts, self.mon_ports, strict=True):
-            self._run("monmaptool", "--addv", mon, f"[v2:{host}:{v2},v1:{host}:{v1}]", str(monmap))
-        mkfs = ["ceph-mon", "--mkfs", "--monmap", str(monmap), "--keyring", str(mon_keyring)]
+        self._run("ceph-authtool", self._inside(mon_keyring), "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
+        monmap, made_by = self._inside(self.folder / "monmap"), self._inside(mon_keyring)
+        self._run("monmaptool", "--create", "--fsid", self.fsid, "--set-min-mon-release", "16", monmap)
+        for mon, vector in zip(self.mons, self._vectors(), strict=True):
+            self._run("monmaptool", "--addv", mon, vector, monmap)
+        mkfs = ["ceph-mon", "--mkfs", "--monmap", monmap, "--keyring", made_by]
         self._run_all([[*mkfs, "-i", mon] for mon in self.mons])
         for mon in self.mons:
-            self.run_dir(mon).mkdir()
+            self.run_dir(mon).mkdir(exist_ok=True)
             self._launch("mon", mon)
 
     def _make_mgr(self) -> None:
@@ -313,21 +306,30 @@ class CephCluster:
         for number in range(self.osds):
             self._launch("osd", str(number))
 
+    def _vectors(self) -> list[str]:
+        return [self.network.vector(number, ports) for number, ports in enumerate(self.mon_ports, start=1)]
+
+    def _inside(self, path: Path) -> str:
+        """Return the path of something in the folder as the programs know it."""
+        return str(self.home / path.relative_to(self.folder))
+
     def _launch(self, kind: str, ident: str) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("a daemon dies with the thread that starts it, so the main thread must")
         with (self.folder / f"{kind}.{ident}.out").open("ab") as output:
             self._daemons[f"{kind}.{ident}"] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", f"ceph-{kind}", "-f", "-c", str(self.conf), "-i", ident],
+                self.place.command(
+                    "setpriv", "--pdeathsig", "KILL", f"ceph-{kind}", "-f", "-c", self._inside(self.conf), "-i", ident
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
 
     def _run(self, program: str, *arguments: str, stdin: str = "") -> str:
-        conf = [] if program in WITHOUT_CONF else ["-c", str(self.conf)]
+        conf = [] if program in WITHOUT_CONF else ["-c", self._inside(self.conf)]
         done = subprocess.run(
-            [program, *conf, *arguments],
+            self.place.command(program, *conf, *arguments),
             input=stdin,
             capture_output=True,
             text=True,
@@ -341,7 +343,7 @@ class CephCluster:
     def _run_all(self, commands: list[list[str]]) -> None:
         running = [
             subprocess.Popen(
-                [*command, "-c", str(self.conf)],
+                self.place.command(*command, "-c", self._inside(self.conf)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

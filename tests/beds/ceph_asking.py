@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 
-PYTHON = "/usr/bin/python3"  # the bindings of the distribution are for its own
+from tests.beds.place import Place
+
 PROGRAM = Path(__file__).with_name("ceph_asked.py")
 
 
 class CephAsking:
     """Asks a cluster by the configuration file; `stop` ends the process, and the next question starts another."""
 
-    def __init__(self, conf: Path, seconds: float) -> None:
-        self._conf, self._seconds = conf, seconds
+    def __init__(self, place: Place, conf: str, seconds: float) -> None:
+        self._place, self._conf, self._seconds = place, conf, seconds
         self._process: Popen[str] | None = None
         self._one_at_a_time = threading.Lock()
 
@@ -40,7 +41,8 @@ class CephAsking:
 
     def _exchange(self, request: str) -> str:
         if self._process is None:
-            command = [PYTHON, str(PROGRAM), str(self._conf)]
+            # The bindings of the distribution are for its own Python.
+            command = self._place.command(Place.python, str(PROGRAM), self._conf)
             self._process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True)
         process = self._process
         assert process.stdin

@@ -18,7 +18,7 @@ log to stderr = false
 mon cluster log file = {folder}/cluster.log
 crash dir = {folder}/crash
 exporter sock dir = {folder}
-ms bind ipv6 = false
+{network}
 osd crush chooseleaf type = 0
 osd pool default size = {size}
 osd pool default min size = 1
@@ -40,23 +40,24 @@ paxos propose interval = 0.1
 mon election timeout = 1
 {extra}
 [mon]
-admin socket = {folder}/host-$id/$cluster-$name.asok
+{mon_network}
+admin socket = {mon_sockets}/$cluster-$name.asok
 mon data = {folder}/mon.$id
 [mgr]
-admin socket = {folder}/$cluster-$name.asok
+admin socket = {sockets}/$cluster-$name.asok
 mgr data = {folder}/mgr.$id
 keyring = {folder}/mgr.$id/keyring
-public addr = 127.0.0.1
+public addr = {loopback}
 mgr disabled modules = {modules}
 mgr initial modules =
 mgr tick period = 1
 mgr stats period = 1
 [osd]
-admin socket = {folder}/$cluster-$name.asok
+admin socket = {sockets}/$cluster-$name.asok
 osd data = {folder}/osd.$id
 keyring = {folder}/osd.$id/keyring
-public addr = 127.0.0.1
-cluster addr = 127.0.0.1
+public addr = {loopback}
+cluster addr = {loopback}
 osd objectstore = {objectstore}
 osd memory target = 939524096
 osd mgr report interval = 1

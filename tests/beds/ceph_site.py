@@ -75,7 +75,8 @@ class CephSite:
         (self.folder / host).mkdir(parents=True)
         self.point(host, self.cluster, mon)
         ceph = {"conf": str(self.configuration(host)), "run_dir": str(self.folder / host / "run")}
-        settings: dict[str, dict[str, Any]] = {"server": {"listen": f"{host}:0"}, "ceph": ceph, "probe": PROBE}
+        probe = {**PROBE, "python": self.cluster.place.python}
+        settings: dict[str, dict[str, Any]] = {"server": {"listen": f"{host}:0"}, "ceph": ceph, "probe": probe}
         return AgentProcess(self.folder / host / "agent", settings)
 
 

@@ -47,13 +47,13 @@ def base_image() -> Path:
 def _build(image: Path) -> None:
     beside = image.with_suffix(".partial")
     shutil.rmtree(beside, ignore_errors=True)
-    _run("debootstrap", "--variant=minbase", SUITE, str(beside), _mirror())
+    run("debootstrap", "--variant=minbase", SUITE, str(beside), mirror(SUITE))
     # debootstrap itself does not follow the alternatives among the dependencies of so many packages; apt does.
     shutil.copy("/etc/resolv.conf", beside / "etc/resolv.conf")
-    _run("chroot", str(beside), *INSTALL.split(), *PACKAGES.split())
-    _run("systemctl", f"--root={beside}", "mask", *MASKED.split())
-    _run("systemctl", f"--root={beside}", "disable", *DISABLED.split())
-    _run("systemctl", f"--root={beside}", "enable", *ENABLED.split())
+    run("chroot", str(beside), *INSTALL.split(), *PACKAGES.split())
+    run("systemctl", f"--root={beside}", "mask", *MASKED.split())
+    run("systemctl", f"--root={beside}", "disable", *DISABLED.split())
+    run("systemctl", f"--root={beside}", "enable", *ENABLED.split())
     for leftover in ("etc/machine-id", "etc/hostname", "etc/resolv.conf"):
         (beside / leftover).unlink(missing_ok=True)
     for key in (beside / "etc/ssh").glob("ssh_host_*"):
@@ -62,19 +62,25 @@ def _build(image: Path) -> None:
         download.unlink()
     (beside / "root/.ssh").mkdir(mode=0o700)
     shutil.copy(ACCELERATOR, beside / PYTHON_MODULES)
-    _run("chroot", str(beside), "python3", "-m", "compileall", "-q", f"/{PYTHON_MODULES}/{ACCELERATOR.name}")
+    run("chroot", str(beside), "python3", "-m", "compileall", "-q", f"/{PYTHON_MODULES}/{ACCELERATOR.name}")
     (beside / PYTHON_MODULES / "remember_zips.pth").write_text("import remember_zips\n")
     beside.rename(image)
 
 
-def _mirror() -> str:
-    """Return the mirror that this machine itself uses for the suite."""
+def mirror(suite: str) -> str:
+    """Return the mirror that this machine itself uses for the suite, or for its own: that has the others too."""
     targets = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"]
-    known = subprocess.run(targets, check=False, capture_output=True, text=True, timeout=30).stdout.split("\n")
-    return next((line.split()[1] for line in known if line.startswith(f"{SUITE} ")), DEFAULT_MIRROR)
+    printed = subprocess.run(targets, check=False, capture_output=True, text=True, timeout=30).stdout
+    known = dict(line.split() for line in printed.splitlines())
+    return known.get(suite) or known.get(SUITE, DEFAULT_MIRROR)
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
+    """Run one step of the making.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=BUILD_SECONDS)
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -1,4 +1,8 @@
-"""The clusters of these tests: one for all that only look, one to break and mend, and new ones to replace others."""
+"""The clusters of these tests: one for all that only look, one to break and mend, and new ones to replace others.
+
+Each test of a live cluster is there for each release; that of a later release than this machine's is long, unless the
+module has the mark `every_release`.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,37 +11,89 @@ from typing import Any
 
 import pytest
 
+from tests.beds import trixie
 from tests.beds.ceph import MISSING, CephCluster
+from tests.beds.place import HERE, Namespace, Place
+
+OWN_RELEASE, LATER_RELEASE = "16", "18"
 
 
-def _need_ceph() -> None:
-    if MISSING:
-        pytest.skip(f"not installed: {', '.join(MISSING)}")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have each test of a cluster once a release."""
+    if "ceph_release" in metafunc.fixturenames:
+        marks = () if metafunc.definition.get_closest_marker("every_release") else (pytest.mark.long,)
+        releases = [pytest.param(OWN_RELEASE), pytest.param(LATER_RELEASE, marks=marks)]
+        metafunc.parametrize("ceph_release", releases, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
+def ceph_release(request: pytest.FixtureRequest) -> str:
+    """The release of Ceph whose cluster the test looks at."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def place(ceph_release: str, places: Callable[[str], Place]) -> Place:
+    """Where the programs of that release are."""
+    return places(ceph_release)
+
+
+@pytest.fixture(scope="session")
+def cluster(ceph_release: str, clusters: Callable[[str, str], CephCluster]) -> CephCluster:
     """Three mons, a mgr and three OSDs that nobody damages."""
-    _need_ceph()
-    with CephCluster(tmp_path_factory.mktemp("ceph")) as made:
-        yield made
+    return clusters(ceph_release, "whole")
 
 
 @pytest.fixture(scope="session")
-def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
+def breakable(ceph_release: str, clusters: Callable[[str, str], CephCluster]) -> CephCluster:
     """Three mons, a mgr and three OSDs for tests that break something and leave it as it was."""
-    _need_ceph()
-    with CephCluster(tmp_path_factory.mktemp("ceph")) as made:
-        yield made
+    return clusters(ceph_release, "breakable")
 
 
 @pytest.fixture(scope="module")
-def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., CephCluster]]:
+def new_cluster(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Callable[..., CephCluster]]:
     """Make clusters that a module's tests may break; each is stopped after the last test of the module."""
-    _need_ceph()
     with ExitStack() as stack:
 
         def make(folder: Path | None = None, **parameters: Any) -> CephCluster:
-            return stack.enter_context(CephCluster(folder or tmp_path_factory.mktemp("ceph"), **parameters))
+            made = CephCluster(folder or tmp_path_factory.mktemp("ceph"), **{"place": place, **parameters})
+            return stack.enter_context(made)
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
+    """Give the place of a release; it is kept until the last test."""
+    with ExitStack() as stack:
+        made: dict[str, Place] = {}
+
+        def give(release: str) -> Place:
+            if missing := MISSING if release == OWN_RELEASE else trixie.MISSING:
+                pytest.skip(f"not installed: {', '.join(missing)}")
+            if release not in made:
+                made[release] = HERE if release == OWN_RELEASE else _later(stack, tmp_path_factory.mktemp("trixie"))
+            return made[release]
+
+        yield give
+
+
+def _later(stack: ExitStack, folder: Path) -> Place:
+    return stack.enter_context(Namespace(folder, trixie.tree()))
+
+
+@pytest.fixture(scope="session")
+def clusters(
+    tmp_path_factory: pytest.TempPathFactory, places: Callable[[str], Place]
+) -> Iterator[Callable[[str, str], CephCluster]]:
+    """Give the cluster of a release and a use; each is kept until the last test, whichever release that is of."""
+    with ExitStack() as stack:
+        made: dict[tuple[str, str], CephCluster] = {}
+
+        def give(release: str, use: str) -> CephCluster:
+            if (release, use) not in made:
+                cluster = CephCluster(tmp_path_factory.mktemp("ceph"), place=places(release))
+                made[release, use] = stack.enter_context(cluster)
+            return made[release, use]
+
+        yield give

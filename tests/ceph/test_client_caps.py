@@ -46,8 +46,9 @@ async def test_a_pool_is_made_marked_probed_and_given_back(host: Host, cluster: 
         cluster.ceph("osd", "pool", "delete", name, name, "--yes-i-really-really-mean-it")
 
 
-async def test_other_things_are_refused(host: Host) -> None:
-    storage = Ceph(UUID, CephParameters(poolName="device_health_metrics"), None, host)
+async def test_other_things_are_refused(host: Host, cluster: CephCluster) -> None:
+    cluster.pool("others")
+    storage = Ceph(UUID, CephParameters(poolName="others"), None, host)
     await storage.connect([])
     with pytest.raises(StorageProblem, match="access denied"):
         await storage._link.command(prefix="osd set", key="noout")

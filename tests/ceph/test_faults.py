@@ -61,6 +61,7 @@ def out_of_quorum(name: str) -> Callable[[CephReport], bool]:
     return is_out
 
 
+@pytest.mark.every_release
 async def test_a_dead_mon_is_the_trouble_of_its_host_alone(broken: CephCluster) -> None:
     async with well_watched(broken, "a") as there, well_watched(broken, "b") as here:
         with broken.killed("mon.a"):
@@ -140,6 +141,7 @@ async def test_whatever_befalls_one_daemon_the_reports_go_on(broken: CephCluster
         assert watch.blocked == set()
 
 
+@pytest.mark.every_release
 async def test_a_lost_quorum_is_said_by_the_first_report_after_it(broken: CephCluster, tmp_path: Path) -> None:
     """Where the socket of the own mon is not to be read too: what counts is how many mons live."""
     async with watching(broken, POOL, "c", run_dir=tmp_path, monAddress=broken.mon_address("c")) as watch:

@@ -9,7 +9,7 @@ from bs_agent.contract.report import CephReport
 from tests.beds.ceph import CephCluster
 from tests.ceph.watching import UUID, watching
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.every_release]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -36,6 +36,23 @@ def pools(cluster: CephCluster) -> list[str]:
     return sorted(cluster.pools())
 
 
+def by_hand(cluster: CephCluster, pool: str) -> dict[str, int]:
+    """Compute what is shown of a pool of two copies on all OSDs, from what `ceph df` and `ceph osd df` say."""
+    raw, osds = cluster.ceph("df")["stats"], cluster.ceph("osd", "df")["nodes"]
+    return {
+        "totalCapacity": raw["total_bytes"],
+        "availableCapacity": raw["total_avail_bytes"],
+        "poolAvailableCapacity": sum(osd["kb_avail"] for osd in osds) * 1024 // 2,
+        "poolUsedCapacity": sum(osd["kb_used"] for osd in osds) * 1024 // 2,
+        "poolMaxAvail": cluster.df(pool)["max_avail"],
+    }
+
+
+def is_about(shown: dict[str, Any], computed: dict[str, int]) -> bool:
+    """Compare, as OSDs write a little all the while: what is used may differ by some MiB, and nothing else does."""
+    return all(abs(shown[name] - value) < (64 << 20) for name, value in computed.items())
+
+
 async def plan(site: CephSite, host: str) -> list[str]:
     """Return the uuids of the storages that an agent serves, by its own command."""
     report = site.agents[host].run("report")
@@ -44,6 +61,7 @@ async def plan(site: CephSite, host: str) -> list[str]:
     return [storage["uuid"] for storage in json.loads(report.stdout)["storages"]]
 
 
+@pytest.mark.every_release
 async def test_a_pool_of_the_user_is_shown_field_by_field_and_left_as_it_was(
     site: CephSite, client: SiteClient, cluster: CephCluster
 ) -> None:
@@ -66,6 +84,7 @@ async def test_a_pool_of_the_user_is_shown_field_by_field_and_left_as_it_was(
     assert (shown["poolReplicatedSize"], shown["poolSecurityPolicy"], shown["poolDiskUtilization"]) == (2, "Copy", 0.5)
     assert 0 < shown["poolMaxAvail"] < shown["poolAvailableCapacity"] < shown["availableCapacity"]
     assert (shown["poolUsedCapacity"] > 0, shown["attachedZoneUuids"], shown["capacityStale"]) == (True, [], False)
+    assert is_about(shown, by_hand(cluster, "users-images"))
     assert {mon["hostname"] for mon in shown["mons"]} == set(site.agents)
     for mon in shown["mons"]:
         name = cluster.mons[cluster.mon_hosts.index(mon["hostname"])]
@@ -77,6 +96,7 @@ async def test_a_pool_of_the_user_is_shown_field_by_field_and_left_as_it_was(
     assert [await plan(site, host) for host in site.agents] == [[], [], []]
 
 
+@pytest.mark.every_release
 async def test_a_pool_that_we_make_is_kept_unless_a_tag_asks_for_its_removal(
     site: CephSite, client: SiteClient, cluster: CephCluster
 ) -> None:
@@ -118,6 +138,20 @@ async def test_an_add_that_fails_at_the_last_host_leaves_nothing(
     assert pools(cluster) == before
     assert [await plan(site, host) for host in site.agents] == [[], [], []]
     assert (await client.call("GET", "/backup-storage"))["inventories"] == []
+
+
+@pytest.mark.every_release
+async def test_a_pool_that_is_gone_is_named_on_every_host(
+    site: CephSite, client: SiteClient, cluster: CephCluster
+) -> None:
+    cluster.pool("going")
+    uuid = (await client.ok("POST", CEPH, site.added(poolName="going")))["uuid"]
+    await client.reaches(uuid, WELL)
+    cluster.ceph("osd", "pool", "delete", "going", "going", "--yes-i-really-really-mean-it")
+    shown = await client.reaches(uuid, dict.fromkeys(WELL, "Disconnected PoolMissing"))
+    assert "going" in shown["statusReason"]["details"]
+    await client.ok("DELETE", f"/backup-storage/{uuid}")
+    assert [await plan(site, host) for host in site.agents] == [[], [], []]
 
 
 async def test_a_node_that_is_killed_during_an_add_takes_the_pool_back_after_its_next_start(

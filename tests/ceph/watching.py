@@ -60,7 +60,8 @@ class Watch:
 def settings(cluster: CephCluster, mon: str = "a", **ceph: Any) -> AgentSettings:
     """Settings of an agent on the host of a mon; librados gets a second for whatever it does."""
     access = {"conf": cluster.conf, "run_dir": cluster.run_dir(mon), **ceph}
-    return AgentSettings.model_validate({"ceph": access, "probe": {"interval": INTERVAL, "deadline": INTERVAL}})
+    probe = {"interval": INTERVAL, "deadline": INTERVAL, "python": cluster.place.python}
+    return AgentSettings.model_validate({"ceph": access, "probe": probe})
 
 
 @asynccontextmanager
