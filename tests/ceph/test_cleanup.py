@@ -138,6 +138,7 @@ async def test_a_connect_that_is_undone_leaves_the_pool_of_a_live_storage_alone(
 ) -> None:
     """The first connect on a second mon host found the mark that the first host had put there."""
     await connected(host, "live", createPool=True)
+    cluster.settle()
     before = pool_of(cluster, "live")
     for parameters in ({}, {"createPool": True}, {"removePool": True}):
         second = await connected(host, "live", **parameters)
@@ -233,3 +234,26 @@ async def test_what_a_write_probe_left_goes_when_there_is_no_next_one(cluster: C
     storage = Ceph(UUID, CephParameters(poolName="probed"), remembered, host)
     assert (await storage.connect([]))["writeProbe"] is False
     assert cluster.objects("probed") == []
+
+
+@pytest.mark.every_release
+async def test_a_pool_that_cannot_be_listed_to_its_end_is_not_empty(breakable: CephCluster) -> None:
+    """The first objects of a listing may come from OSDs that answer, and the user's be on one that stands still."""
+    name = "half-seen"
+    async with on_host(settings(breakable)) as host:
+        storage = await connected(host, name, createPool=True, removePool=True)
+        breakable.settle()
+        ours = primary_of(breakable, name, f"bs-agent.write-probe.{UUID}")
+        image = next(each for each in map("image-{}".format, range(100)) if primary_of(breakable, name, each) != ours)
+        breakable.rados("-p", name, "put", image, "-", stdin="data")
+        with breakable.frozen(f"osd.{primary_of(breakable, name, image)}"):
+            for attempt in (storage.plan_cleanup, lambda: storage.clean(Step(action="removePool", target=name))):
+                with pytest.raises(StorageProblem, match=f"pool {name} cannot be listed"):
+                    await attempt()
+        breakable.settle()
+        assert breakable.objects(name) == [f"\t{image}"]
+        await storage.close()
+
+
+def primary_of(cluster: CephCluster, pool: str, name: str) -> int:
+    return int(cluster.ceph("osd", "map", pool, name)["acting_primary"])

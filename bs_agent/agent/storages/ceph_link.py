@@ -24,11 +24,14 @@ SPOILING = frozenset({ReasonCode.CLUSTER_UNREACHABLE, ReasonCode.AUTH_FAILED, Re
 
 
 class CommandError(StorageProblem):
-    """A command was refused; `number` is the errno."""
+    """A command was refused; `number` is the errno, `capability` what a client needs of the mons for it."""
 
-    def __init__(self, number: int, details: str) -> None:
-        code = ReasonCode.AUTH_FAILED if number == errno.EACCES else ReasonCode.CEPH_FAULT
-        super().__init__(Reason(code=code, details=details))
+    def __init__(self, number: int, prefix: str, complaint: str, capability: str) -> None:
+        details = f"`{prefix}`: {complaint or errno.errorcode.get(number, number)}"
+        denied = number == errno.EACCES  # EPERM is for what nobody may do, such as a removal that the mons forbid
+        if denied:
+            details += f"; the client lacks the capability mon '{capability}'"
+        super().__init__(Reason(code=ReasonCode.AUTH_FAILED if denied else ReasonCode.CEPH_FAULT, details=details))
         self.number = number
 
 
@@ -54,7 +57,7 @@ class Answers:
             who, reason = ("mgr", ReasonCode.MGR_DOWN) if question.by_mgr else ("mon", ReasonCode.CLUSTER_UNREACHABLE)
             raise StorageProblem.of(reason, f"no {who} answered `{question.name}`")
         if code:
-            raise CommandError(code, f"`{question.name}`: {text or errno.errorcode.get(code, code)}")
+            raise CommandError(code, question.name, text, "allow r")
         return read(question, text)
 
 
@@ -117,7 +120,7 @@ class CephLink:
         if code == errno.ETIMEDOUT:
             self.renew()
         if code:
-            raise CommandError(code, f"`{words['prefix']}`: {text or errno.errorcode.get(code, code)}")
+            raise CommandError(code, str(words["prefix"]), text, f'allow command "{words["prefix"]}"')
 
     def renew(self) -> None:
         """Let the next call begin with a fresh process and a fresh handle."""

@@ -17,6 +17,9 @@ MARK = "bs-agent"
 # Before Ceph 15 a pool cannot be made without a number; the autoscaler changes it.
 FIRST_PG_NUM = 32
 
+# What a pool is for while it is made, as long as it has no mark.
+STAGES: tuple[dict[str, dict[str, str]], ...] = ({}, {APPLICATION: {}})
+
 REMOVE_OBJECT, REMOVE_POOL, REMOVE_MARK = "removeObject", "removePool", "removeMark"
 
 
@@ -75,7 +78,7 @@ class CephPool:
             StorageProblem: the cluster refuses.
         """
         pool = await self.find_again()
-        if pool is None or not (self.is_ours(pool) or (new and self.is_unfinished(pool))):
+        if pool is None or not (self.is_ours(pool) or (new and pool.application_metadata in STAGES)):
             return
         await (self._remove_empty() if new else self._remove_mark())
 

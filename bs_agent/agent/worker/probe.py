@@ -27,6 +27,7 @@ from bs_agent.agent.worker.directory import (  # noqa: E402
     directory_remove,
     directory_usage,
 )
+from bs_agent.agent.worker.listing import holds_others  # noqa: E402
 from bs_agent.agent.worker.problem import Problem  # noqa: E402
 
 if ALONE:
@@ -37,6 +38,9 @@ PR_SET_PDEATHSIG = 1
 READING = threading.Lock()  # read as a whole an answer takes many times its size: one at a time
 PARALLEL_COMMANDS = 4  # a mon answers one after the other, but the round trips overlap
 
+# What a client needs of the OSDs, as docs/ceph.md has it.
+LOOK, TOUCH = "osd 'allow r'", "osd 'allow rw object_prefix bs-agent.write-probe.'"
+DENIED = (errno.EPERM, errno.EACCES)
 REASON_OF_RADOS_ERRNO = {errno.EPERM: "AuthFailed", errno.EACCES: "AuthFailed", errno.ETIMEDOUT: "ClusterUnreachable"}
 
 
@@ -53,11 +57,11 @@ class Cluster:
             raise Problem("LibradosMissing", "%s: %s" % (sys.executable, error)) from error
         # librados ignores the time-outs that its calls take, and reads these before it connects, never later.
         names = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
-        options = dict(
+        self.options = dict(
             {"keyring": access["keyring"]} if access["keyring"] else {}, **dict.fromkeys(names, access["seconds"])
         )
         with self.problems(access["conf"], "CephConfInvalid"):
-            self.handle = self.rados.Rados(conffile=access["conf"], name=access["client"], conf=options)
+            self.handle = self.rados.Rados(conffile=access["conf"], name=access["client"], conf=self.options)
 
     def connected(self) -> Any:  # noqa: ANN401 RUF100  rados has no types
         """Return the handle, connected."""
@@ -67,24 +71,29 @@ class Cluster:
         return self.handle
 
     @contextlib.contextmanager
-    def pool(self, name: str) -> Iterator[Any]:
+    def pool(self, name: str, needed: str) -> Iterator[Any]:
         """Open a pool; used after the shutdown of the handle its context would be a segmentation fault."""
         with self.problems("pool %s" % name, "PoolMissing"):
             context = self.connected().open_ioctx(name)
-        with contextlib.closing(context), self.problems("pool %s" % name, "CephFault"):
+        with contextlib.closing(context), self.problems("pool %s" % name, "CephFault", needed):
             yield context
 
     @contextlib.contextmanager
-    def problems(self, target: str, otherwise: str) -> Iterator[None]:
-        """Translate the errors of librados, and those of its binding for names that no cluster can have."""
+    def problems(self, target: str, otherwise: str, needed: str = "") -> Iterator[None]:
+        """Translate the errors of librados, and those of its binding for names that no cluster can have.
+
+        What a client that is denied it lacks is the capability `needed`, if that is known.
+        """
         try:
             yield
         except (ValueError, TypeError) as error:
             raise Problem(otherwise, "%s: %s" % (target, error)) from error
-        except self.rados.Error as error:
+        except (self.rados.Error, OSError) as error:
             number = abs(getattr(error, "errno", None) or 0)
             self.timed_out = self.timed_out or number == errno.ETIMEDOUT
-            raise Problem(REASON_OF_RADOS_ERRNO.get(number, otherwise), "%s: %s" % (target, error)) from error
+            lacks = "; the client lacks the capability %s" % needed if needed and number in DENIED else ""
+            code = REASON_OF_RADOS_ERRNO.get(number, otherwise)
+            raise Problem(code, "%s: %s%s" % (target, error, lacks)) from error
 
     def close(self) -> None:
         """Give threads and descriptors back; after a time-out that may hang, and the end of the process does it."""
@@ -152,7 +161,7 @@ def parts_of(value: Any, wanted: Any) -> Any:  # noqa: ANN401 RUF100  JSON
 
 def ceph_write(access: Dict[str, Any], pool: str, name: str) -> float:
     """Write and remove a small object; return the seconds that took."""
-    with cluster(access).pool(pool) as context:
+    with cluster(access).pool(pool, TOUCH) as context:
         began = time.monotonic()
         context.write_full(name, b"written by bs-agent, which removes it at once\n")
         succeeds(access, context.remove_object, name)  # another mon host of the storage may have been faster
@@ -161,19 +170,16 @@ def ceph_write(access: Dict[str, Any], pool: str, name: str) -> float:
 
 def ceph_objects(access: Dict[str, Any], pool: str, name: str) -> Dict[str, bool]:
     """Tell whether the pool holds an object of this name, and whether it holds another, in whatever namespace."""
-    with cluster(access).pool(pool) as context:
+    with cluster(access).pool(pool, LOOK) as context:
         ours = succeeds(access, context.stat, name)
-        context.set_namespace(cluster(access).rados.LIBRADOS_ALL_NSPACES)
-        try:
-            others = any(found.nspace or found.key != name for found in context.list_objects())
-        except UnicodeDecodeError:  # the name of an object may be of any bytes, and ours is not
-            others = True
-        return {"ours": ours, "others": others}
+    with cluster(access).problems("pool %s cannot be listed" % pool, "CephFault", LOOK):
+        others = holds_others(access["conf"], access["client"], cluster(access).options, pool, name)
+    return {"ours": ours, "others": others}
 
 
 def ceph_remove(access: Dict[str, Any], pool: str, name: str) -> bool:
     """Remove an object; say whether it was there. Safe to repeat."""
-    with cluster(access).pool(pool) as context:
+    with cluster(access).pool(pool, TOUCH) as context:
         return succeeds(access, context.remove_object, name)
 
 
