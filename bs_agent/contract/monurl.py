@@ -1,4 +1,7 @@
-"""How the public API names a mon host: `user:password@host:sshPort/?monPort=6789`; all but the host may be left out."""
+"""How the public API names a mon host: `user:password@host:sshPort/?monPort=6789`; all but the host may be left out.
+
+An IPv6 host stands in brackets.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -35,7 +38,8 @@ def parse_mon_url(text: str) -> MonUrl:
     username, _, password = log_in.partition(":")
     found = _PLACE.fullmatch(place)
     if not found or (place != text.strip() and not username):
-        raise ValueError("must be user:password@host:sshPort/?monPort=6789, where all but the host may be left out")
+        form = "user:password@host:sshPort/?monPort=6789, where all but the host may be left out"
+        raise ValueError(f"must be {form}, and an IPv6 host stands in brackets")
     hostname = found["v6"] or found["name"]
     if max(len(hostname), len(username)) > _MAX_TEXT:
         raise ValueError(f"the host and the user may have {_MAX_TEXT} characters each")

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from tests.beds.agent import AgentProcess
 from tests.beds.ceph import CephCluster
+from tests.beds.ceph_network import bracketed
 from tests.beds.fleet import until
 from tests.beds.node import NodeClient, NodeProcess
 from tests.beds.node import client_of as node_client_of
@@ -76,7 +77,11 @@ class CephSite:
         self.point(host, self.cluster, mon)
         ceph = {"conf": str(self.configuration(host)), "run_dir": str(self.folder / host / "run")}
         probe = {**PROBE, "python": self.cluster.place.python}
-        settings: dict[str, dict[str, Any]] = {"server": {"listen": f"{host}:0"}, "ceph": ceph, "probe": probe}
+        settings: dict[str, dict[str, Any]] = {
+            "server": {"listen": f"{bracketed(host)}:0"},
+            "ceph": ceph,
+            "probe": probe,
+        }
         return AgentProcess(self.folder / host / "agent", settings)
 
 
