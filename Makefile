@@ -43,7 +43,7 @@ test: $(VENV)/.installed-dev lint  ## everything that must hold
 coverage: $(VENV)/.installed-dev  ## the tests again, and which branches they take; half as long again
 	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
-test-long: $(VENV)/.installed-dev  ## what takes too long for every change: deployments behind each firewall
+test-long: $(VENV)/.installed-dev  ## what takes too long for every change: deployments behind each firewall, Ceph 18
 	$(PYTHON) -m pytest -m long
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import aiohttp
 from bs_agent.agent.state import running_address
 from bs_agent.contract.report import Enrollment
 from bs_agent.daemon.configuration import Address
+from tests.beds.place import HERE, Place
 
 ROOT = Path(__file__).parents[2]
 _DEADLINE = 30.0
@@ -27,17 +27,22 @@ class AgentProcess:
     """An agent that can be started, stopped, killed and started again on the same state and the same port.
 
     `settings` are sections of agent.toml over those that the bed needs itself; `before` is put before the command
-    (strace with -D, so that the process stays our child).
+    (strace with -D, so that the process stays our child), which runs in a `place`.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Mapping[str, Any]] | None = None, before: Sequence[str] = ()
+        self,
+        folder: Path,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        before: Sequence[str] = (),
+        place: Place = HERE,
     ) -> None:
         self.folder = folder
         self.state = folder / "state"
         self.config = folder / "agent.toml"
         self.log = folder / "agent.log"
         self.before = list(before)
+        self.place = place
         self.environment: dict[str, str] = {}
         self.inherited: list[int] = []
         self._settings: dict[str, dict[str, Any]] = {
@@ -63,7 +68,7 @@ class AgentProcess:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("BS_AGENT_")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.before, *self.command("run")],
+                self.place.command(*self.before, *self._words("run")),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -132,7 +137,7 @@ class AgentProcess:
 
     def command(self, *arguments: str) -> list[str]:
         """Return a command line of `bs-agent` with this agent's configuration."""
-        return [sys.executable, "-m", "bs_agent.agent", *arguments, "--config", str(self.config)]
+        return self.place.command(*self._words(*arguments))
 
     def enroll(self, label: str = "test") -> Enrollment:
         """Run `bs-agent enroll`, as an operator or a management node does on the host."""
@@ -155,6 +160,9 @@ class AgentProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(_DEADLINE)
+
+    def _words(self, *arguments: str) -> list[str]:
+        return [*self.place.agent_python, "-m", "bs_agent.agent", *arguments, "--config", str(self.config)]
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:

@@ -44,7 +44,7 @@ MGR = {"mon": "allow profile mgr", "osd": "allow *", "mds": "allow *"}
 OSD = {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "allow *"}
 MAKE_MON = """
 set -e
-install -d -o ceph -g ceph /run/ceph
+systemd-tmpfiles --create ceph.conf
 chmod 600 /etc/ceph/ceph.client.admin.keyring /root/mon.keyring
 chown ceph /root/mon.keyring
 install -o ceph -m 600 /root/mon.keyring /tmp/mon.keyring

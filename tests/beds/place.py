@@ -15,8 +15,9 @@ from typing import Self
 REPOSITORY = Path(__file__).parents[2]
 # What belongs to a host and not to a test: empty in each namespace, and the machine's own stays as it is.
 EMPTIED = ("/run", "/etc/ceph", "/var/lib/ceph")
-# Where a tree has what the agent needs.
-AGENT_NEEDS = "/opt/agent"
+# A tree's virtual environment, with what the agent needs.
+AGENT_PYTHON = "/opt/agent/bin/python"
+AGENT_PACKAGES = "/opt/agent/lib/python3.13/site-packages"
 SECONDS = 30.0
 
 
@@ -29,9 +30,10 @@ class Place:
         """Return the command that runs `words` there."""
         return [*words]
 
-    def agent(self, *words: str) -> list[str]:
-        """Return the command that runs a Python there that has what the agent needs."""
-        return self.command(sys.executable, *words)
+    @property
+    def agent_python(self) -> list[str]:
+        """The words that start a Python there that has what the agent needs."""
+        return [sys.executable]
 
 
 HERE = Place()
@@ -74,12 +76,10 @@ class Namespace(Place):
         inside = ["chroot", str(self._root)] if self._tree else []
         return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", *inside, *words]
 
-    def agent(self, *words: str) -> list[str]:
-        """Return the command that runs a Python there that has what the agent needs."""
-        if not self._tree:
-            return super().agent(*words)
-        found = f"PYTHONPATH={REPOSITORY}:{AGENT_NEEDS}"
-        return self.command("env", found, "PYTHONDONTWRITEBYTECODE=1", Place.python, *words)
+    @property
+    def agent_python(self) -> list[str]:
+        """The words that start a Python there that has what the agent needs."""
+        return ["env", "PYTHONDONTWRITEBYTECODE=1", AGENT_PYTHON] if self._tree else super().agent_python
 
     def run(self, *words: str) -> str:
         """Run a command there; return what it prints."""
@@ -94,6 +94,9 @@ class Namespace(Place):
             upper, work = self._folder / "upper", self._folder / "work"
             for each in (upper, work, self._root):
                 each.mkdir()
+            packages = upper / AGENT_PACKAGES.lstrip("/")
+            packages.mkdir(parents=True)
+            (packages / "bs-agent.pth").write_text(f"{REPOSITORY}\n")
             options = f"lowerdir={self._tree},upperdir={upper},workdir={work}"
             made.append(["mount", "-t", "overlay", "overlay", "-o", options, str(self._root)])
             here = ["/dev", "/proc", "/sys", "/dev/shm", tempfile.gettempdir(), str(REPOSITORY)]

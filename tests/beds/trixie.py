@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 from tests.beds.image import CACHE, INSTALL, mirror, run
-from tests.beds.place import AGENT_NEEDS, REPOSITORY
+from tests.beds.place import AGENT_PACKAGES, AGENT_PYTHON, REPOSITORY
 from tests.beds.shared import locked
 
 SUITE = "trixie"
 PACKAGES = "acl ceph-mon ceph-mgr ceph-osd ceph-common python3-rados"
-PYTHON = "3.13"
+PYTHON = "3.13"  # as the place of the packages says too
 TOOLS = ("chroot", "debootstrap", "nsenter", "unshare")
 MISSING = [tool for tool in TOOLS if not shutil.which(tool)] + ([] if os.geteuid() == 0 else ["root"])
 
@@ -45,7 +45,11 @@ def _build(made: Path, needed: list[str]) -> None:
     shutil.copy("/etc/resolv.conf", beside / "etc/resolv.conf")
     run("chroot", str(beside), *INSTALL.split(), *PACKAGES.split())
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "--python-version", PYTHON]
-    run(*pip, "--target", f"{beside}{AGENT_NEEDS}", *needed)
+    run(*pip, "--target", f"{beside}{AGENT_PACKAGES}", *needed)
+    environment = Path(f"{beside}{AGENT_PYTHON}").parents[1]
+    (environment / "bin").mkdir()
+    (environment / "bin" / "python").symlink_to("/usr/bin/python3")
+    (environment / "pyvenv.cfg").write_text("home = /usr/bin\n")
     for download in (beside / "var/cache/apt/archives").glob("*.deb"):
         download.unlink()
     beside.rename(made)

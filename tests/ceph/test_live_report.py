@@ -47,6 +47,25 @@ async def test_the_cluster_is_the_one_of_the_command_line(report: CephReport, cl
     assert seen.vendor == "open-source"
 
 
+async def test_a_check_that_is_muted_has_no_part_in_the_health(report: CephReport, cluster: CephCluster) -> None:
+    cluster.ceph("osd", "set", "noout")
+    try:
+        async with watching(cluster, "copies-2") as watch:
+            seen = (await watch.until(lambda seen: has_checks(seen, "OSDMAP_FLAGS"))).cluster.value
+            assert seen
+            assert seen.health == "HEALTH_WARN"
+            cluster.ceph("health", "mute", "OSDMAP_FLAGS")
+            seen = (await watch.until(has_checks)).cluster.value
+            assert seen
+            assert seen.health == "HEALTH_OK"
+    finally:
+        cluster.ceph("osd", "unset", "noout")
+
+
+def has_checks(report: CephReport, *codes: str) -> bool:
+    return report.cluster.value is not None and [check.code for check in report.cluster.value.checks] == [*codes]
+
+
 async def test_every_pool_has_cephs_own_numbers_beside_ours(report: CephReport, cluster: CephCluster) -> None:
     assert report.pools.value is not None
     seen = {pool.name: pool for pool in report.pools.value}

@@ -57,10 +57,10 @@ class Watch:
         return self.storage._link._worker.pid
 
 
-def settings(cluster: CephCluster, mon: str = "a", **ceph: Any) -> AgentSettings:
-    """Settings of an agent on the host of a mon; librados gets a second for whatever it does."""
+def settings(cluster: CephCluster, mon: str = "a", *, python: str = "", **ceph: Any) -> AgentSettings:
+    """Settings of an agent on the host of a mon; librados, the cluster's own, gets a second for whatever it does."""
     access = {"conf": cluster.conf, "run_dir": cluster.run_dir(mon), **ceph}
-    probe = {"interval": INTERVAL, "deadline": INTERVAL, "python": cluster.place.python}
+    probe = {"interval": INTERVAL, "deadline": INTERVAL, "python": python or cluster.place.python}
     return AgentSettings.model_validate({"ceph": access, "probe": probe})
 
 
@@ -74,10 +74,16 @@ async def on_host(chosen: AgentSettings) -> AsyncIterator[Host]:
 
 @asynccontextmanager
 async def watching(
-    cluster: CephCluster, pool: str, mon: str = "a", *, run_dir: Path | None = None, **parameters: Any
+    cluster: CephCluster,
+    pool: str,
+    mon: str = "a",
+    *,
+    run_dir: Path | None = None,
+    python: str = "",
+    **parameters: Any,
 ) -> AsyncIterator[Watch]:
     """Connect a storage and watch it; `run_dir` is where its host looks for the socket of its mon."""
-    async with on_host(settings(cluster, mon, **({"run_dir": run_dir} if run_dir else {}))) as host:
+    async with on_host(settings(cluster, mon, python=python, **({"run_dir": run_dir} if run_dir else {}))) as host:
         reporter = Reporter(host)
         async with reporter.running():
             storage = Ceph(UUID, CephParameters(poolName=pool, **parameters), None, host)

@@ -22,6 +22,7 @@ systemctl list-unit-files --no-legend --no-pager | grep -E '^bs-|^ceph|^nftables
 systemctl list-units --all --plain --no-legend --no-pager 'bs-*' | sed 's/^/loaded /'
 ss --listening --tcp --numeric --no-header | awk '{{print "port", $4}}' | grep -E ':(7765|8080)$' || true
 getfacl --recursive --skip-base --absolute-names /etc /images /opt 2>/dev/null | sed 's/^/acl /' || true
+find /run/ceph -maxdepth 0 -exec getfacl --skip-base --absolute-names {{}} + 2>/dev/null | sed 's/^/acl /' || true
 find /run/ceph -name '*.asok' -exec getfacl --skip-base --absolute-names {{}} + 2>/dev/null | sed 's/^/acl /' || true
 ls -d /run/bs-* /var/log/bs-* 2>/dev/null || true
 nft list ruleset 2>/dev/null | sed -E 's/packets [0-9]+ bytes [0-9]+//; s/^/rule /' || true

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.beds.ceph_hosts import HostsCluster
+from tests.beds.hosts import Host
 from tests.deploy.api import Api
 from tests.deploy.playbooks import Fleet
 from tests.deploy.remains import remains
@@ -112,6 +113,17 @@ def true_numbers(cluster: HostsCluster) -> dict[str, int]:
     }
 
 
+def sees_the_socket(host: Host) -> bool:
+    """Tell what the service's user may do: the folder is closed to others than Ceph, and made anew at every boot."""
+    connect = f"import socket; socket.socket(socket.AF_UNIX).connect('/run/ceph/ceph-mon.{host.name}.asok')"
+    return host.run(f'runuser -u bs-agent -- python3 -c "{connect}"', check=False).returncode == 0
+
+
+def test_the_agent_may_ask_the_mon_of_its_host(fleet: Fleet) -> None:
+    for name in MONS:
+        assert sees_the_socket(fleet.site.hosts[name])
+
+
 def test_the_next_run_changes_nothing(fleet: Fleet) -> None:
     run = fleet.site_yml()
     assert [run.count(name, "changed") for name in ("m", *MONS)] == [0, 0, 0, 0], run.changed
@@ -135,6 +147,7 @@ def test_a_rebooted_host_comes_back_alone(fleet: Fleet, cluster: HostsCluster, a
     host.reboot()
     assert host.output("systemctl is-active bs-agent bs-agent.socket").split() == ["active", "active"]
     cluster.settle()
+    wait_for("the mon's socket is open to the agent", lambda: sees_the_socket(host), lambda: host.output("ls -la /run"))
     wait_for(
         "everything is connected",
         lambda: set(api.statuses().values()) == {"Connected"} and set(mons(api).values()) == {"Connected"},

@@ -15,6 +15,7 @@ from bs_agent.agent.storages.ceph_sockets import mon_sockets
 from bs_agent.contract.report import CEPH
 
 CONNECT_DEADLINE = 5.0
+OPEN = "To see the mon's state without a quorum too, set bs_agent_ceph_admin_socket and run site.yml."
 
 
 async def librados(settings: AgentSettings) -> list[Finding]:
@@ -81,6 +82,17 @@ async def admin_sockets(settings: AgentSettings) -> list[Finding]:
 
 
 def _reach_all(folder: Path) -> list[Finding]:
+    return _closed(folder) + _reach_sockets(folder)
+
+
+def _closed(folder: Path) -> list[Finding]:
+    """Name what cannot be looked into: Ceph closes the folders of its sockets, and there may be some in them."""
+    below = (each for each in folder.glob("*") if each.is_dir())
+    folders = [each for each in (folder, *below) if is_there(each) and not os.access(each, os.R_OK | os.X_OK)]
+    return [Finding("warn", "admin socket", f"{each} is not open to the agent", OPEN) for each in folders]
+
+
+def _reach_sockets(folder: Path) -> list[Finding]:
     reached = {path: _reach(path) for path in mon_sockets(folder)}
     found = [finding for finding in reached.values() if finding]
     dead = [path for path, finding in reached.items() if finding is None]
@@ -102,8 +114,7 @@ def _reach(path: Path) -> Finding | None:
         try:
             probe.connect(str(path))
         except PermissionError:
-            cure = "To see the mon's state without a quorum too, set bs_agent_ceph_admin_socket and run site.yml."
-            return Finding("warn", "admin socket", f"{path} is not open to the agent", cure)
+            return Finding("warn", "admin socket", f"{path} is not open to the agent", OPEN)
         except OSError:
             return None
     return Finding("ok", "admin socket", f"{path} is open to the agent")

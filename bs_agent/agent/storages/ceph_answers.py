@@ -58,9 +58,10 @@ class Summary(Answer):
 
 
 class Check(Answer):
-    """One health check of `status`."""
+    """One health check of `status`; a muted one has no part in the health."""
 
     severity: str = ""
+    muted: bool = False
     summary: Summary = Summary()
 
 

@@ -27,6 +27,8 @@ CapacityPolicy = Literal["osd_bytes", "max_avail"]
 ERASURE = 3
 # How many OSDs are named of a pool: 200 pools on 10,000 OSDs each would be a report of 12 MB, every time.
 MOST_NAMED = 1000
+# What has effects, whoever wants to hear of it.
+UNMUTABLE = frozenset({"OSD_FULL"})
 _NUMBER = re.compile("[0-9]{1,4}")
 
 
@@ -68,6 +70,7 @@ def cluster_of(status: Status, df: Df, vendor: str) -> Cluster:
     checks = [
         HealthCheck(code=code, severity=check.severity, summary=check.summary.message)
         for code, check in sorted(status.health.checks.items())
+        if not check.muted or code in UNMUTABLE
     ]
     return Cluster(
         fsid=status.fsid,

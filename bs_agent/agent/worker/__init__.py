@@ -1,1 +1,1 @@
-"""The probe worker: `process.py` supervises it, `probe.py` is the stand-alone child; what it imports is a part of it."""
+"""The probe worker: `process.py` supervises it, `probe.py` is the stand-alone child, the rest are parts of that."""

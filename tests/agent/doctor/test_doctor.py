@@ -1,5 +1,6 @@
 """What the doctor says of a host, each check both ways; unit and sandbox are looked at on a booted host."""
 
+import asyncio
 import errno
 import os
 import re
@@ -139,6 +140,28 @@ async def test_the_admin_sockets_of_cephadm_and_of_mons_that_are_gone(tmp_path: 
         seen = await doctor_ceph.admin_sockets(settings)
     assert [finding.level for finding in seen] == ["ok", "warn"]
     assert seen[0].text == f"{folder}/ceph-mon.a.asok is open to the agent"
+
+
+def closed(short: Path, below: str) -> Path:
+    """Make a folder that other users may not look into."""
+    short.chmod(0o755)
+    folder = short / below
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize("below", ["", "15a14fb2-0fe0-4721-a187-f90b1256a420"])
+async def test_a_folder_of_admin_sockets_that_is_closed_to_the_agent(short: Path, below: str) -> None:
+    """As Debian makes /run/ceph, and cephadm the folder of a cluster in it: there seems to be no socket."""
+    folder = await asyncio.to_thread(closed, short, below)
+    os.setresuid(65534, 65534, 0)
+    try:
+        (finding,) = doctor_ceph._reach_all(short)
+    finally:
+        os.setresuid(0, 0, 0)
+    assert (finding.level, finding.text) == ("warn", f"{folder} is not open to the agent")
 
 
 async def test_a_configuration_of_ceph_that_is_missing(tmp_path: Path) -> None:

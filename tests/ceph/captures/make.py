@@ -1,4 +1,6 @@
-"""Captures every answer that the agent reads: `python -m tests.ceph.captures.make` starts a cluster and writes files.
+"""Captures every answer that the agent reads: `python -m tests.ceph.captures.make` starts clusters and writes files.
+
+There is one cluster of each release that the live tests run with: this machine's, and that of Debian 13.
 
 `healthy` and `broken` are the same cluster before and after: a quota is used up, a mon and the only mgr are dead.
 """
@@ -12,6 +14,8 @@ from typing import Any
 
 from bs_agent.agent.storages import ceph_answers
 from tests.beds.ceph import CephCluster
+from tests.beds.place import HERE, Namespace, Place
+from tests.beds.trixie import tree
 
 FOLDER = Path(__file__).parent
 CLUSTER_QUESTIONS: dict[str, ceph_answers.Question[Any]] = {
@@ -34,8 +38,19 @@ MACHINE = frozenset({"container_name", "cpu", "device_ids", "device_paths", "dev
 
 
 def main() -> None:
-    """Write the captures of the release that is installed."""
-    with tempfile.TemporaryDirectory() as folder, CephCluster(Path(folder), osds=4, osd_bytes=1 << 30) as cluster:
+    """Write the captures of both releases."""
+    with tempfile.TemporaryDirectory() as folder:
+        capture_release(HERE)
+        with Namespace(Path(folder), tree()) as place:
+            capture_release(place)
+
+
+def capture_release(place: Place) -> None:
+    """Write the captures of the release of a place."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        CephCluster(Path(folder), osds=4, osd_bytes=1 << 30, place=place) as cluster,
+    ):
         furnish(cluster)
         release = ".".join(ask_socket(cluster, "version")["version"].split(".")[:2])
         capture(cluster, FOLDER / release / "healthy", list(CLUSTER_QUESTIONS))
