@@ -26,6 +26,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("ceph_release", releases, indirect=True, scope="session")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make the tree of the later release before the tests that need it: it takes longer than a test may."""
+    releases = {item.callspec.params.get("ceph_release") for item in session.items if hasattr(item, "callspec")}
+    if LATER_RELEASE in releases and not session.config.option.collectonly and not trixie.MISSING:
+        trixie.tree()
+
+
 @pytest.fixture(scope="session")
 def ceph_release(request: pytest.FixtureRequest) -> str:
     """The release of Ceph whose cluster the test looks at."""
