@@ -27,6 +27,8 @@ class Clock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            # Else each wait of a thread for another returns at once, and all of them together burn the processor.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
 

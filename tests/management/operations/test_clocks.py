@@ -119,7 +119,7 @@ async def _renewed(nodes: Site) -> None:
 
 async def test_the_clock_of_a_node_alone_is_set_back_and_forward(tmp_path: Path) -> None:
     clock = Clock(_folder(tmp_path, "clock"))
-    poll: dict[str, dict[str, Any]] = {"poll": {"interval": 1.0, "timeout": 1.0}}
+    poll: dict[str, dict[str, Any]] = {"poll": {"interval": 5.0, "timeout": 5.0}}
     process = NodeProcess(tmp_path / "node", poll)
     process.environment = clock.environment
     async with players(tmp_path) as stage:
