@@ -29,7 +29,7 @@ from bs_agent.management.store.tables import debt
 from tests.beds.databases import sqlite_with_tables
 
 DEADLINE = 60.0
-POLL = {"interval": 0.3, "timeout": 0.3}
+POLL = {"interval": 0.5, "timeout": 0.5}
 
 
 @dataclass

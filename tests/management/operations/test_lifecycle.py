@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path / "agent", {"probe": {"interval": 1.0, "deadline": 1.0}}) as running:
+    with AgentProcess(tmp_path / "agent") as running:
         yield running
 
 
