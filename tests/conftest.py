@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from tests.beds import warm
 from tests.beds.memory import keep_files_in_memory
 
 SLOWEST = ("deploy/test_whole_fleet.py", "deploy/test_releases.py", "deploy/", "ceph/test_site", "ceph/")
@@ -17,6 +18,7 @@ def _place(item: pytest.Item) -> int:
 def pytest_configure() -> None:
     """Hear Ctrl-C, as the programs under test must, also when a shell has started the tests in the background."""
     keep_files_in_memory()
+    warm.begin()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

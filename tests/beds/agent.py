@@ -17,6 +17,7 @@ import aiohttp
 from bs_agent.agent.state import running_address
 from bs_agent.contract.report import Enrollment
 from bs_agent.daemon.configuration import Address
+from tests.beds import warm
 from tests.beds.place import HERE, Place
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ class AgentProcess:
         """Start the agent and wait until it listens."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("BS_AGENT_")}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = warm.popen(
                 self.place.command(*self.before, *self._words("run")),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -117,9 +118,7 @@ class AgentProcess:
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `bs-agent` with this agent's configuration to its end."""
-        return subprocess.run(
-            self.command(*arguments), capture_output=True, check=False, cwd=ROOT, text=True, timeout=_DEADLINE
-        )
+        return warm.run(self.command(*arguments), cwd=ROOT, timeout=_DEADLINE)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the agent."""

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.beds import warm
 from tests.beds.agent import ROOT
 
 _DEADLINE = 30.0
@@ -65,7 +66,7 @@ class NodeProcess:
         """Start the node and wait until it listens; the first start tells the password."""
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = warm.popen(
                 [sys.executable, "-m", "bs_agent.management.main", "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

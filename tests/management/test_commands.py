@@ -21,6 +21,7 @@ from bs_agent.management.secrets import KEY_FILE, Keyring
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.schema import any_secret
 from bs_agent.management.store.upkeep import SECRETS
+from tests.beds import warm
 from tests.beds.agent import ROOT, AgentProcess
 from tests.beds.certificate import ensure_certificate, renew_certificate
 from tests.beds.fleet import until
@@ -53,9 +54,7 @@ async def client(node: NodeProcess) -> AsyncIterator[NodeClient]:
 async def command(node: NodeProcess, *words: str | Path) -> "subprocess.CompletedProcess[str]":
     """Run bs-management with the node's configuration."""
     line = [sys.executable, "-m", "bs_agent.management.main", *map(str, words), "--config", str(node.config)]
-    return await asyncio.to_thread(
-        subprocess.run, line, cwd=ROOT, text=True, timeout=SECONDS, check=False, capture_output=True
-    )
+    return await asyncio.to_thread(warm.run, line, cwd=ROOT, timeout=SECONDS)
 
 
 def images(tmp_path: Path) -> Path:
