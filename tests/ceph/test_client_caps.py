@@ -41,9 +41,9 @@ FULL, NARROW = _of_the_docs()
 EACH = [(service, cap) for service, caps in zip(CAPS[::2], CAPS[1::2], strict=True) for cap in caps.split(", ")]
 
 
-def but(taken: tuple[str, str]) -> list[str]:
-    """Return the capabilities without one of them."""
-    left = [each for each in EACH if each != taken]
+def but(*taken: tuple[str, str]) -> list[str]:
+    """Return the capabilities without some of them."""
+    left = [each for each in EACH if each not in taken]
     services = dict.fromkeys(service for service, _ in left)
     return [word for each in services for word in (each, ", ".join(cap for service, cap in left if service == each))]
 
@@ -141,6 +141,18 @@ async def test_a_pool_of_which_a_client_sees_a_part_is_not_empty(
         await life.lives(remove_pool=True, create=False)
     assert "image" in "".join(cluster.objects(pool))
     assert ReasonCode.AUTH_FAILED in {reason.code for reason in life.reasons}
+    remove(cluster, pool)
+
+
+async def test_a_pool_that_can_neither_be_finished_nor_removed_is_named(cluster: CephCluster, tmp_path: Path) -> None:
+    pool = "bak-t-stuck"
+    lacks = [("mon", f'allow command "osd pool {what}"') for what in ("application set", "delete")]
+    async with client_with(cluster, but(*lacks), tmp_path) as host:
+        storage = Ceph(UUID, CephParameters(poolName=pool, createPool=True), None, host)
+        with pytest.raises(StorageProblem, match=f"application set.*; the new pool {pool} stays: `osd pool delete`"):
+            await storage.connect([])
+        await storage.close()
+    assert pool in cluster.pools()
     remove(cluster, pool)
 
 

@@ -66,9 +66,12 @@ class CephPool:
             await self._link.command(
                 prefix="osd pool application set", pool=self._name, app=APPLICATION, key=MARK, value=self._storage
             )
-        except StorageProblem:
-            with suppress(StorageProblem):  # what the cluster said first tells more
+        except StorageProblem as error:
+            try:
                 await self.unmake(new=new)
+            except StorageProblem as kept:
+                details = f"{error.details}; the new pool {self._name} stays: {kept.details}"
+                raise StorageProblem.of(error.reason.code, details) from None
             raise
 
     async def unmake(self, *, new: bool) -> None:
