@@ -240,9 +240,11 @@ async def test_what_a_write_probe_left_goes_when_there_is_no_next_one(cluster: C
 async def test_a_pool_that_cannot_be_listed_to_its_end_is_not_empty(breakable: CephCluster) -> None:
     """The first objects of a listing may come from OSDs that answer, and the user's be on one that stands still."""
     name = "half-seen"
+    breakable.pool(name)
+    breakable.ceph("osd", "pool", "application", "set", name, "rbd", "bs-agent", UUID)
+    breakable.settle()
     async with on_host(settings(breakable)) as host:
-        storage = await connected(host, name, createPool=True, removePool=True)
-        breakable.settle()
+        storage = await connected(host, name, removePool=True)
         ours = primary_of(breakable, name, f"bs-agent.write-probe.{UUID}")
         image = next(each for each in map("image-{}".format, range(100)) if primary_of(breakable, name, each) != ours)
         breakable.rados("-p", name, "put", image, "-", stdin="data")
