@@ -1,7 +1,7 @@
 """The clusters of these tests: one for all that only look, one to break and mend, and new ones to replace others.
 
-Each test of a live cluster is there for each release; that of a later release than this machine's is long, unless the
-module has the mark `every_release`.
+Each test of a live cluster is there for each release; that of a later release than this machine's is long, unless it
+has the mark `every_release`.
 """
 
 from collections.abc import Callable, Iterator
