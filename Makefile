@@ -12,7 +12,7 @@ QUICK := tests/test_design.py tests/test_docs.py tests/contract tests/daemon tes
 	tests/management/api/test_storages.py tests/management/api/test_routes.py tests/management/jobs/test_jobs.py \
 	tests/management/operations/test_turns.py tests/management/operations/test_debts.py
 
-.PHONY: help setup run check test test-long coverage lint docs bench wheelhouse deb clean
+.PHONY: help setup run check test test-long coverage lint images docs bench wheelhouse deb clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,7 +37,8 @@ run: setup  ## management node and an agent over a local directory, until Ctrl-C
 check: $(VENV)/.installed-dev lint  ## what can be said of an edit in a minute and a half: no booted hosts, no clusters
 	$(PYTHON) -m pytest -q -n 4 --dist worksteal $(QUICK)
 
-test: $(VENV)/.installed-dev lint  ## everything that must hold
+test: $(VENV)/.installed-dev  ## everything that must hold
+	@$(MAKE) --no-print-directory -j 2 --output-sync lint images
 	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --durations=25
 
 coverage: $(VENV)/.installed-dev  ## the tests again, and which branches they take; half as long again
@@ -50,6 +51,9 @@ lint: $(VENV)/.installed-dev  ## ruff and mypy
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+images: $(VENV)/.installed-dev  ## the file systems that the tests boot, and run another Ceph in: made once on a machine
+	$(PYTHON) -m tests.beds.images
 
 docs: $(VENV)/.installed-dev  ## write the pages that derive from the code
 	$(PYTHON) docs/generate.py

@@ -19,7 +19,7 @@ from bs_agent.contract.report import CephParameters
 from tests.beds.ceph import CephCluster
 from tests.ceph.watching import UUID, on_host, settings
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.every_release]
+pytestmark = pytest.mark.asyncio
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "ansible" / "roles" / "bs_agent" / "tasks" / "ceph_client.yml"
 DOCS = (ROOT / "docs" / "ceph.md").read_text()

@@ -25,7 +25,7 @@ from tests.ceph.conftest import LATER_RELEASE
 from tests.ceph.test_client_caps import CAPS
 from tests.ceph.watching import INTERVAL, UUID
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.every_release]
+pytestmark = pytest.mark.asyncio
 TEMPLATES = Path(__file__).parents[2] / "ansible" / "roles" / "bs_agent" / "templates"
 UNIT = TEMPLATES / "bs-agent-admin-socket.service.j2"
 CLIENT, POOL = "client.bs-agent", "images"
