@@ -59,6 +59,7 @@ class ReasonCode(StrEnum):
     MON_ADDR_CHANGED = "MonAddrChanged"
     FSID_MISMATCH = "FsidMismatch"
     POOL_MISSING = "PoolMissing"
+    POOL_REPLACED = "PoolReplaced"
     POOL_FOREIGN = "PoolForeign"
     POOL_FULL = "PoolFull"
     POOL_WITHOUT_OSDS = "PoolWithoutOsds"
@@ -264,7 +265,14 @@ REASONS: dict[ReasonCode, ReasonText] = {
         "Point the host at the right cluster; nothing was changed on this one.",
     ),
     ReasonCode.POOL_MISSING: ReasonText(
-        "The pool does not exist.", "Create the pool, or add the backup storage with the right pool name."
+        "The cluster has no pool of this name.",
+        "Give the pool its name back if it was renamed, or add the backup storage with the right pool name. What was "
+        "removed does not come back: a new pool of its name is another one.",
+    ),
+    ReasonCode.POOL_REPLACED: ReasonText(
+        "The pool that was added is gone or was renamed, and another pool has its name.",
+        "Give the right pool its name back; if the other one is to take its place, delete the backup storage and add "
+        "it anew. Nothing was changed on the other pool.",
     ),
     ReasonCode.POOL_FOREIGN: ReasonText(
         "The pool belongs to another backup storage, or this backup storage to another pool.",

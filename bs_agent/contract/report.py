@@ -209,7 +209,8 @@ HostAndPort = Annotated[
 class CephParameters(Wire):
     """What the connect command says of a Ceph storage.
 
-    `fsid` is empty on the first connect; afterwards another cluster is refused.
+    `fsid` is empty and `poolId` null on the first connect; afterwards another cluster is refused, and another pool that
+    has taken the name of ours.
     `createPool` lets the agent create the pool. `monAddress` is where the host's mon listens, once that is known; until
     then, of several mons on one machine, the one that listens at `hostAddress`, the host of the mon's URL, is the
     host's.
@@ -217,6 +218,7 @@ class CephParameters(Wire):
 
     type: Literal["Ceph"] = CEPH
     poolName: Name
+    poolId: Count | None = None
     fsid: Fsid = ""
     createPool: bool = False
     removePool: bool = False
@@ -227,11 +229,12 @@ class CephParameters(Wire):
 
 
 class CephReport(Wire):
-    """The report of one Ceph storage, as seen from one mon host."""
+    """The report of one Ceph storage, as seen from one mon host; `poolId` is its pool's number, once it was seen."""
 
     type: Literal["Ceph"] = CEPH
     uuid: Uuid
     poolName: Name
+    poolId: Count | None = None
     cluster: Annotated[Section[Cluster], SECTION]
     pools: Annotated[Section[Pools], SECTION]
     mons: Annotated[Section[Mons], SECTION]

@@ -212,7 +212,7 @@ async def test_a_pool_whose_mark_this_mon_has_not_heard_of_yet_is_removed(
 async def test_another_cluster_is_not_touched(cluster: CephCluster, host: Host) -> None:
     await connected(host, "guarded", createPool=True)
     before = pool_of(cluster, "guarded")
-    remembered = {"fsid": "another", "poolName": "guarded", "writeProbe": True}
+    remembered = {"fsid": "another", "poolName": "guarded", "poolId": 1, "writeProbe": True}
     storage = Ceph(UUID, CephParameters(poolName="guarded", removePool=True), remembered, host)
     for attempt in (storage.plan_cleanup(), storage.clean(Step(action="removePool", target="guarded"))):
         with pytest.raises(StorageProblem) as caught:
@@ -230,7 +230,8 @@ async def test_a_pool_that_is_gone_needs_no_cleanup(cluster: CephCluster, host: 
 async def test_what_a_write_probe_left_goes_when_there_is_no_next_one(cluster: CephCluster, host: Host) -> None:
     cluster.pool("probed")
     cluster.rados("-p", "probed", "put", f"bs-agent.write-probe.{UUID}", "-", stdin="of an interrupted probe")
-    remembered = {"fsid": cluster.fsid, "poolName": "probed", "writeProbe": True}
+    number = cluster.pools()["probed"]["pool"]
+    remembered = {"fsid": cluster.fsid, "poolName": "probed", "poolId": number, "writeProbe": True}
     storage = Ceph(UUID, CephParameters(poolName="probed"), remembered, host)
     assert (await storage.connect([]))["writeProbe"] is False
     assert cluster.objects("probed") == []

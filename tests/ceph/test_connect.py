@@ -48,7 +48,8 @@ async def refused(host: Host, **parameters: Any) -> StorageProblem:
 
 
 async def test_what_is_remembered_is_the_identity(host: Host, cluster: CephCluster) -> None:
-    remembered = {"fsid": cluster.fsid, "poolName": "abc", "writeProbe": False}
+    number = cluster.pools()["abc"]["pool"]
+    remembered = {"fsid": cluster.fsid, "poolName": "abc", "poolId": number, "writeProbe": False}
     assert await connect(host) == remembered
     assert await connect(host, remembered=remembered, fsid=cluster.fsid) == remembered
 
@@ -66,21 +67,25 @@ async def test_another_fsid_is_refused(host: Host, cluster: CephCluster) -> None
     assert problem.reason.code == ReasonCode.FSID_MISMATCH
     assert other in problem.details
     assert cluster.fsid in problem.details
-    remembered = {"fsid": other, "poolName": "abc", "writeProbe": False}
+    remembered = {"fsid": other, "poolName": "abc", "poolId": 1, "writeProbe": False}
     assert (await refused(host, remembered=remembered)).reason.code == ReasonCode.FSID_MISMATCH
 
 
 async def test_a_pool_is_for_one_storage(host: Host, cluster: CephCluster) -> None:
     storage = Ceph(UUID, CephParameters(poolName="abc"), None, host)
+    number = cluster.pools()["abc"]["pool"]
     with pytest.raises(StorageProblem) as caught:
-        await storage.connect([{"fsid": cluster.fsid, "poolName": "abc"}])
+        await storage.connect([{"fsid": cluster.fsid, "poolName": "abc", "poolId": number}])
     assert caught.value.reason.code == ReasonCode.POOL_FOREIGN
-    await storage.connect([{"fsid": cluster.fsid, "poolName": "ab"}, {"fsid": "another", "poolName": "abc"}])
+    with pytest.raises(StorageProblem, match="of another backup storage"):  # it had another name when that one came
+        await storage.connect([{"fsid": cluster.fsid, "poolName": "former", "poolId": number}])
+    others = [{"fsid": cluster.fsid, "poolName": "ab", "poolId": 0}]
+    await storage.connect([*others, {"fsid": "another", "poolName": "abc", "poolId": number}])
     await storage.close()
 
 
 async def test_a_storage_stays_in_its_pool(host: Host, cluster: CephCluster) -> None:
-    remembered = {"fsid": cluster.fsid, "poolName": "before", "writeProbe": False}
+    remembered = {"fsid": cluster.fsid, "poolName": "before", "poolId": 1, "writeProbe": False}
     assert (await refused(host, remembered=remembered)).reason.code == ReasonCode.POOL_FOREIGN
 
 

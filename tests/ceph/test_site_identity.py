@@ -69,3 +69,27 @@ async def test_a_cluster_built_anew_is_refused_and_nothing_of_it_is_deleted(
         site.point(host, cluster, mon)
     await client.reaches(uuid, {"storage": "Connected", **dict.fromkeys(site.agents, "Connected")})
     await client.ok("DELETE", f"/backup-storage/{uuid}")
+
+
+async def test_a_pool_in_the_place_of_ours_is_refused_on_every_host(
+    site: CephSite, client: SiteClient, cluster: CephCluster
+) -> None:
+    cluster.pool("swapped")
+    first, second, third = site.agents
+    uuid = (await client.ok("POST", "/backup-storage/ceph", site.added(first, poolName="swapped")))["uuid"]
+    cluster.ceph("osd", "pool", "rename", "swapped", "swapped-old")
+    await client.reaches(uuid, {"storage": "Disconnected PoolMissing"})
+    cluster.pool("swapped")
+    lost = await client.reaches(uuid, {"storage": "Disconnected PoolReplaced"})
+    assert "is called swapped-old now" in lost["statusReason"]["details"]
+    assert (await client.reconnect(uuid))["error"]["code"] == "BS.PoolReplaced"
+    more = {"params": {"monUrls": [second]}, "systemTags": site.tags(second)}
+    assert (await client.refused("POST", f"/backup-storage/ceph/{uuid}/mons", more))["code"] == "BS.PoolReplaced"
+    taken = await client.refused("POST", "/backup-storage/ceph", site.added(third, poolName="swapped-old"))
+    assert (taken["code"], uuid in taken["details"]) == ("SYS.1007", True)
+    await client.ok("DELETE", f"/backup-storage/{uuid}")
+    anew = await client.ok(
+        "POST", "/backup-storage/ceph", site.added(first, second, poolName="swapped", resourceUuid=uuid)
+    )
+    assert anew["status"] == "Connected"
+    await client.ok("DELETE", f"/backup-storage/{uuid}")

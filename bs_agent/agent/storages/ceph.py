@@ -20,6 +20,7 @@ from bs_agent.agent.storages.ceph_answers import (
     QUORUM_STATUS,
     STATUS,
     OsdDf,
+    OsdDump,
     PoolAnswers,
     Status,
 )
@@ -48,10 +49,11 @@ LOOK_SECONDS = 0.5
 
 
 class Memory(BaseModel):
-    """What is remembered of a pool: its cluster and name, and whether a write probe may have left its object there."""
+    """What is remembered of a pool: cluster, name and number, and whether a write probe may have left its object."""
 
     fsid: str
     poolName: str
+    poolId: int
     writeProbe: bool
 
 
@@ -66,7 +68,10 @@ class Ceph:
         self._remembered = remembered
         self._host = host
         self._link = CephLink(host)
-        self._pool = CephPool(self._link, parameters.poolName, uuid)
+        known = remembered["poolId"] if remembered else None
+        self._pool = CephPool(
+            self._link, parameters.poolName, uuid, parameters.poolId if parameters.poolId is not None else known
+        )
         self._own_mon = OwnMon(self._link, host, parameters.monAddress, parameters.hostAddress)
         self._vendor = vendor()
         self._mgr_active = True
@@ -84,7 +89,7 @@ class Ceph:
     def report(self, sections: Mapping[str, Section[Any]]) -> CephReport:
         """Return the report with these sections."""
         self._made_just_now = False
-        return CephReport(uuid=self.uuid, poolName=self._parameters.poolName, **sections)
+        return CephReport(uuid=self.uuid, poolName=self._parameters.poolName, poolId=self._pool.number, **sections)
 
     async def connect(self, others: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Verify cluster, mon and pool on a fresh handle; make the pool if the command says so."""
@@ -123,19 +128,31 @@ class Ceph:
         self._check_fsid(fsid)
         self._mons = mons_of(answers.read(QUORUM_STATUS), [])
         await self._check_mon_address(fsid)
-        if any((other["fsid"], other["poolName"]) == (fsid, name) for other in others):
-            raise StorageProblem.of(ReasonCode.POOL_FOREIGN, f"pool {name} is the one of another backup storage")
-        pool = self._pool.find(answers.read(OSD_DUMP))
-        if pool is None and not self._parameters.createPool:
-            pool = await self._pool.find_again()
-            if pool is None:
-                raise missing(name)
-        if self._parameters.createPool and (pool is None or self._pool.is_unfinished(pool)):
-            self._made, self._made_just_now = pool is None, pool is None
-            await self._pool.make(new=self._made)
+        pool = await self._settle_pool(answers.read(OSD_DUMP), [other for other in others if other["fsid"] == fsid])
         left = await self._write_probe_to_come()
-        self._remembered = Memory(fsid=fsid, poolName=name, writeProbe=left).model_dump()
+        self._remembered = Memory(fsid=fsid, poolName=name, poolId=pool, writeProbe=left).model_dump()
         return self._remembered
+
+    async def _settle_pool(self, dump: OsdDump, others: Sequence[dict[str, Any]]) -> int:
+        """See that the pool is there and ours, or make it; return its number."""
+        name, create = self._parameters.poolName, self._parameters.createPool
+        is_there = self._pool.named(dump) or self._pool.find(dump)
+        if self._pool.strayed(dump) and (is_there or not create):
+            dump = await self._pool.dump_again()
+            if reason := self._pool.strayed(dump):
+                raise StorageProblem(reason)
+        pool = self._pool.named(dump)
+        if any(other["poolName"] == name or (pool and other["poolId"] == pool.pool) for other in others):
+            raise StorageProblem.of(ReasonCode.POOL_FOREIGN, f"pool {name} is the one of another backup storage")
+        if create and (pool is None or self._pool.is_unfinished(pool)):
+            self._made, self._made_just_now = pool is None, pool is None
+            self._pool.number = pool.pool if pool else None
+            await self._pool.make(new=self._made)
+            pool = self._pool.named((await self._link.ask(OSD_DUMP)).read(OSD_DUMP))
+        if pool is None:
+            raise StorageProblem.of(ReasonCode.POOL_MISSING, f"pool {name} was removed again")
+        self._pool.number = pool.pool
+        return pool.pool
 
     async def _leftovers(self) -> list[Step]:
         dump = (await self._link.ask(OSD_DUMP)).read(OSD_DUMP)
@@ -143,7 +160,7 @@ class Ceph:
         pool = self._pool.find(dump)
         remove_pool = self._parameters.removePool or self._made_just_now
         if remove_pool and not (pool and self._pool.is_ours(pool)):
-            pool = await self._pool.find_again()
+            pool = self._pool.find(await self._pool.dump_again())
         return await self._pool.leftovers(pool, remove_pool=remove_pool) if pool else []
 
     async def _write_probe_to_come(self) -> bool:
@@ -191,6 +208,9 @@ class Ceph:
         answers = await self._link.ask(STATUS, DF, OSD_DUMP, CRUSH_RULES, OSD_TREE, *asked)
         dump = answers.read(OSD_DUMP)
         self._check_fsid(dump.fsid)
+        reason = self._pool.strayed(dump)
+        if reason and reason.code == ReasonCode.POOL_REPLACED:
+            raise StorageProblem(reason)  # the last numbers of our own pool stay
         self._note_mgr(answers.read(STATUS))
         osd_df: OsdDf = (answers if asked else await self._link.ask(OSD_DF)).read(OSD_DF)
         if silent := silent_osds(osd_df):
@@ -200,7 +220,7 @@ class Ceph:
             pools = pools_of(parts, self._parameters.capacityPolicy, self._parameters.poolName)
         except ValueError as error:
             raise StorageProblem.of(ReasonCode.CEPH_FAULT, str(error)) from None
-        return Reading(pools, pool_reason(pools, self._parameters.poolName))
+        return Reading(pools, reason or pool_reason(pools, self._parameters.poolName))
 
     def _note_mgr(self, status: Status) -> None:
         self._mgr_active = status.mgrmap.available
@@ -282,11 +302,6 @@ def vendor() -> str:
     return next((name for path, name in VENDOR_FILES.items() if os.access(path, os.F_OK)), "open-source")
 
 
-def missing(pool: str) -> StorageProblem:
-    """Say that the cluster has no pool of exactly this name."""
-    return StorageProblem.of(ReasonCode.POOL_MISSING, f"the cluster has no pool {pool}")
-
-
 def cluster_reason(cluster: Cluster, *, mgr_silent: bool) -> Reason | None:
     """Say what is not well with the cluster although it answers."""
     if mgr_silent or not cluster.mgrActive:
@@ -300,7 +315,7 @@ def pool_reason(pools: Sequence[Pool], name: str) -> Reason | None:
     """Say what is not well with our pool."""
     pool = next((pool for pool in pools if pool.name == name), None)
     if pool is None:
-        return missing(name).reason
+        return None
     if pool.crushRoot and not pool.relatedOsds:
         details = f"no OSD fits the rule {pool.crushRule} of pool {name}"
         return Reason(code=ReasonCode.POOL_WITHOUT_OSDS, details=details)

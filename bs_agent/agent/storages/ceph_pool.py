@@ -1,6 +1,7 @@
 """What we change on a Ceph cluster: the pool that an add makes, the object of the write probe, and the end of both.
 
 A pool that we made carries our mark, so every agent knows it as ours, whatever becomes of the one that made it.
+A pool is known again by its number, which the cluster gives to no other one; its name may be given to another.
 """
 
 import errno
@@ -9,7 +10,7 @@ from contextlib import suppress
 from bs_agent.agent.storages.ceph_answers import OSD_DUMP, OsdDump, OsdPool
 from bs_agent.agent.storages.ceph_link import CephLink, CommandError
 from bs_agent.contract.errors import StorageProblem
-from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import Step
 
 APPLICATION = "rbd"
@@ -24,20 +25,41 @@ REMOVE_OBJECT, REMOVE_POOL, REMOVE_MARK = "removeObject", "removePool", "removeM
 
 
 class CephPool:
-    """The pool of one storage."""
+    """The pool of one storage; `number` is None until it was seen."""
 
-    def __init__(self, link: CephLink, name: str, storage: str) -> None:
+    def __init__(self, link: CephLink, name: str, storage: str, number: int | None) -> None:
         self._link = link
         self._name = name
         self._storage = storage
         self._object = f"bs-agent.write-probe.{storage}"
+        self.number = number
 
-    def find(self, dump: OsdDump) -> OsdPool | None:
+    def named(self, dump: OsdDump) -> OsdPool | None:
         """Return the pool of exactly this name, or None."""
         return next((pool for pool in dump.pools if pool.pool_name == self._name), None)
 
-    async def find_again(self) -> OsdPool | None:
-        """Return the pool, or None, as the leader of the mons has it by now.
+    def find(self, dump: OsdDump) -> OsdPool | None:
+        """Return our pool, whatever its name is by now, or None."""
+        if self.number is None:
+            return self.named(dump)
+        return next((pool for pool in dump.pools if pool.pool == self.number), None)
+
+    def strayed(self, dump: OsdDump) -> Reason | None:
+        """Say why the pool of this name is not our pool; None where it is."""
+        named, ours = self.named(dump), self.find(dump)
+        if named and named == ours:
+            return None
+        renamed = f"pool {self.number} is called {ours.pool_name} now" if ours else ""
+        if named is None:
+            details = f"the cluster has no pool {self._name}"
+            return Reason(code=ReasonCode.POOL_MISSING, details=f"{details}; {renamed}" if renamed else details)
+        details = f"pool {self._name} is number {named.pool}, not {self.number}"
+        return Reason(
+            code=ReasonCode.POOL_REPLACED, details=f"{details}; {renamed or f'there is no pool {self.number}'}"
+        )
+
+    async def dump_again(self) -> OsdDump:
+        """Return the OSD map as the leader of the mons has it by now.
 
         What another mon tells may be as old as its lease, 5 s. The answer to a change comes from the leader, through
         this mon, and behind all that the leader has decided before; here it is the answer to one that changes nothing.
@@ -46,7 +68,7 @@ class CephPool:
             await self._link.command(
                 prefix="osd pool application rm", pool=self._name, app=APPLICATION, key=f"{MARK}.none"
             )
-        return self.find((await self._link.ask(OSD_DUMP)).read(OSD_DUMP))
+        return (await self._link.ask(OSD_DUMP)).read(OSD_DUMP)
 
     async def make(self, *, new: bool) -> None:
         """Make the pool, for RBD and with the autoscaler; what an interrupted make left is taken up: it is not `new`.
@@ -80,10 +102,10 @@ class CephPool:
         Raises:
             StorageProblem: the cluster refuses.
         """
-        pool = await self.find_again()
+        pool = self.find(await self.dump_again())
         if pool is None or not (self.is_ours(pool) or (new and pool.application_metadata in STAGES)):
             return
-        await (self._remove_empty() if new else self._remove_mark())
+        await (self._remove_empty(pool) if new else self._remove_mark(pool))
 
     def is_unfinished(self, pool: OsdPool) -> bool:
         """Tell whether the pool looks like one whose making was interrupted: nobody has said what it is for."""
@@ -100,7 +122,7 @@ class CephPool:
             StorageProblem: it failed; the object may be there, and the next probe or the cleanup removes it.
         """
         try:
-            seconds: float = await self._link.call("ceph_write", pool=self._name, name=self._object)
+            seconds: float = await self._link.call("ceph_write", pool=await self._seen(), name=self._object)
         except StorageProblem as error:
             if error.reason.code not in {ReasonCode.CLUSTER_UNREACHABLE, ReasonCode.CEPH_FAULT}:
                 raise
@@ -113,7 +135,7 @@ class CephPool:
         Raises:
             StorageProblem: it cannot be removed.
         """
-        await self._link.call("ceph_remove", pool=self._name, name=self._object)
+        await self._link.call("ceph_remove", pool=await self._seen(), name=self._object)
 
     async def leftovers(self, pool: OsdPool, *, remove_pool: bool) -> list[Step]:
         """Return the steps that remove what is ours; a pool that is not ours or holds anything else is kept.
@@ -121,11 +143,11 @@ class CephPool:
         Raises:
             StorageProblem: the cluster does not tell what the pool holds.
         """
-        found = await self._link.call("ceph_objects", pool=self._name, name=self._object)
-        steps = [Step(action=REMOVE_OBJECT, target=f"{self._name}/{self._object}")] if found["ours"] else []
+        found = await self._link.call("ceph_objects", pool=pool.pool, name=self._object)
+        steps = [Step(action=REMOVE_OBJECT, target=f"{pool.pool_name}/{self._object}")] if found["ours"] else []
         if self.is_ours(pool):
             removable = remove_pool and not found["others"]
-            steps.append(Step(action=REMOVE_POOL if removable else REMOVE_MARK, target=self._name))
+            steps.append(Step(action=REMOVE_POOL if removable else REMOVE_MARK, target=pool.pool_name))
         return steps
 
     async def clean(self, step: Step) -> None:
@@ -140,18 +162,22 @@ class CephPool:
         if step.action == REMOVE_OBJECT:
             await self.remove_object()
         elif self.is_ours(pool):
-            await (self._remove_empty() if step.action == REMOVE_POOL else self._remove_mark())
+            await (self._remove_empty(pool) if step.action == REMOVE_POOL else self._remove_mark(pool))
 
-    async def _remove_empty(self) -> None:
-        found = await self._link.call("ceph_objects", pool=self._name, name=self._object)
+    async def _seen(self) -> int:
+        if self.number is None:
+            pool = self.named((await self._link.ask(OSD_DUMP)).read(OSD_DUMP))
+            if pool is None:
+                raise StorageProblem.of(ReasonCode.POOL_MISSING, f"the cluster has no pool {self._name}")
+            return pool.pool
+        return self.number
+
+    async def _remove_empty(self, pool: OsdPool) -> None:
+        found = await self._link.call("ceph_objects", pool=pool.pool, name=self._object)
         if found["others"]:
-            raise StorageProblem.of(ReasonCode.CEPH_FAULT, f"pool {self._name} holds objects and is kept")
-        await self._delete()
+            raise StorageProblem.of(ReasonCode.CEPH_FAULT, f"pool {pool.pool_name} holds objects and is kept")
+        name = pool.pool_name
+        await self._link.command(prefix="osd pool delete", pool=name, pool2=name, yes_i_really_really_mean_it=True)
 
-    async def _remove_mark(self) -> None:
-        await self._link.command(prefix="osd pool application rm", pool=self._name, app=APPLICATION, key=MARK)
-
-    async def _delete(self) -> None:
-        await self._link.command(
-            prefix="osd pool delete", pool=self._name, pool2=self._name, yes_i_really_really_mean_it=True
-        )
+    async def _remove_mark(self, pool: OsdPool) -> None:
+        await self._link.command(prefix="osd pool application rm", pool=pool.pool_name, app=APPLICATION, key=MARK)

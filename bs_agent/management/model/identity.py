@@ -7,7 +7,7 @@ from bs_agent.management.model.health import Health, judge
 from bs_agent.management.model.records import StorageRecord
 
 # Not a fault that passes: somebody has to decide, so a reconnect says it even while other hosts serve the storage.
-IDENTITY = frozenset({ReasonCode.FSID_MISMATCH, ReasonCode.MON_ADDR_CHANGED})
+IDENTITY = frozenset({ReasonCode.FSID_MISMATCH, ReasonCode.POOL_REPLACED, ReasonCode.MON_ADDR_CHANGED})
 
 
 def verify(report: StorageReport, storage: StorageRecord) -> Health:
@@ -29,6 +29,12 @@ def _verify_ceph(report: CephReport, storage: StorageRecord) -> None:
     if cluster and storage.fsid and cluster.fsid != storage.fsid:
         details = f"the cluster's fsid is {cluster.fsid}, not {storage.fsid}"
         raise StorageProblem.of(ReasonCode.FSID_MISMATCH, details)
-    if pools is not None and storage.poolName not in {pool.name for pool in pools}:
+    if pools is None:
+        return
+    named = next((pool for pool in pools if pool.name == storage.poolName), None)
+    if named is None:
         details = f"the cluster has no pool named {storage.poolName}"
         raise StorageProblem.of(ReasonCode.POOL_MISSING, details)
+    if storage.poolId not in {None, named.id}:
+        details = f"pool {storage.poolName} is number {named.id}, not {storage.poolId}"
+        raise StorageProblem.of(ReasonCode.POOL_REPLACED, details)

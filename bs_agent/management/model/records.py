@@ -79,6 +79,7 @@ class StorageRecord:
     servicePort: int | None = None
     fsid: str | None = None
     poolName: str | None = None
+    poolId: int | None = None
     poolCreated: bool | None = None
     capacityPolicy: str | None = None
 
@@ -89,6 +90,7 @@ class StorageRecord:
         if self.type == CEPH:
             return CephParameters(
                 poolName=self.poolName or "",
+                poolId=self.poolId,
                 fsid=self.fsid or "",
                 createPool=create_pool,
                 removePool=remove_pool,

@@ -75,8 +75,8 @@ class AddingCeph:
         await self._refuse_known_pool(storage, mons)
         # The first makes the pool and says which cluster it is; the others must see the same.
         reports = await self._mons.look(held, [first], storage, create_pool=bool(storage.poolCreated))
-        storage = replace(storage, fsid=fsid_of(reports[0]))
-        owner = await self._means.storages.pool_owner(storage.fsid or "", storage.poolName or "", storage.uuid)
+        storage = replace(storage, fsid=fsid_of(reports[0]), poolId=reports[0].poolId)
+        owner = await self._means.storages.pool_owner(storage)
         refuse_pool(storage.fsid or "", storage.poolName or "", owner)
         reports += await self._mons.look(held, others, storage)
         write_probe = asks_for_write_probe(tags["System"])

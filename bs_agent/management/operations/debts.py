@@ -164,7 +164,7 @@ class Debts:
         try:
             await self._client.connect(at, storage_uuid, parameters, held.number)
         except StorageProblem as problem:
-            if problem.reason.code != ReasonCode.POOL_MISSING:
+            if problem.reason.code not in {ReasonCode.POOL_MISSING, ReasonCode.POOL_REPLACED}:
                 raise
 
 

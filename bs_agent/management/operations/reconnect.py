@@ -97,7 +97,7 @@ class Reconnecting:
         """
         health = verify(report, storage)
         if storage.fsid and storage.poolName:
-            owner = await self._means.storages.pool_owner(storage.fsid, storage.poolName, storage.uuid)
+            owner = await self._means.storages.pool_owner(storage)
             refuse_pool(storage.fsid, storage.poolName, owner)
         if health.sees_storage:
             self._means.intake.capacity(storage.uuid, host.monUuid, report, held)

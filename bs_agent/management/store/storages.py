@@ -49,11 +49,18 @@ class OperatedStore:
         async with self._database.reading() as connection:
             return [to_record(StorageRecord, row) for row in (await connection.execute(query)).all()]
 
-    async def pool_owner(self, fsid: str, pool: str, other_than: str = "") -> str | None:
-        """Return the uuid of another storage that is this pool of this cluster, or None."""
-        mine = (backup_storage.c.fsid == fsid, backup_storage.c.poolName == pool, backup_storage.c.uuid != other_than)
+    async def pool_owner(self, storage: StorageRecord) -> str | None:
+        """Return the uuid of another storage that is the same pool of the same cluster, or None.
+
+        That is one of the same name, or of the same number: a pool that was renamed stays the one that it was.
+        """
+        table = backup_storage.c
+        same = (table.fsid == storage.fsid, table.uuid != storage.uuid)
+        pool = table.poolName == storage.poolName
+        if storage.poolId is not None:
+            pool = or_(pool, table.poolId == storage.poolId)
         async with self._database.reading() as connection:
-            return (await connection.execute(select(backup_storage.c.uuid).where(*mine))).scalars().first()
+            return (await connection.execute(select(table.uuid).where(*same, pool))).scalars().first()
 
     async def system_tags(self, uuid: str) -> list[str]:
         """Return the system tags of a storage."""

@@ -144,6 +144,7 @@ backup_storage = Table(
     # Ceph
     Column("fsid", _text(36)),
     Column("poolName", _text(255)),
+    Column("poolId", BigInteger, comment="the number that the cluster has given to the pool, and to no other"),
     Column("poolCreated", Boolean, comment="whether the add call made the pool"),
     Column("capacityPolicy", _text(16)),
     Column("poolAvailableCapacity", BigInteger),
@@ -156,6 +157,7 @@ backup_storage = Table(
     Column("poolCapacityDate", BigInteger, comment="when the numbers of the pool were measured"),
     Index("ix_backup_storage_createDate", "createDate", "uuid"),
     UniqueConstraint("fsid", "poolName"),
+    UniqueConstraint("fsid", "poolId"),
 )
 
 backup_storage_zone = Table(

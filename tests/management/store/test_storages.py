@@ -81,10 +81,23 @@ async def test_a_pool_is_one_storage(database: Database) -> None:
                     assert isinstance(outcome, InvalidArgument)
                     assert pool in outcome.details
                     await nothing_is_left(one, new, at)
-            assert await one.storages.pool_owner("f", pool) == winner.uuid
-            assert await one.storages.pool_owner("f", pool, other_than=winner.uuid) is None
-        assert await one.storages.pool_owner("f", "poo") is None
-        assert await one.storages.pool_owner("another cluster", "pool-0") is None
+            assert await one.storages.pool_owner(replace(winner, uuid="0" * 32)) == winner.uuid
+            assert await one.storages.pool_owner(winner) is None
+        assert await one.storages.pool_owner(replace(storage(CEPH), poolName="poo")) is None
+        assert await one.storages.pool_owner(replace(storage(CEPH), fsid="another", poolName="pool-0")) is None
+
+
+async def test_a_pool_that_was_renamed_is_still_one_storage(database: Database) -> None:
+    async with nodes(database) as (one, _):
+        first, second = (replace(storage(CEPH), poolName=name, poolId=5) for name in ("images", "images-old"))
+        agents = [agent(), agent()]
+        await one.meet(*agents)
+        await add(one, first, agents[0])
+        assert await one.storages.pool_owner(second) == first.uuid
+        assert await one.storages.pool_owner(replace(second, poolId=6)) is None
+        assert await one.storages.pool_owner(replace(second, fsid="another")) is None
+        with pytest.raises(InvalidArgument, match="images-old of cluster f is taken"):
+            await add(one, second, agents[1])
 
 
 async def nothing_is_left(of: Stores, new: StorageRecord, at: AgentRecord) -> None:

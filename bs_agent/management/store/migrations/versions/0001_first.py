@@ -148,6 +148,7 @@ def make_storages() -> None:
         sa.Column("servicePort", sa.BigInteger(), nullable=True),
         sa.Column("fsid", text(36), nullable=True),
         sa.Column("poolName", text(255), nullable=True),
+        sa.Column("poolId", sa.BigInteger(), nullable=True),
         sa.Column("poolCreated", sa.Boolean(), nullable=True),
         sa.Column("capacityPolicy", text(16), nullable=True),
         sa.Column("poolAvailableCapacity", sa.BigInteger(), nullable=True),
@@ -160,6 +161,7 @@ def make_storages() -> None:
         sa.Column("poolCapacityDate", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("uuid", name="pk_backup_storage"),
         sa.UniqueConstraint("fsid", "poolName", name="uq_backup_storage_fsid_poolName"),
+        sa.UniqueConstraint("fsid", "poolId", name="uq_backup_storage_fsid_poolId"),
         refers("backup_storage", "uuid", "resource", cascade=True),
     )
     op.create_index("ix_backup_storage_createDate", "backup_storage", ["createDate", "uuid"])
