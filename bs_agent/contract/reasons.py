@@ -282,8 +282,8 @@ REASONS: dict[ReasonCode, ReasonText] = {
         "The pool is full.", "Remove images, raise the quota or add OSDs.", blocking=False
     ),
     ReasonCode.POOL_WITHOUT_OSDS: ReasonText(
-        "No OSD fits the CRUSH rule of the pool.",
-        "Add OSDs of the rule's root and device class, or give the pool another rule.",
+        "No OSD fits the CRUSH rule of the pool, or those that fit are out or have no weight.",
+        "Add OSDs of the rule's root and device class or take them in again, or give the pool another rule.",
         blocking=False,
     ),
     ReasonCode.CLUSTER_FULL: ReasonText("OSDs of the cluster are full.", "Add OSDs or remove data.", blocking=False),

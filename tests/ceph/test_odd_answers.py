@@ -154,6 +154,30 @@ def test_a_rule_that_no_osd_fits_is_a_reason_of_its_own() -> None:
     assert (reason.code, reason.details) == (ReasonCode.POOL_WITHOUT_OSDS, "no OSD fits the rule r of pool a")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "counted"),
+    [
+        ({}, {"reweight": 0}, 1),
+        ({}, {"crush_weight": 0}, 1),
+        ({"reweight": 0}, {"crush_weight": 0}, 0),
+        ({"reweight": 0.1}, {"crush_weight": None}, 2),
+    ],
+)
+def test_an_osd_that_is_given_no_data_counts_nothing(
+    first: dict[str, Any], second: dict[str, Any], counted: int
+) -> None:
+    osds = [{"id": number, "kb": 100, **UP, **given} for number, given in enumerate((first, second))]
+    pool = _pool(osds)
+    assert (pool.totalCapacity, pool.relatedOsds) == (counted * 100 * KIB // 2, [0, 1])
+    reason = pool_reason([pool], "a")
+    assert (reason.code if reason else None) == (None if counted else ReasonCode.POOL_WITHOUT_OSDS)
+
+
+@pytest.mark.parametrize("weights", [(0, 1), (1, 0)])
+def test_an_osd_that_has_a_weight_below_one_of_its_roots_counts(weights: tuple[int, int]) -> None:
+    assert _pool([{"id": 0, "kb": 100, "crush_weight": weight, **UP} for weight in weights]).totalCapacity == 50 * KIB
+
+
 def test_buckets_that_hold_each_other_come_to_an_end() -> None:
     nodes = [
         {"id": -1, "name": "default", "type": "root", "children": [-2, 0]},

@@ -316,7 +316,7 @@ def pool_reason(pools: Sequence[Pool], name: str) -> Reason | None:
     pool = next((pool for pool in pools if pool.name == name), None)
     if pool is None:
         return None
-    if pool.crushRoot and not pool.relatedOsds:
-        details = f"no OSD fits the rule {pool.crushRule} of pool {name}"
-        return Reason(code=ReasonCode.POOL_WITHOUT_OSDS, details=details)
+    if pool.crushRoot and not pool.totalCapacity:
+        fits = "that fits the rule {} of pool {} takes data" if pool.relatedOsds else "fits the rule {} of pool {}"
+        return Reason(code=ReasonCode.POOL_WITHOUT_OSDS, details=f"no OSD {fits.format(pool.crushRule, name)}")
     return Reason(code=ReasonCode.POOL_FULL, details=f"pool {name} is full") if pool.full else None

@@ -193,6 +193,7 @@ class OsdBytes(Answer):
     id: int
     status: str = ""
     reweight: Share = 1.0
+    crush_weight: Share = 1.0
     kb: Count = 0
     kb_used: Count = 0
     kb_avail: Count = 0

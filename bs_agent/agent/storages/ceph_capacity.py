@@ -1,7 +1,9 @@
 """The capacity of a Ceph cluster and of its pools: the parsed answers in, the report out, no I/O.
 
 A pool's bytes are those of the OSDs that its CRUSH rule reaches, times the share that holds data: 1/size or k/(k+m).
-Ceph's own `max_avail`, lowered by a quota, stands beside them.
+An OSD that is out, or whose weight is 0, is given no data: it counts nothing.
+Ceph's own `max_avail`, lowered by a quota, stands beside them; it takes no notice of OSDs that are out, nor of the
+local parity of a locally repairable code, so that it may be more than there is.
 """
 
 import re
@@ -191,17 +193,21 @@ def _osds_below(top: TreeNode | None, nodes: Mapping[int, TreeNode]) -> Iterator
 
 
 def _once(osd_df: OsdDf) -> dict[int, OsdBytes]:
-    """Return each OSD by its id, once: one that hangs below two roots is listed below each."""
-    return {osd.id: osd for osd in reversed(osd_df.nodes)}
+    """Return each OSD by its id, once: one that hangs below two roots is listed below each, with its weight there."""
+    return {osd.id: osd for osd in sorted(osd_df.nodes, key=lambda osd: osd.crush_weight > 0)}
 
 
 def _raw_usage(placement: Placement, osds: Mapping[int, OsdBytes]) -> Usage:
-    reached = [osds[number] for number in placement.osds if number in osds]
+    reached = [osds[number] for number in placement.osds if number in osds and _takes_data(osds[number])]
     return Usage(
         used=sum(min(osd.kb_used, osd.kb) for osd in reached) * 1024,
         available=sum(min(osd.kb_avail, osd.kb) for osd in reached) * 1024,
         total=sum(osd.kb for osd in reached) * 1024,
     )
+
+
+def _takes_data(osd: OsdBytes) -> bool:
+    return osd.reweight > 0 and osd.crush_weight > 0
 
 
 def _data_bytes(raw: Usage, layout: Layout) -> Usage:
