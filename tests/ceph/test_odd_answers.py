@@ -146,6 +146,13 @@ def test_a_pool_that_cannot_be_described_takes_no_other_along(profile: dict[str,
             pools_of(answers, "osd_bytes", needed)
 
 
+def test_a_pool_whose_name_no_report_can_hold_takes_no_other_along() -> None:
+    answers = _answers([], pool={"pool_name": "x" * 300})
+    assert pools_of(answers, "osd_bytes", "b") == []
+    with pytest.raises(ValueError, match=r"^pool x{100}: no report can hold it: field\[name\]: .* at most 255 .*$"):
+        pools_of(answers, "osd_bytes", "x" * 300)
+
+
 def test_a_rule_that_no_osd_fits_is_a_reason_of_its_own() -> None:
     pools = pools_of(_answers([], steps=[{"op": "take", "item_name": "default~nvme"}]), "osd_bytes")
     assert (pools[0].totalCapacity, pools[0].relatedOsds) == (0, [])

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from bs_agent.agent.storages.base import Host, Probe, Reading
 from bs_agent.agent.storages.ceph_answers import (
@@ -30,7 +30,8 @@ from bs_agent.agent.storages.ceph_link import CephLink, cluster_of_host
 from bs_agent.agent.storages.ceph_mons import mons_of
 from bs_agent.agent.storages.ceph_own_mon import OwnMon
 from bs_agent.agent.storages.ceph_pool import CephPool
-from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.bounds import Count
+from bs_agent.contract.errors import StorageProblem, explain
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import CEPH, CephParameters, CephReport, Cluster, Mon, Pool, Section, Step
 
@@ -53,7 +54,7 @@ class Memory(BaseModel):
 
     fsid: str
     poolName: str
-    poolId: int
+    poolId: Count
     writeProbe: bool
 
 
@@ -254,6 +255,9 @@ class Ceph:
         until = asyncio.get_running_loop().time() + self._host.deadline
         try:
             return await work()
+        except ValidationError as error:
+            details = f"what the cluster says no report can hold: {explain(error)}"
+            raise StorageProblem.of(ReasonCode.CEPH_FAULT, details) from None
         except StorageProblem as error:
             if error.reason.code not in {ReasonCode.CLUSTER_UNREACHABLE, ReasonCode.PROBE_TIMEOUT}:
                 raise

@@ -41,6 +41,8 @@ def _counted(number: int) -> int:
 
 # A counter of Ceph: it is signed, but often printed unsigned, and may be unknown. None is below zero.
 Count = Annotated[int, BeforeValidator(_whole), AfterValidator(_counted)]
+# Ceph counts pools up from 1 and never uses a number again.
+PoolId = Annotated[int, Field(ge=0, le=LARGEST)]
 # A share, where old releases print that they do not know it.
 Share = Annotated[float, BeforeValidator(lambda number: 1.0 if number is None else number)]
 
@@ -134,7 +136,7 @@ class Df(Answer):
 class OsdPool(Answer):
     """One pool in `osd dump`; its rule had another name before Ceph 12."""
 
-    pool: int
+    pool: PoolId
     pool_name: str
     type: int
     size: int

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
+from pydantic import ValidationError
+
 from bs_agent.agent.storages.ceph_answers import (
     LARGEST,
     Df,
@@ -23,12 +25,14 @@ from bs_agent.agent.storages.ceph_answers import (
     Tree,
     TreeNode,
 )
+from bs_agent.contract.errors import explain
 from bs_agent.contract.report import Cluster, HealthCheck, Pool
 
 CapacityPolicy = Literal["osd_bytes", "max_avail"]
 ERASURE = 3
 # How many OSDs are named of a pool: 200 pools on 10,000 OSDs each would be a report of 12 MB, every time.
 MOST_NAMED = 1000
+LONGEST_SHOWN = 100
 # What has effects, whoever wants to hear of it.
 UNMUTABLE = frozenset({"OSD_FULL"})
 _NUMBER = re.compile("[0-9]{1,4}")
@@ -118,16 +122,22 @@ def pools_of(answers: PoolAnswers, policy: CapacityPolicy, needed: str | None = 
         placement = placements.get(pool.crush_rule, Placement(str(pool.crush_rule), "", None, "", []))
         try:
             layout = layout_of(pool, answers.osd_dump.erasure_code_profiles)
-        except ValueError:
+            limits = _limits(pool, stats.get(pool.pool, PoolStats()), cluster_full)
+            usage = _data_bytes(raw.get(pool.crush_rule, Usage(0, 0, 0)), layout)
+            pools.append(_pool(pool, placement, layout, usage, limits))
+        except ValueError as error:
             if needed in {None, pool.pool_name}:
-                raise
-            continue
-        limits = _limits(pool, stats.get(pool.pool, PoolStats()), cluster_full)
-        usage = _data_bytes(raw.get(pool.crush_rule, Usage(0, 0, 0)), layout)
-        pools.append(_pool(pool, placement, layout, usage, limits))
+                raise _nameable(pool, error) from None
     if policy == "max_avail":
         return [pool.model_copy(update={"availableCapacity": pool.poolMaxAvail}) for pool in pools]
     return pools
+
+
+def _nameable(pool: OsdPool, error: ValueError) -> ValueError:
+    """Return the error with the pool's name in it, also where a value of the pool is one that no report can hold."""
+    if isinstance(error, ValidationError):
+        return ValueError(f"pool {pool.pool_name[:LONGEST_SHOWN]}: no report can hold it: {explain(error)}")
+    return error
 
 
 def layout_of(pool: OsdPool, profiles: dict[str, dict[str, str]]) -> Layout:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pydantic import ValidationError
 
 from bs_agent.agent.storages.ceph_answers import MapMon, MonMetadata, MonStatus, MonVersion, QuorumStatus
+from bs_agent.contract.bounds import MAX_ADDRESSES
 from bs_agent.contract.report import LocalMon, Mon, MonAddress
 
 LONGEST_PORT = 5
@@ -45,13 +46,13 @@ def local_mon_of(status: MonStatus, version: MonVersion) -> LocalMon:
 
 
 def addresses_of(mon: MapMon) -> list[MonAddress]:
-    """Return all addresses of a mon without their nonces; what is too long for any is none."""
+    """Return all addresses of a mon without their nonces; what no report can hold is none."""
     told = [(addr.type, addr.addr) for addr in mon.public_addrs.addrvec] or ([("v1", mon.addr)] if mon.addr else [])
     addresses: list[MonAddress] = []
     for kind, text in told:
         with suppress(ValidationError):
             addresses.append(MonAddress(type=kind, address=text.partition("/")[0]))
-    return addresses
+    return addresses[:MAX_ADDRESSES]
 
 
 def split_address(text: str) -> tuple[str, int | None]:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from bs_agent.agent.storages.ceph_answers import MON_STATUS, MON_VERSION, Question
 from bs_agent.agent.storages.ceph_link import read
 from bs_agent.agent.storages.ceph_mons import local_mon_of
-from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.errors import StorageProblem, explain
 from bs_agent.contract.report import LocalMon
 
 T = TypeVar("T")
@@ -97,6 +99,8 @@ async def _ask(path: Path, fsid: str) -> LocalMon | str | None:
         return f"{path}: {error.strerror or error}"
     except StorageProblem as error:
         return f"{path}: {error.details}"
+    except ValidationError as error:
+        return f"{path}: what it says no report can hold: {explain(error)}"
 
 
 async def _answer(path: Path, question: Question[T]) -> T:
