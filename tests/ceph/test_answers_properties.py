@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from bs_agent.agent.storages.ceph import Ceph, Memory
 from bs_agent.agent.storages.ceph_answers import Question
 from bs_agent.agent.worker.probe import parts_of
 from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephParameters, CephReport
 from tests.ceph.captured import FOLDER
 from tests.odd_values import JSON, LINES, as_text, spoilt
@@ -130,3 +132,19 @@ def test_an_answer_that_is_no_json(check: Callable[[dict[str, str]], None], text
 @given(st.dictionaries(st.sampled_from(list(WELL)), JSON.map(as_text), min_size=1))
 def test_an_answer_that_is_any_json(check: Callable[[dict[str, str]], None], texts: dict[str, str]) -> None:
     check(texts)
+
+
+@pytest.mark.parametrize("said", [[], [(0, "{}")] * 9])
+def test_answers_to_other_questions_are_those_of_a_broken_worker(said: list[tuple[int, str]], tmp_path: Path) -> None:
+    async def call(*_: object) -> list[tuple[int, str]]:
+        return said
+
+    async def asked() -> None:
+        storage = Ceph(UUID, CephParameters(poolName=POOL), None, Host(AgentSettings()))
+        storage._link._call = call  # type: ignore[method-assign, assignment]
+        for work in (storage.probes[0].read(), storage._link.command(prefix="osd pool create")):
+            with pytest.raises(StorageProblem, match=f"gave {len(said)} answers to [12] questions") as caught:
+                await work
+            assert caught.value.reason.code == ReasonCode.WORKER_CRASHED
+
+    asyncio.run(asked())

@@ -5,13 +5,14 @@ A mon that is silent costs one fresh handle, which finds another mon; only then 
 
 import asyncio
 import errno
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from bs_agent.agent.storages.base import Host
-from bs_agent.agent.storages.ceph_answers import Question
+from bs_agent.agent.storages.ceph_answers import Question, Wanted
 from bs_agent.contract.errors import StorageProblem, explain
 from bs_agent.contract.reasons import Reason, ReasonCode
 
@@ -116,7 +117,7 @@ class CephLink:
         Raises:
             StorageProblem: they did not.
         """
-        ((code, text),) = await self.call("ceph_ask", commands=[{**words, "format": "json"}])
+        ((code, text),) = await self._asked([{**words, "format": "json"}], self._host.deadline)
         if code == errno.ETIMEDOUT:
             self.renew()
         if code:
@@ -148,7 +149,7 @@ class CephLink:
     async def _exchange(self, questions: list[Question[Any]], deadline: float) -> Answers:
         commands = [question.words for question in questions]
         wanted = [question.wanted for question in questions]
-        said = await self._call("ceph_ask", deadline, {"commands": commands, "wanted": wanted})
+        said = await self._asked(commands, deadline, wanted)
         answers = Answers({question: (code, text) for question, (code, text) in zip(questions, said, strict=True)})
         if answers.silent():
             self.renew()
@@ -158,6 +159,18 @@ class CephLink:
         if (silent := answers.silent(mgr=True)) is not None:
             self.mgr_silent = silent
         return answers
+
+    async def _asked(
+        self, commands: Sequence[dict[str, Any]], deadline: float, wanted: Sequence[Wanted] | None = None
+    ) -> list[tuple[int, str]]:
+        """Return an answer to each command: 0 and what was said, or the number of an error and a complaint."""
+        parameters = {"commands": commands, "wanted": wanted or [True] * len(commands)}
+        said: list[tuple[int, str]] = await self._call("ceph_ask", deadline, parameters)
+        if len(said) != len(commands):
+            self.renew()
+            details = f"the probe worker gave {len(said)} answers to {len(commands)} questions"
+            raise StorageProblem.of(ReasonCode.WORKER_CRASHED, details)
+        return said
 
     async def _call(self, operation: str, deadline: float, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 RUF100  JSON
         settings = self._host.settings.ceph

@@ -8,6 +8,9 @@ import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
+from bs_agent.agent.worker.answers import value_of
 from bs_agent.contract.reasons import Reason, ReasonCode
 
 log = logging.getLogger(__name__)
@@ -93,7 +96,7 @@ class Child:
         if not line.endswith(b"\n"):
             await self.wait(1.0)
             raise ChildGoneError(f"it ended with {self._ending()}")
-        return read_answer(line)
+        return read_answer(line, operation)
 
     def kill(self) -> None:
         """Send SIGKILL; a process that is stuck in the kernel goes later."""
@@ -123,8 +126,8 @@ class Child:
         return signal.Signals(-code).name
 
 
-def read_answer(line: bytes) -> Answer:
-    """Parse what the program has written on one line.
+def read_answer(line: bytes, operation: str = "") -> Answer:
+    """Parse what the program has written on one line, in answer to an operation.
 
     Raises:
         ChildGoneError: it is no answer.
@@ -134,11 +137,13 @@ def read_answer(line: bytes) -> Answer:
     except (ValueError, RecursionError):
         raise ChildGoneError("it answered with something that is not JSON") from None
     if isinstance(said, dict) and said.keys() == {"value"}:
-        return Answer(said["value"], None)
-    if isinstance(said, dict) and said.keys() == {"error"} and isinstance(said["error"], dict):
+        with contextlib.suppress(ValidationError):
+            return Answer(value_of(operation, said["value"]), None)
+    error = said.get("error") if isinstance(said, dict) and said.keys() == {"error"} else None
+    if isinstance(error, dict) and isinstance(error.get("details"), str):
         with contextlib.suppress(KeyError, ValueError):
-            details = str(said["error"]["details"])[:_LONGEST_DETAILS].encode(errors="backslashreplace").decode()
-            return Answer(None, Reason(code=ReasonCode(said["error"]["code"]), details=details))
+            details = error["details"][:_LONGEST_DETAILS].encode(errors="backslashreplace").decode()
+            return Answer(None, Reason(code=ReasonCode(error["code"]), details=details))
     raise ChildGoneError("it answered with something that is no answer")
 
 
