@@ -19,6 +19,15 @@ MAX_MARKER = 4096
 UUID = re.compile("[0-9a-f]{32}")
 WITHOUT_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
+OTHER_THAN_FILES = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+
 # The names are those of bs_agent.contract.reasons.ReasonCode.
 REASON_OF_ERRNO = {
     errno.ENOENT: "DirectoryMissing",
@@ -41,7 +50,7 @@ def directory_connect(
     `taken` are the real paths of the other storages; `followed` is what was told before of whether the mount `follows`.
 
     A marker that is missing is written when the storage is new (nothing remembered), or when the directory is still
-    on the file system where the marker once was. Otherwise the disk is not mounted, and nothing is written.
+    the one where the marker once was. Otherwise the disk is not mounted, or a link leads elsewhere: nothing is written.
     """
     with opened(path) as directory:
         place = place_of(directory, path, followed)
@@ -49,11 +58,11 @@ def directory_connect(
         if place["realPath"] in taken:
             raise Problem("MarkerForeign", "%s is the directory of another backup storage" % path)
         if owner is None:
-            if remembered and not same_file_system(place, remembered):
-                raise not_mounted(path)
+            if remembered and not same_place(place, remembered):
+                raise elsewhere(path, remembered)
             write_marker(directory, path, storage)
         elif owner != storage:
-            raise foreign(path, owner)
+            raise foreign(directory, path, owner)
         elif not place["readOnly"] and not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=directory):
             raise Problem("DirectoryDenied", "%s: user id %d may not write here" % (path, os.geteuid()))
         return place
@@ -66,7 +75,7 @@ def directory_usage(path: str, storage: Optional[str], followed: bool = False) -
         if storage and owner is None:
             raise Problem("MarkerMissing", "%s has no %s" % (path, MARKER))
         if storage and owner != storage:
-            raise foreign(path, owner)
+            raise foreign(directory, path, owner)
         seen, mount = os.fstatvfs(directory), mount_of(directory)
         refuse_left_behind(path, mount, followed)
         return dict(capacity(seen), readOnly=read_only(directory, seen, mount), follows=mount.follows)
@@ -87,7 +96,7 @@ def directory_remove(path: str, storage: str, name: str, remembered: Optional[Di
     with opened(path) as directory:
         owner = owner_on_our_disk(directory, path, storage, remembered)
         if name == MARKER and owner not in (None, storage):
-            raise foreign(path, owner)
+            raise foreign(directory, path, owner)
         if not is_file(directory, name):
             return False
         os.unlink(name, dir_fd=directory)
@@ -142,15 +151,26 @@ def problem(error: OSError, path: str) -> Problem:
     return Problem(code, "%s: %s" % (path, error.strerror or error))
 
 
-def foreign(path: str, owner: Optional[str]) -> Problem:
-    """Say whose the directory is."""
-    whose = "belongs to backup storage %s" % owner if owner else "cannot be read as a marker"
+def foreign(directory: int, path: str, owner: Optional[str]) -> Problem:
+    """Say whose the directory is, or what is in the place of the marker."""
+    whose = "belongs to backup storage %s" % owner if owner else what_is(seen_at(directory, MARKER))
     return Problem("MarkerForeign", "%s/%s %s" % (path, MARKER, whose))
 
 
-def not_mounted(path: str) -> Problem:
-    """Say that there is something else where our disk was."""
-    return Problem("MarkerMissing", "%s is not on the file system that carried the marker" % path)
+def what_is(seen: Optional[os.stat_result]) -> str:
+    """Say why something is no marker."""
+    kind = OTHER_THAN_FILES.get(stat.S_IFMT(seen.st_mode)) if seen else None
+    if kind:
+        return "is %s and no marker" % kind
+    if seen and seen.st_size > MAX_MARKER:
+        return "has %d bytes, a marker has %d at the most" % (seen.st_size, MAX_MARKER)
+    return "cannot be read as a marker"
+
+
+def elsewhere(path: str, remembered: Dict[str, Any]) -> Problem:
+    """Say that there is something else where our directory was."""
+    where = "is not %s on the file system that carried the marker" % remembered["realPath"]
+    return Problem("MarkerMissing", "%s %s" % (path, where))
 
 
 def refuse_left_behind(path: str, mount: Mount, followed: bool) -> None:
@@ -176,10 +196,10 @@ def place_of(directory: int, path: str, followed: bool = False) -> Dict[str, Any
     }
 
 
-def same_file_system(place: Dict[str, Any], remembered: Dict[str, Any]) -> bool:
-    """Tell whether both are one file system; its device may have another number after a reboot."""
+def same_place(place: Dict[str, Any], remembered: Dict[str, Any]) -> bool:
+    """Tell whether both are one directory of one file system; its device may have another number after a reboot."""
     identity = "fsid" if place["fsid"] and remembered["fsid"] else "device"
-    return bool(place["mount"] == remembered["mount"] and place[identity] == remembered[identity])
+    return all(place[name] == remembered[name] for name in ("realPath", "mount", identity))
 
 
 def marker_owner(directory: int, path: str) -> Optional[str]:
@@ -191,7 +211,11 @@ def marker_owner(directory: int, path: str) -> Optional[str]:
         return ""
     try:
         marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return None
     except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link or a socket has come in between
+            return ""
         raise problem(error, path) from error
     try:
         # It may have become something else since, and then nobody waits for it.
@@ -212,12 +236,12 @@ def owner_seen_by(storage: str, directory: int, path: str) -> Optional[str]:
 def owner_on_our_disk(directory: int, path: str, storage: str, remembered: Optional[Dict[str, Any]]) -> Optional[str]:
     """Return whose marker is in the directory; a missing one was removed by hand.
 
-    Without our marker the directory must be on the file system that carried it: else our disk is not mounted, and the
-    marker on it would be forgotten, and refuse every later storage there.
+    Without our marker the directory must be the one that carried it: else our disk is not mounted, and the marker on it
+    would be forgotten, and refuse every later storage there.
     """
     owner = owner_seen_by(storage, directory, path)
-    if owner != storage and remembered and not same_file_system(place_of(directory, path), remembered):
-        raise not_mounted(path) if owner is None else foreign(path, owner)
+    if owner != storage and remembered and not same_place(place_of(directory, path), remembered):
+        raise elsewhere(path, remembered) if owner is None else foreign(directory, path, owner)
     return owner
 
 
@@ -245,7 +269,7 @@ def write_marker(directory: int, path: str, storage: str) -> None:
     except FileExistsError:
         owner = marker_owner(directory, path)
         if owner != storage:
-            raise foreign(path, owner) from None
+            raise foreign(directory, path, owner) from None
     finally:
         with contextlib.suppress(OSError):
             os.unlink(beside, dir_fd=directory)
@@ -261,7 +285,8 @@ def put_in_place(directory: int, beside: str) -> None:
     except OSError as error:
         if error.errno not in WITHOUT_HARD_LINKS:
             raise
-        os.close(os.open(MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=directory))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(MARKER, flags, 0o644, dir_fd=directory))
         os.rename(beside, MARKER, src_dir_fd=directory, dst_dir_fd=directory)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -257,3 +258,22 @@ async def test_the_agent_looks_at_services_of_its_own_host_only(
     assert (answer.status, refusal(answer)) == (400, "SYS.1007")
     assert not (directory / MARKER).exists()
     assert (await report(client)).storages == []
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "sparse"])
+async def test_what_is_no_marker_is_told_and_nobody_waits(client: AgentClient, disk: Path, kind: str) -> None:
+    (disk / MARKER).unlink()
+    if kind == "fifo":
+        os.mkfifo(disk / MARKER)
+    elif kind == "link":
+        (disk / MARKER).symlink_to("/etc/passwd")
+    else:
+        (disk / MARKER).touch()
+        os.truncate(disk / MARKER, 1 << 30)
+    what = {"fifo": "is a FIFO", "link": "is a link", "sparse": "has 1073741824 bytes"}[kind]
+    usage = await _usage(client)
+    assert (_code(usage), what in (usage.reason.details if usage.reason else "")) == (ReasonCode.MARKER_FOREIGN, True)
+    answer = await connect(client, disk)
+    assert (refusal(answer), what in answer.body["error"]["details"]) == ("BS.MarkerForeign", True)
+    assert [step.action for step in (await clean(client)).steps] == ["forget"]
+    assert (disk / MARKER).lstat()
