@@ -4,8 +4,10 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
 from bs_agent.agent.journal import numbers
-from bs_agent.contract.errors import CommandConflict, StorageProblem, TooManyRequests
+from bs_agent.contract.errors import CommandConflict, StorageProblem, TooManyRequests, explain
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import Command, CommandState, Step
 
@@ -68,11 +70,12 @@ def find(
 
     Raises:
         CommandConflict: it is not what was asked: about another storage, or to clean more or less of it.
+        StorageProblem: it is not as it was written.
     """
     row = connection.execute("SELECT content FROM commands WHERE uuid = ?", (uuid,)).fetchone()
     if row is None:
         return None
-    command = Command.model_validate_json(row[0])
+    command = _read(uuid, row[0])
     if storage not in (None, command.storageUuid) or host_only not in (None, command.hostOnly):
         raise CommandConflict(uuid)
     return command
@@ -92,11 +95,23 @@ def withdraw(connection: sqlite3.Connection, uuids: Iterable[str]) -> None:
 
 
 def unfinished(connection: sqlite3.Connection) -> list[Command]:
-    """Return the commands that are not final, the oldest first."""
-    rows = connection.execute("SELECT content FROM commands WHERE finished_at IS NULL ORDER BY rowid")
-    return [Command.model_validate_json(content) for (content,) in rows]
+    """Return the commands that are not final, the oldest first.
+
+    Raises:
+        StorageProblem: one of them is not as it was written.
+    """
+    rows = connection.execute("SELECT uuid, content FROM commands WHERE finished_at IS NULL ORDER BY rowid")
+    return [_read(uuid, content) for uuid, content in rows]
 
 
 def count_by_state(connection: sqlite3.Connection) -> dict[str, int]:
     """Count the kept commands by state."""
     return dict(connection.execute("SELECT json_extract(content, '$.state'), count(*) FROM commands GROUP BY 1"))
+
+
+def _read(uuid: object, content: object) -> Command:
+    try:
+        return Command.model_validate_json(content if isinstance(content, str | bytes) else "")
+    except ValidationError as error:
+        details = f"command {uuid} in the journal is not as it was written: {explain(error)}"
+        raise StorageProblem.of(ReasonCode.JOURNAL_UNAVAILABLE, details) from None

@@ -5,7 +5,8 @@ A number outlives its storage: a connect that was sent before the cleanup and ar
 
 import sqlite3
 
-from bs_agent.contract.errors import CommandOutdated
+from bs_agent.contract.errors import CommandOutdated, StorageProblem
+from bs_agent.contract.reasons import ReasonCode
 
 MAX_GONE = 10_000
 """Of how many storages that are not served any more the numbers are kept, those that were used last."""
@@ -23,9 +24,13 @@ def check(connection: sqlite3.Connection, storage: str, number: int) -> int:
 
     Raises:
         CommandOutdated: there is a newer one.
+        StorageProblem: what is kept is no number.
     """
     row = connection.execute("SELECT number FROM numbers WHERE storage = ?", (storage,)).fetchone()
-    seen = int(row[0]) if row else 0
+    seen = row[0] if row else 0
+    if not isinstance(seen, int):
+        details = f"the number of backup storage {storage} in the journal is not as it was written"
+        raise StorageProblem.of(ReasonCode.JOURNAL_UNAVAILABLE, details)
     if number < seen:
         raise CommandOutdated(storage, number, seen)
     return seen

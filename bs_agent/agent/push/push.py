@@ -129,6 +129,7 @@ def _read_all(connection: sqlite3.Connection) -> dict[str, _Wanted]:
     for enrollment, token_hash, text in rows:
         try:
             wanted[enrollment] = _Wanted(push_token(token_hash), ReportTo.model_validate_json(text))
-        except ValidationError as error:
-            log.warning("no reports are pushed for enrolment %s until it reconnects: %s", enrollment, explain(error))
+        except (ValidationError, TypeError) as error:
+            said = explain(error) if isinstance(error, ValidationError) else "it is not as it was written"
+            log.warning("no reports are pushed for enrolment %s until it reconnects: %s", enrollment, said)
     return wanted

@@ -1,11 +1,11 @@
 """The commands on enrolments: make a token and say how this agent is reached, list who has one, take one away."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bs_agent.agent import state
 from bs_agent.agent.config import AgentSettings
@@ -71,9 +71,18 @@ def list_enrollments(settings: AgentSettings) -> list[Enrolled]:
         if not path.exists():
             return []
         with database.looked_at(path) as connection:
-            return [Enrolled(*row) for row in connection.execute(_LIST)]
-    except (sqlite3.Error, OSError, database.DatabaseRefusedError) as error:
+            return [_enrolled(row) for row in connection.execute(_LIST)]
+    except (sqlite3.Error, OSError, database.DatabaseRefusedError, ValueError) as error:
         raise state.StateError(f"the journal {path} cannot be read: {error}") from error
+
+
+def _enrolled(row: Sequence[Any]) -> Enrolled:
+    found = Enrolled(*row)
+    try:
+        str(found)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"enrolment {str(found.id)[:32]} is not as it was written") from None
+    return found
 
 
 def remove_enrollment(settings: AgentSettings, identity: str) -> Enrolled:
