@@ -53,7 +53,7 @@ class ProbeSettings(Settings):
         Path("/usr/bin/python3"),
         description="The Python that runs the probe worker; for Ceph the one that has the rados module.",
     )
-    boot_id: Path = Field(
+    boot_id: FilePath = Field(
         Path("/proc/sys/kernel/random/boot_id"),
         description="Where the kernel names this boot of the machine: a clone is told from its origin by it.",
     )

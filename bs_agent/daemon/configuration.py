@@ -20,17 +20,25 @@ class Settings(BaseModel):
 
 S = TypeVar("S", bound=Settings)
 _PORT = re.compile("[0-9]{1,5}")
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]+")
 MAX_FILE = 1024 * 1024
+LONGEST_FAULT = 1000
 
 BAD_CONFIGURATION = 78  # the exit status (EX_CONFIG) at which systemd does not start a daemon again
 
 
 class ConfigError(Exception):
-    """The configuration is not valid; `faults` holds one sentence for each fault."""
+    """The configuration is not valid; `faults` holds one sentence for each fault, each of one line."""
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+        self.faults = [_one_line(fault) for fault in faults]
+        super().__init__("\n".join(self.faults))
+
+
+def _one_line(fault: str) -> str:
+    # A key or a variable may have a name of any characters, and of any length.
+    text = _CONTROL.sub(" ", fault.encode(errors="backslashreplace").decode())
+    return text if len(text) <= LONGEST_FAULT else text[: LONGEST_FAULT - 1] + "…"
 
 
 class Address(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
 
 from bs_agent.contract.push import URL_PATTERN, check_url, is_loopback
-from bs_agent.daemon.configuration import Address, ListenAddress, Settings
+from bs_agent.daemon.configuration import Address, FilePath, ListenAddress, Settings
 from bs_agent.daemon.logs import LogFormat, LogLevel
 
 DEFAULT_PATH = Path("/etc/bs-agent/management.toml")
@@ -23,8 +23,10 @@ class ServerSettings(Settings):
     """Where the public API is served."""
 
     listen: ListenAddress = Field(Address("127.0.0.1", 8080), description="Address and port of the public API.")
-    tls_certificate: Path | None = Field(None, description="PEM file of the certificate; with it the API speaks HTTPS.")
-    tls_key: Path | None = Field(None, description="PEM file of the certificate's key.")
+    tls_certificate: FilePath | None = Field(
+        None, description="PEM file of the certificate; with it the API speaks HTTPS."
+    )
+    tls_key: FilePath | None = Field(None, description="PEM file of the certificate's key.")
     allow_plain_http: bool = Field(
         default=False, description="Speak plain HTTP on an address other than loopback: sessions are readable then."
     )
@@ -76,7 +78,7 @@ class DatabaseSettings(Settings):
 class StateSettings(Settings):
     """What this node keeps beside the database."""
 
-    directory: Path = Field(
+    directory: FilePath = Field(
         Path("/var/lib/bs-agent"), description="Holds the key file that encrypts secrets; back it up."
     )
 
