@@ -105,7 +105,7 @@ class ServedCertificate:
 
 def _load(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password=str)  # an encrypted key is refused: else OpenSSL asks for it
     except (OSError, ssl.SSLError) as error:
         raise CertificateError(f"{', '.join(map(str, filter(None, (certificate, key))))}: {error}") from error
 

@@ -35,8 +35,13 @@ class Mounts:
         content = bytearray()
         while chunk := os.read(self._list, CHUNK):
             content += chunk
-        fields = (line.split(b" ") for line in content.split(b"\n"))
-        return frozenset(_ESCAPED.sub(_unescaped, line[4]) for line in fields if len(line) > 4)
+        return points_in(bytes(content))
+
+
+def points_in(content: bytes) -> frozenset[bytes]:
+    """Return the mount points of the kernel's list."""
+    fields = (line.split(b" ") for line in content.split(b"\n"))
+    return frozenset(_ESCAPED.sub(_unescaped, line[4]) for line in fields if len(line) > 4)
 
 
 def _unescaped(found: re.Match[bytes]) -> bytes:

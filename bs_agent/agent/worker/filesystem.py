@@ -5,7 +5,7 @@ As `directory.py`, which imports it, it runs on the distribution's Python, 3.6 o
 
 import errno
 import os
-from typing import Dict, List, NamedTuple
+from typing import Dict, Iterable, List, NamedTuple
 
 # What a signed counter of the kernel can hold, and the protocol too.
 LARGEST = (1 << 63) - 1
@@ -49,16 +49,27 @@ def counted(number: int) -> int:
 def mount_of(directory: int) -> Mount:
     """Return the mount that an open directory was reached through."""
     with open("/proc/self/fdinfo/%d" % directory) as lines:
-        number = next((line.split()[1] for line in lines if line.startswith("mnt_id:")), "")
+        number = number_in(lines)
     # Blanks in names are written as numbers, but other ends of a line than ours are not.
     with open("/proc/self/mountinfo", errors="surrogateescape", newline="\n") as lines:
-        for line in lines:
-            place, _, rest = line.rstrip("\n").partition(" - ")
-            fields = place.split(" ")
-            if fields[0] == number:
-                kind, _, options = [*rest.split(" "), "", ""][:3]
-                follows = any(field.startswith("master:") for field in fields[6:])
-                return Mount(" ".join(fields[3:5]), kind, options.split(","), follows)
+        return mount_in(lines, number)
+
+
+def number_in(lines: Iterable[str]) -> str:
+    """Return the number of the mount that an open file is on, as the kernel's notes on the file say it."""
+    fields = (line.split() for line in lines if line.startswith("mnt_id:"))
+    return next((found[1] for found in fields if len(found) > 1), "")
+
+
+def mount_in(lines: Iterable[str], number: str) -> Mount:
+    """Return the mount of this number in the kernel's list, an unknown one if it is not there."""
+    for line in lines:
+        place, _, rest = line.rstrip("\n").partition(" - ")
+        fields = place.split(" ")
+        if number and fields[0] == number:
+            kind, _, options = [*rest.split(" "), "", "", ""][:3]
+            follows = any(field.startswith("master:") for field in fields[6:])
+            return Mount(" ".join(fields[3:5]), kind, options.split(","), follows)
     return Mount("", "", [], False)
 
 
