@@ -31,6 +31,7 @@ from bs_agent.daemon.configuration import Address, parse_address
 log = logging.getLogger(__name__)
 
 LOCK_DEADLINE = 30.0
+LARGEST_PID = 2**31
 VALID_DAYS = 3650
 # Made at a rotation and shown from the one after it: then it should last as long as the one that it replaces has.
 NEXT_VALID_DAYS = 2 * VALID_DAYS
@@ -173,7 +174,8 @@ def _running(directory: Path) -> tuple[Address, int] | None:
             if _locked(lock):
                 return None
             address, pid = os.pread(lock, 256, 0).decode().split()
-            return parse_address(address), int(pid)
+            # Other numbers mean many processes, or none.
+            return (parse_address(address), int(pid)) if 1 < int(pid) < LARGEST_PID else None
     except (OSError, ValueError):
         return None
 
