@@ -52,15 +52,15 @@ def add_rule(cluster: CephCluster, rule: str) -> None:
     """Add a rule that takes two places: the command line makes none such."""
     compiled, text = cluster.folder / "crush", cluster.folder / "crush.txt"
     ceph = ["ceph", "-c", str(cluster.conf), "osd"]
-    run(*ceph, "getcrushmap", "-o", str(compiled))
-    run("crushtool", "-d", str(compiled), "-o", str(text))
+    run(cluster, *ceph, "getcrushmap", "-o", str(compiled))
+    run(cluster, "crushtool", "-d", str(compiled), "-o", str(text))
     text.write_text(text.read_text().replace("# end crush map", f"{rule}\n# end crush map"))
-    run("crushtool", "-c", str(text), "-o", str(compiled))
-    run(*ceph, "setcrushmap", "-i", str(compiled))
+    run(cluster, "crushtool", "-c", str(text), "-o", str(compiled))
+    run(cluster, *ceph, "setcrushmap", "-i", str(compiled))
 
 
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+def run(cluster: CephCluster, *words: str) -> None:
+    subprocess.run(cluster.place.command(*words), check=True, capture_output=True, timeout=60)
 
 
 async def test_both_data_centres_count_also_when_one_is_gone(cluster: CephCluster) -> None:

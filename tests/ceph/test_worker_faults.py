@@ -91,7 +91,7 @@ async def test_fresh_handles_in_one_process_leave_no_thread_or_descriptor(cluste
             seconds = str(3 + number % 2)
             answers = await worker.call("ceph_ask", INTERVAL, access={**access, "seconds": seconds}, commands=commands)
             assert [code for code, _ in answers] == [0] * len(commands)
-            writing = {"pool": cluster.pools()["worked"]["pool"], "name": "bs-agent.write-probe"}
+            writing = {"pool": "worked", "name": "bs-agent.write-probe"}
             assert await worker.call("ceph_write", INTERVAL, access={**access, "seconds": seconds}, **writing)
 
         for number in range(4):

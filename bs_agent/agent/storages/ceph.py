@@ -54,7 +54,7 @@ class Memory(BaseModel):
 
     fsid: str
     poolName: str
-    poolId: Count
+    poolId: Count | None = None
     writeProbe: bool
 
 
@@ -69,7 +69,7 @@ class Ceph:
         self._remembered = remembered
         self._host = host
         self._link = CephLink(host)
-        known = remembered["poolId"] if remembered else None
+        known = remembered.get("poolId") if remembered else None
         self._pool = CephPool(
             self._link, parameters.poolName, uuid, parameters.poolId if parameters.poolId is not None else known
         )
@@ -143,7 +143,7 @@ class Ceph:
             if reason := self._pool.strayed(dump):
                 raise StorageProblem(reason)
         pool = self._pool.named(dump)
-        if any(other["poolName"] == name or (pool and other["poolId"] == pool.pool) for other in others):
+        if any(other["poolName"] == name or (pool and other.get("poolId") == pool.pool) for other in others):
             raise StorageProblem.of(ReasonCode.POOL_FOREIGN, f"pool {name} is the one of another backup storage")
         if create and (pool is None or self._pool.is_unfinished(pool)):
             self._made, self._made_just_now = pool is None, pool is None

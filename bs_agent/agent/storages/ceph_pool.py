@@ -6,6 +6,7 @@ A pool is known again by its number, which the cluster gives to no other one; it
 
 import errno
 from contextlib import suppress
+from typing import Any
 
 from bs_agent.agent.storages.ceph_answers import OSD_DUMP, OsdDump, OsdPool
 from bs_agent.agent.storages.ceph_link import CephLink, CommandError
@@ -122,7 +123,7 @@ class CephPool:
             StorageProblem: it failed; the object may be there, and the next probe or the cleanup removes it.
         """
         try:
-            seconds: float = await self._link.call("ceph_write", pool=await self._seen(), name=self._object)
+            seconds: float = await self._link.call("ceph_write", **self._place())
         except StorageProblem as error:
             if error.reason.code not in {ReasonCode.CLUSTER_UNREACHABLE, ReasonCode.CEPH_FAULT}:
                 raise
@@ -135,7 +136,7 @@ class CephPool:
         Raises:
             StorageProblem: it cannot be removed.
         """
-        await self._link.call("ceph_remove", pool=await self._seen(), name=self._object)
+        await self._link.call("ceph_remove", **self._place())
 
     async def leftovers(self, pool: OsdPool, *, remove_pool: bool) -> list[Step]:
         """Return the steps that remove what is ours; a pool that is not ours or holds anything else is kept.
@@ -143,7 +144,7 @@ class CephPool:
         Raises:
             StorageProblem: the cluster does not tell what the pool holds.
         """
-        found = await self._link.call("ceph_objects", pool=pool.pool, name=self._object)
+        found = await self._link.call("ceph_objects", **self._place(pool))
         steps = [Step(action=REMOVE_OBJECT, target=f"{pool.pool_name}/{self._object}")] if found["ours"] else []
         if self.is_ours(pool):
             removable = remove_pool and not found["others"]
@@ -164,16 +165,13 @@ class CephPool:
         elif self.is_ours(pool):
             await (self._remove_empty(pool) if step.action == REMOVE_POOL else self._remove_mark(pool))
 
-    async def _seen(self) -> int:
-        if self.number is None:
-            pool = self.named((await self._link.ask(OSD_DUMP)).read(OSD_DUMP))
-            if pool is None:
-                raise StorageProblem.of(ReasonCode.POOL_MISSING, f"the cluster has no pool {self._name}")
-            return pool.pool
-        return self.number
+    def _place(self, pool: OsdPool | None = None) -> dict[str, Any]:
+        """Return where our object is, for the worker: in a pool by its number, unless that was never seen."""
+        name, number = (pool.pool_name, pool.pool) if pool else (self._name, self.number)
+        return {"pool": name, "number": number, "name": self._object}
 
     async def _remove_empty(self, pool: OsdPool) -> None:
-        found = await self._link.call("ceph_objects", pool=pool.pool, name=self._object)
+        found = await self._link.call("ceph_objects", **self._place(pool))
         if found["others"]:
             raise StorageProblem.of(ReasonCode.CEPH_FAULT, f"pool {pool.pool_name} holds objects and is kept")
         name = pool.pool_name

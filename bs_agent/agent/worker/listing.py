@@ -8,7 +8,7 @@ import contextlib
 import ctypes
 import errno
 import os
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple, Union
 
 LIBRARY = "librados.so.2"
 ALL_NAMESPACES = b"\1"
@@ -20,6 +20,7 @@ FUNCTIONS = {
     "rados_conf_read_file": (HANDLE, TEXT),
     "rados_conf_set": (HANDLE, TEXT, TEXT),
     "rados_connect": (HANDLE,),
+    "rados_ioctx_create": (HANDLE, TEXT, PLACE),
     "rados_ioctx_create2": (HANDLE, ctypes.c_int64, PLACE),
     "rados_nobjects_list_open": (HANDLE, PLACE),
     "rados_nobjects_list_next": (HANDLE, *[ctypes.POINTER(TEXT)] * 3),
@@ -32,8 +33,8 @@ PROCEDURES = {
 }
 
 
-def holds_others(conf: str, client: str, options: Dict[str, str], pool: int, ours: str) -> bool:
-    """Tell whether a pool, by its number, holds another object than ours, in whatever namespace; asked over a handle of its own.
+def holds_others(conf: str, client: str, options: Dict[str, str], pool: Union[str, int], ours: str) -> bool:
+    """Tell whether a pool holds another object than ours, in whatever namespace; asked over a handle of its own.
 
     Raises:
         OSError: the cluster, or a part of the pool, does not answer or may not be asked.
@@ -49,7 +50,10 @@ def holds_others(conf: str, client: str, options: Dict[str, str], pool: int, our
             for option, value in options.items():
                 succeed(library.rados_conf_set(cluster, option.encode(), os.fsencode(value)))
             succeed(library.rados_connect(cluster))
-            succeed(library.rados_ioctx_create2(cluster, pool, context))
+            if isinstance(pool, int):
+                succeed(library.rados_ioctx_create2(cluster, pool, context))
+            else:
+                succeed(library.rados_ioctx_create(cluster, pool.encode(), context))
             stack.callback(library.rados_ioctx_destroy, context)
             library.rados_ioctx_set_namespace(context, ALL_NAMESPACES)
             succeed(library.rados_nobjects_list_open(context, listing))

@@ -71,14 +71,15 @@ class Cluster:
         return self.handle
 
     @contextlib.contextmanager
-    def pool(self, number: int, needed: str) -> Iterator[Any]:
-        """Open a pool by its number, for a name may be that of another one by now.
+    def pool(self, name: str, number: Optional[int], needed: str) -> Iterator[Any]:
+        """Open a pool, by its number where that is known: its name may be that of another one by now.
 
         Used after the shutdown of the handle its context would be a segmentation fault.
         """
-        with self.problems("pool %d" % number, "PoolMissing"):
-            context = self.connected().open_ioctx2(number)
-        with contextlib.closing(context), self.problems("pool %d" % number, "CephFault", needed):
+        with self.problems("pool %s" % name, "PoolMissing"):
+            handle = self.connected()
+            context = handle.open_ioctx(name) if number is None else handle.open_ioctx2(number)
+        with contextlib.closing(context), self.problems("pool %s" % name, "CephFault", needed):
             yield context
 
     @contextlib.contextmanager
@@ -162,27 +163,28 @@ def parts_of(value: Any, wanted: Any) -> Any:  # noqa: ANN401 RUF100  JSON
     return {key: parts_of(value[key], below) for key, below in wanted.items() if key in value}
 
 
-def ceph_write(access: Dict[str, Any], pool: int, name: str) -> float:
+def ceph_write(access: Dict[str, Any], pool: str, name: str, number: Optional[int] = None) -> float:
     """Write and remove a small object; return the seconds that took."""
-    with cluster(access).pool(pool, TOUCH) as context:
+    with cluster(access).pool(pool, number, TOUCH) as context:
         began = time.monotonic()
         context.write_full(name, b"written by bs-agent, which removes it at once\n")
         succeeds(access, context.remove_object, name)  # another mon host of the storage may have been faster
         return time.monotonic() - began
 
 
-def ceph_objects(access: Dict[str, Any], pool: int, name: str) -> Dict[str, bool]:
+def ceph_objects(access: Dict[str, Any], pool: str, name: str, number: Optional[int] = None) -> Dict[str, bool]:
     """Tell whether the pool holds an object of this name, and whether it holds another, in whatever namespace."""
-    with cluster(access).pool(pool, LOOK) as context:
+    with cluster(access).pool(pool, number, LOOK) as context:
         ours = succeeds(access, context.stat, name)
-    with cluster(access).problems("pool %d cannot be listed" % pool, "CephFault", LOOK):
-        others = holds_others(access["conf"], access["client"], cluster(access).options, pool, name)
+    place = pool if number is None else number
+    with cluster(access).problems("pool %s cannot be listed" % pool, "CephFault", LOOK):
+        others = holds_others(access["conf"], access["client"], cluster(access).options, place, name)
     return {"ours": ours, "others": others}
 
 
-def ceph_remove(access: Dict[str, Any], pool: int, name: str) -> bool:
+def ceph_remove(access: Dict[str, Any], pool: str, name: str, number: Optional[int] = None) -> bool:
     """Remove an object; say whether it was there. Safe to repeat."""
-    with cluster(access).pool(pool, TOUCH) as context:
+    with cluster(access).pool(pool, number, TOUCH) as context:
         return succeeds(access, context.remove_object, name)
 
 
