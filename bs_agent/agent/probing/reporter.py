@@ -16,6 +16,8 @@ from bs_agent.agent.storages.base import Host, Storage
 from bs_agent.contract.report import BOOT_ID, CephReport, HostReport, ImageStoreReport, Section
 from bs_agent.daemon.lifecycle import background
 
+LONGEST_BOOT_ID = 100
+
 
 class SectionName(NamedTuple):
     """Where a section belongs."""
@@ -157,7 +159,8 @@ class Reporter:
 def read_boot_id(file: Path) -> str:
     """Return the name of this boot, or nothing where the kernel does not say it."""
     try:
-        found = re.fullmatch(BOOT_ID, file.read_text().strip().lower())
+        with file.open() as said:
+            found = re.fullmatch(BOOT_ID, said.read(LONGEST_BOOT_ID).strip().lower())
     except (OSError, ValueError):
         return ""
     return found[0] if found else ""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.probing.reporter import read_boot_id
@@ -10,6 +11,7 @@ from bs_agent.contract.report import HostReport
 from tests.agent.asking import report
 from tests.agent.conftest import enrolled, running_agent
 from tests.beds.agent import AgentProcess, client_of
+from tests.odd_values import LINES
 
 BOOT = "6fa8b9b4-0dc1-4f0f-8f2e-0c9d3b1c5a11"
 KERNEL = Path("/proc/sys/kernel/random/boot_id")
@@ -33,9 +35,16 @@ def test_the_name_of_this_boot(tmp_path: Path, content: str | bytes, found: str)
     assert read_boot_id(tmp_path / "boot_id") == found
 
 
-@pytest.mark.parametrize("path", ["missing", "."])
+@pytest.mark.parametrize("path", ["missing", ".", "/dev/zero", "a\0b"])
 def test_a_kernel_that_does_not_say_it(tmp_path: Path, path: str) -> None:
     assert read_boot_id(tmp_path / path) == ""
+
+
+@given(LINES | LINES.map(lambda line: BOOT.encode() + line))
+def test_any_bytes_name_a_boot_or_none(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.mktemp("boot") / "boot_id"
+    file.write_bytes(content)
+    assert read_boot_id(file) in {"", BOOT}
 
 
 @pytest.mark.asyncio
