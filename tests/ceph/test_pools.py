@@ -93,6 +93,7 @@ def cluster(new_cluster: Callable[..., CephCluster]) -> CephCluster:
         make_copies(made, name, without)
     set_class(made, 4, "hdd")
     made.wait_for(lambda: {pool["name"] for pool in made.ceph("df")["pools"]} >= POOLS.keys())
+    made.wait_for(lambda: all(made.df(name)["max_avail"] == 0 for name in WITHOUT))  # the mgr has heard of the class
     return made
 
 
