@@ -1,9 +1,10 @@
 #!/bin/sh
 # Becomes a booted host: a control group of its own, the host's file system in a mount namespace of its own, the
 # test's network namespace, then systemd as process 1. Whatever was mounted or made here goes with the process.
-# usage: boot-host.sh NAME NETWORK-NAMESPACE LOWER HOST-FOLDER
+# usage: boot-host.sh NAME NETWORK-NAMESPACE LOWER HOST-FOLDER [OPTION-OF-SYSTEMD-NSPAWN...]
 set -eu
 name=$1 network=$2 lower=$3 folder=$4
+shift 4
 
 # Hosts that share a control group would stop one another's services.
 while IFS=: read -r _ controllers path; do
@@ -20,4 +21,4 @@ done < /proc/self/cgroup
 
 mount -t overlay "$name" -o "lowerdir=$lower,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
 exec nsenter "--net=$network" systemd-nspawn --quiet --register=no --keep-unit "--directory=$folder/root" \
-    "--machine=$name" --network-bridge=br0 --console=pipe --boot
+    "--machine=$name" --network-bridge=br0 --console=pipe "$@" --boot

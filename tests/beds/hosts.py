@@ -14,11 +14,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, CompletedProcess, Popen
 
-from tests.beds.image import COMPILED_ZIPS, base_image
+from tests.beds.image import base_image, compiled
 
 TOOLS = ("debootstrap", "ip", "nsenter", "setpriv", "ssh", "ssh-keygen", "systemd-nspawn", "unshare")
 MISSING = [tool for tool in TOOLS if not shutil.which(tool)] + ([] if os.geteuid() == 0 else ["root"])
 NETWORK = "10.99.0"
+COMPILED = "/var/cache/compiled"
 BOOT_SECONDS = 90.0
 STOP_SECONDS = 40.0
 COMMAND_SECONDS = 60.0
@@ -66,7 +67,8 @@ class Host:
         """Start the host; `wait` tells when it is up."""
         with (self.folder / "console.log").open("ab") as console:
             boot = [str(BOOT), self.machine, self.site.network, str(self.site.image), str(self.folder)]
-            command = [*DIES_WITH_TEST, "TERM", *OWN_MOUNTS, *boot]
+            bound = [f"--bind={self.site.compiled}:{COMPILED}"] if self.site.compiled else []
+            command = [*DIES_WITH_TEST, "TERM", *OWN_MOUNTS, *boot, *bound]
             self.process = Popen(command, stdin=DEVNULL, stdout=console, stderr=console)
 
     @property
@@ -117,8 +119,9 @@ class Host:
 class Site:
     """A network of booted hosts and the SSH key that opens them."""
 
-    def __init__(self, folder: Path, names: Sequence[str], *, compiled_zips: bool = True) -> None:
-        self.folder, self.image, self.compiled_zips = folder, base_image(), compiled_zips
+    def __init__(self, folder: Path, names: Sequence[str], *, remember: bool = True) -> None:
+        self.folder, self.image = folder, base_image()
+        self.compiled = compiled() if remember else None
         self.name = f"bs{uuid.uuid4().hex[:8]}"
         self.network = ""
         self.key, self.known_hosts = folder / "id_ed25519", folder / "known_hosts"
@@ -166,12 +169,12 @@ class Site:
 
 
 @contextmanager
-def booted(folder: Path, *names: str, compiled_zips: bool = True) -> Iterator[Site]:
+def booted(folder: Path, *names: str, remember: bool = True) -> Iterator[Site]:
     """Boot hosts of these names side by side; they are stopped at the end.
 
-    Unless `compiled_zips` is false, Python there remembers what it compiled (see `remember_zips.py`).
+    Unless `remember` is false, Python there remembers what it compiled (see `remember_compiled.py`).
     """
-    site = Site(folder, names, compiled_zips=compiled_zips)
+    site = Site(folder, names, remember=remember)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(site.key)], check=True, timeout=10)
     with ExitStack() as stack:
         stack.enter_context(_network(site))
@@ -218,8 +221,6 @@ def _prepare(host: Host) -> None:
         path = upper / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    if host.site.compiled_zips:
-        (upper / COMPILED_ZIPS).mkdir(parents=True)
     (upper / "root/.ssh").chmod(0o700)
     (upper / "root").chmod(0o700)
     (upper / "etc/ssh").mkdir()

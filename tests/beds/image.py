@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from tests.beds.shared import locked
@@ -28,9 +29,10 @@ DISABLED = """
 """
 ENABLED = "systemd-networkd.service ssh.service"
 INSTALL = "env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends"
-PYTHON_MODULES = "usr/lib/python3/dist-packages"
-COMPILED_ZIPS = "var/cache/compiled-zips"
-ACCELERATOR = Path(__file__).with_name("remember_zips.py")
+# Every Python of a host loads it at its start, that of a virtual environment too.
+CUSTOM = "usr/lib/python3.11/sitecustomize.py"
+ACCELERATOR = Path(__file__).with_name("remember_compiled.py")
+COMPILED_FOR = 7 * 86400
 BUILD_SECONDS = 900
 
 
@@ -42,6 +44,16 @@ def base_image() -> Path:
         if not image.exists():
             _build(image)
     return image
+
+
+def compiled() -> Path:
+    """Return the folder in which all hosts of this machine remember what Python compiled; a new one each week."""
+    folder = CACHE / f"compiled-{int(time.time() / COMPILED_FOR)}"
+    with locked(CACHE / "lock"):
+        for old in set(CACHE.glob("compiled-*")) - {folder}:
+            shutil.rmtree(old)
+        folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _build(image: Path) -> None:
@@ -61,9 +73,9 @@ def _build(image: Path) -> None:
     for download in (beside / "var/cache/apt/archives").glob("*.deb"):
         download.unlink()
     (beside / "root/.ssh").mkdir(mode=0o700)
-    shutil.copy(ACCELERATOR, beside / PYTHON_MODULES)
-    run("chroot", str(beside), "python3", "-m", "compileall", "-q", f"/{PYTHON_MODULES}/{ACCELERATOR.name}")
-    (beside / PYTHON_MODULES / "remember_zips.pth").write_text("import remember_zips\n")
+    (beside / CUSTOM).unlink(missing_ok=True)
+    shutil.copy(ACCELERATOR, beside / CUSTOM)
+    run("chroot", str(beside), "python3", "-m", "compileall", "-q", f"/{CUSTOM}")
     beside.rename(image)
 
 

@@ -89,7 +89,7 @@ def measure(number: int, wheelhouse: Wheelhouse, folder: Path) -> Measured:
     """Boot a fleet of so many storage hosts and measure the four runs."""
     names = [f"s{index}" for index in range(1, number + 1)]
     # As on hosts that know nothing of tests: neither they nor Ansible remember what was packed or compiled before.
-    with hosts.booted(folder, "m", *names, compiled_zips=False) as site:
+    with hosts.booted(folder, "m", *names, remember=False) as site:
         fleet = Fleet(site, wheelhouse, folder)
         fleet.call_back("task_times")
         fleet.management("m")
