@@ -14,8 +14,8 @@ from tests.beds.shared import locked
 ROOT = Path(__file__).parents[2]
 SOURCES = ("bs_agent", "systemd", "ansible", "setup.cfg", "pyproject.toml", "LICENSE")
 BUILD_SECONDS = 300
-# The distribution's Python on the hosts: Debian 12 has 3.11.
-HOST_PYTHON = "3.11"
+# The distribution's Python on the hosts, Debian 12 has 3.11, and the one of this machine.
+PYTHONS = sorted({"3.11", f"{sys.version_info.major}.{sys.version_info.minor}"})
 
 
 class Wheelhouse:
@@ -60,7 +60,7 @@ def _build(version: str, changes: dict[str, tuple[str, str]], out: Path) -> None
     if version != __version__:  # the same again, so without fetching what builds it
         environment["PIP_NO_BUILD_ISOLATION"] = "false"
     done = subprocess.run(
-        [tree / "ansible/wheelhouse.sh", HOST_PYTHON],
+        [tree / "ansible/wheelhouse.sh", *PYTHONS],
         env=environment,
         check=False,
         capture_output=True,
