@@ -33,9 +33,9 @@ options:
         type: path
         required: true
       state:
-        description: What it is; C(absent) removes a file or a link.
+        description: What it is; C(absent) removes a file or a link, C(gone) a directory with all that is in it, too.
         type: str
-        choices: [file, directory, link, absent]
+        choices: [file, directory, link, absent, gone]
         default: file
       content:
         description: The content of a file.
@@ -86,7 +86,7 @@ laid:
 
 ENTRY = {
     "path": {"type": "path", "required": True},
-    "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
+    "state": {"type": "str", "choices": ["file", "directory", "link", "absent", "gone"], "default": "file"},
     "content": {"type": "str"},
     "copy_of": {"type": "path"},
     "link_to": {"type": "str"},
@@ -167,7 +167,7 @@ def read(path: str) -> bytes:
 def wished(wish: dict[str, Any], check_mode: bool) -> State:
     """Return what should stand on the host."""
     state = wish["state"]
-    if state == "absent":
+    if state in ("absent", "gone"):
         return State("absent")
     if state == "link":
         return State("link", wish["link_to"].encode())
@@ -193,7 +193,8 @@ def plan(wishes: list[dict[str, Any]], check_mode: bool) -> list[Change]:
         change = Change(wish, seen(wish["path"], follow=after.kind == "directory"), after)
         if change.before == after:
             continue
-        if "directory" in (change.before.kind, after.kind) and change.before.kind not in ("absent", after.kind):
+        replaced = change.before.kind not in ("absent", after.kind) and wish["state"] != "gone"
+        if replaced and "directory" in (change.before.kind, after.kind):
             raise Refused(f"{change.path} should be {after.kind}, and is {change.before.kind}: move it out of the way")
         changes.append(change)
     return changes
@@ -227,7 +228,9 @@ def validate(change: Change, check_mode: bool) -> None:
 def lay(change: Change, label: Label) -> None:
     """Make the path what it should be."""
     path, after = change.path, change.after
-    if after.kind == "absent":
+    if after.kind == "absent" and change.before.kind == "directory":
+        shutil.rmtree(path)
+    elif after.kind == "absent":
         os.unlink(path)
     elif after.kind == "directory":
         if change.before.kind == "absent":

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from bs_agent import __version__
 from tests.beds.node import NodeProcess
-from tests.deploy.releases import ROOT
+from tests.deploy.releases import ROOT, Wheelhouse
 
 LIBRARY = ROOT / "ansible/library"
 ANSIBLE = Path(sys.executable).with_name("ansible")
@@ -32,7 +34,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-bs_files, bs_ask, bs_storages = load("bs_files"), load("bs_ask"), load("bs_storages")
+bs_files, bs_ask, bs_storages, bs_install = map(load, ("bs_files", "bs_ask", "bs_storages", "bs_install"))
 
 
 def wish(path: Path, **given: Any) -> dict[str, Any]:
@@ -128,6 +130,17 @@ def test_a_folder_is_never_replaced(tmp_path: Path) -> None:
         run([wish(tmp_path / "etc", state="absent")])
 
 
+def test_what_goes_goes_with_all_in_it_and_a_link_alone(tmp_path: Path) -> None:
+    (tmp_path / "opt/deep").mkdir(parents=True)
+    (tmp_path / "opt/deep/file").write_text("")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to("kept")
+    wishes = [wish(tmp_path / name, state="gone") for name in ("opt", "link", "never")]
+    assert run(wishes) == [str(tmp_path / "opt"), str(tmp_path / "link")]
+    assert list(tmp_path.iterdir()) == [tmp_path / "kept"]
+    assert run(wishes) == []
+
+
 def play(arguments: dict[str, Any], *options: str) -> str:
     """Run the module as Ansible runs it, on this machine, and return all that it says."""
     command = [
@@ -196,6 +209,62 @@ def test_a_url_is_asked_for_its_status() -> None:
         assert bs_ask.status_of(f"{url}/other") == 503
         server.shutdown()
     assert bs_ask.status_of(url) == 0
+
+
+@pytest.fixture
+def release(tmp_path: Path, wheelhouse: Wheelhouse) -> dict[str, Any]:
+    """What the module is told to make of the agent's archive, where an interrupted run left something."""
+    folder = tmp_path / "releases" / __version__
+    (folder / "lib").mkdir(parents=True)
+    (folder / "lib/half").write_text("")
+    archive = tmp_path / "releases/.archive"
+    shutil.copy(wheelhouse.folder / f"bs-agent-{__version__}.tar", archive)
+    wish = {"archive": archive, "folder": folder, "python": sys.executable}
+    named = {name: str(path) for name, path in wish.items()}
+    return named | {"requirement": f"bs-agent[agent]=={__version__}", "stamp": "a sum", "labelled": False}
+
+
+def test_a_release_is_made_anew_and_everybody_may_read_it(release: dict[str, Any]) -> None:
+    folder, umask = Path(release["folder"]), os.umask(0o077)
+    try:
+        bs_install.build(**release)
+    finally:
+        os.umask(umask)
+    done = subprocess.run([folder / "bin/bs-agent", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith(__version__)
+    assert (folder / ".complete").read_text() == "a sum"
+    assert (folder / "systemd/bs-agent.service").is_file()
+    assert not list(folder.rglob("half"))
+    assert not (folder / "bundle").exists()
+    assert [path.name for path in folder.parent.iterdir()] == [__version__]
+    files = [path for path in [folder, *folder.rglob("*")] if not path.is_symlink()]
+    closed = [path for path in files if not path.stat().st_mode & 0o004]
+    assert closed == []
+
+
+def test_a_release_that_cannot_be_made_has_no_stamp(release: dict[str, Any]) -> None:
+    with pytest.raises(bs_install.Refused, match="No matching distribution found for bs-agent"):
+        bs_install.build(**release | {"requirement": "bs-agent[agent]==0.0.1"})
+    assert not (Path(release["folder"]) / ".complete").exists()
+
+
+def test_two_runs_do_not_make_the_same_release(release: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one before was killed, but pip that it started still writes."""
+    above = os.open(Path(release["folder"]).parent, os.O_RDONLY)
+    bs_install.wait_for_others(above, release["folder"])
+    pip = subprocess.Popen(["sleep", "60"], pass_fds=[above])
+    os.close(above)
+    monkeypatch.setattr(bs_install, "WAIT_SECONDS", 0.2)
+    try:
+        with pytest.raises(bs_install.Refused, match="another run has been making"):
+            bs_install.build(**release)
+        assert [path.name for path in Path(release["folder"]).iterdir()] == ["lib"]
+    finally:
+        pip.kill()
+        pip.wait()
+    above = os.open(Path(release["folder"]).parent, os.O_RDONLY)
+    bs_install.wait_for_others(above, release["folder"])
+    os.close(above)
 
 
 def test_a_management_node_tells_its_storages_to_the_administrator_only(tmp_path: Path) -> None:
