@@ -7,7 +7,10 @@ import pytest
 from tests.beds import warm
 from tests.beds.memory import keep_files_in_memory
 
-SLOWEST = ("deploy/test_whole_fleet.py", "deploy/test_releases.py", "deploy/", "ceph/test_site", "ceph/")
+SLOWEST = (
+    *(f"deploy/test_{name}.py" for name in ("whole_fleet", "releases", "site")),
+    *("deploy/", "ceph/test_site", "ceph/"),
+)
 
 
 def _place(item: pytest.Item) -> int:

@@ -23,6 +23,7 @@ COMPILED = "/var/cache/compiled"
 BOOT_SECONDS = 90.0
 STOP_SECONDS = 40.0
 COMMAND_SECONDS = 60.0
+KEPT_SECONDS = 60  # a connection that nobody uses
 BOOT = Path(__file__).with_name("boot-host.sh")
 DIES_WITH_TEST = ("setpriv", "--pdeathsig")
 OWN_MOUNTS = ("unshare", "--mount", "--propagation", "private")
@@ -44,7 +45,7 @@ class Host:
     ) -> CompletedProcess[str]:
         """Run one command on the host; a shell there sees its words joined by spaces, as with ssh."""
         done = subprocess.run(
-            self.site.inside("ssh", *self.site.ssh_options, f"root@{self.address}", *command),
+            self._ssh("-o", "ControlMaster=auto", "-o", f"ControlPersist={KEPT_SECONDS}", command=command),
             check=False,
             input=stdin,
             capture_output=True,
@@ -54,6 +55,16 @@ class Host:
         if check and done.returncode:
             raise AssertionError(f"{self.name}: {' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done
+
+    def _ssh(self, *options: str, command: Sequence[str] = ()) -> list[str]:
+        """Return the words of an ssh that shares one connection with the others to this host."""
+        shared = ["-o", f"ControlPath={self.folder}/ssh"]
+        return self.site.inside("ssh", *self.site.ssh_options, *shared, *options, f"root@{self.address}", *command)
+
+    def _hang_up(self) -> None:
+        """Close the connection, which would not notice that the host is gone."""
+        if (self.folder / "ssh").exists():
+            subprocess.run(self._ssh("-O", "exit"), check=False, capture_output=True, timeout=COMMAND_SECONDS)
 
     def output(self, *command: str, stdin: str = "") -> str:
         """Return what a command on the host printed, without the last line's end."""
@@ -94,11 +105,13 @@ class Host:
         self.run("systemctl", "reboot", check=False)
         if self.process is None or self.process.wait(STOP_SECONDS) != WANTS_REBOOT:
             raise AssertionError(f"{self.name} did not go down for a reboot")
+        self._hang_up()
         self.boot()
         self.wait()
 
     def cut(self) -> None:
         """Take the host off the network."""
+        self._hang_up()
         self.site.link(self, "down")
 
     def mend(self) -> None:
@@ -110,6 +123,7 @@ class Host:
         """Stop the host at once and take its control groups away."""
         if self.process is None:
             return
+        self._hang_up()
         self.process.kill()
         self.process.wait(STOP_SECONDS)
         self.process = None

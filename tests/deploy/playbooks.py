@@ -53,6 +53,8 @@ class Fleet:
         self.inventory = folder / "inventory.json"
         # Hosts of another test have the same addresses: no connection of theirs may be taken for one of ours.
         self.environment = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "ssh")}
+        # Where the hosts' Python is, so that not each run has to find it; None lets it.
+        self.python: str | None = "/usr/bin/python3"
         self.groups: dict[str, Any] = {"bs_management": {"hosts": {}}, "bs_agents": {"hosts": {}}}
         self._callbacks: list[str] = []
         if packed:
@@ -96,6 +98,8 @@ class Fleet:
             "bs_agent_wheelhouse": str(self.wheelhouse.folder),
             "bs_management_wheelhouse": str(self.wheelhouse.folder),
         }
+        if self.python:
+            connection["ansible_python_interpreter"] = self.python
         self.inventory.write_text(json.dumps({"all": {"vars": connection}, **self.groups}))
         process = subprocess.Popen(
             self.site.inside(*command, "-i", str(self.inventory)),

@@ -256,7 +256,7 @@ def test_stays_down_with_a_bad_configuration(host: Host, unit: Unit) -> None:
 def test_watchdog_ends_a_process_that_hangs(host: Host, unit: Unit) -> None:
     drop_in = f"/run/systemd/system/{unit.name}.service.d"
     host.run(f"mkdir -p {drop_in}")
-    host.write(f"{drop_in}/watchdog.conf", "[Service]\nWatchdogSec=3\nTimeoutAbortSec=2\n")
+    host.write(f"{drop_in}/watchdog.conf", "[Service]\nWatchdogSec=3\nTimeoutAbortSec=2\nRestartSec=100ms\n")
     host.run(f"systemctl daemon-reload; systemctl restart {unit.name}")
     try:
         before = unit.process(host)

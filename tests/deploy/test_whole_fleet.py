@@ -24,6 +24,7 @@ SECONDS = 120.0
 def fleet(boot: Callable[..., Fleet]) -> Fleet:
     """Nothing of ours on the hosts yet; the tests go on where the one before ended."""
     fleet = boot("m", *MONS)
+    fleet.python = None  # as where nobody names it
     # Hosts are polled often, so that the tests need not wait.
     fleet.management("m", bs_management_settings={"poll": {"interval": 3, "timeout": 3}})
     for name in MONS:
