@@ -110,7 +110,9 @@ def make_copies(cluster: CephCluster, name: str, made: Made) -> None:
 
 async def reported(cluster: CephCluster, pool: str = "two", **parameters: Any) -> CephReport:
     async with watching(cluster, pool, **parameters) as watch:
-        return await watch.fresh()
+        await watch.fresh()
+        # A mgr of a busy machine may be silent for longer than a probe waits.
+        return await watch.until(lambda report: "MgrDown" not in reasons(report))
 
 
 def pools_in(report: CephReport) -> dict[str, Pool]:
