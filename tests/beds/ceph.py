@@ -351,8 +351,8 @@ class CephCluster:
             )
             for command in commands
         ]
-        for process in running:
-            _, errors = process.communicate(timeout=START_SECONDS)
+        said = [process.communicate(timeout=START_SECONDS)[1] for process in running]
+        for process, errors in zip(running, said, strict=True):
             if process.returncode:
                 raise RuntimeError(f"{process.args!r}: {errors.strip()}")
 

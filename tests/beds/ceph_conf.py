@@ -64,4 +64,5 @@ osd mgr report interval = 1
 bluestore block size = {osd_bytes}
 memstore device bytes = {osd_bytes}
 bluestore fsck on mkfs = false
+bdev aio max queue depth = 64
 """

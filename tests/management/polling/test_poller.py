@@ -47,7 +47,7 @@ async def polled(agent: Played, times: int, kind: str = "GET report") -> None:
 
 async def test_an_unchanged_report_costs_no_write(tmp_path: Path, stage: Players) -> None:
     agent = await stage.add(HOST)
-    async with fleet(tmp_path) as bed:
+    async with fleet(tmp_path, database={"lease": 600}) as bed:  # nor is that renewed meanwhile
         await bed.service.add_image_store(directory(stage))
         await polled(agent, 2, "304")
         commits: list[object] = []
