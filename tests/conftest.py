@@ -1,4 +1,4 @@
-"""The order of the tests: two processes share them file by file, so the slowest come first."""
+"""The order of the tests: some processes share them file by file, so the slowest come first."""
 
 import signal
 
@@ -7,15 +7,14 @@ import pytest
 from tests.beds import warm
 from tests.beds.memory import keep_files_in_memory
 
-SLOWEST = (
-    *(f"deploy/test_{name}.py" for name in ("whole_fleet", "releases", "site")),
-    *("deploy/", "ceph/test_site", "ceph/"),
-)
+SLOWEST = ("test_whole_fleet.py", "test_releases.py", "test_site.py", "test_site_faults.py", "test_faults.py")
 
 
-def _place(item: pytest.Item) -> int:
-    within = item.nodeid.removeprefix("tests/")
-    return next((place for place, name in enumerate(SLOWEST) if within.startswith(name)), len(SLOWEST))
+def _turns(folder: str, files: set[str]) -> dict[str, int]:
+    """Number the files of a folder, the slowest first."""
+    names = {file: file.rpartition("/")[2] for file in files if file.startswith(f"tests/{folder}/")}
+    ranks = {name: rank for rank, name in enumerate(SLOWEST)}
+    return {file: turn for turn, file in enumerate(sorted(names, key=lambda file: (ranks.get(names[file], 99), file)))}
 
 
 def pytest_configure() -> None:
@@ -28,4 +27,8 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_place)
+    files = {item.nodeid.partition("::")[0] for item in items}
+    # Deployments take the processor and clusters wait, so they go side by side.
+    places = {file: 2 * turn for file, turn in _turns("deploy", files).items()}
+    places |= {file: 2 * turn + 1 for file, turn in _turns("ceph", files).items()}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(items)))
