@@ -25,10 +25,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)  # what is shared by parameters has been put together before
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = {item.nodeid.partition("::")[0] for item in items}
     # Deployments take the processor and clusters wait, so they go side by side.
     places = {file: 2 * turn for file, turn in _turns("deploy", files).items()}
     places |= {file: 2 * turn + 1 for file, turn in _turns("ceph", files).items()}
-    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(items)))
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], 2 * len(files)))
