@@ -24,7 +24,7 @@ _MAX_LINE, _MAX_HEADERS = 8190, 128
 _UNREADABLE = f"this is no HTTP request that can be read, or it has more than {_MAX_HEADERS} headers"
 _TOO_LONG = f"the request line, or a header, is longer than {_MAX_LINE} bytes"
 
-_CLOSE_TWICE = sys.version_info < (3, 12, 8)  # later ones cut such connections off by themselves
+_CLOSE_TWICE = sys.version_info < (3, 12, 8)  # later ones see to it by themselves
 
 
 def connector(**options: Any) -> TCPConnector:  # noqa: ANN401 RUF100  what aiohttp's own takes

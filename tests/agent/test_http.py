@@ -21,6 +21,7 @@ from bs_agent.agent.storages.base import Host
 from bs_agent.agent.trust.enrollment import Enrollments
 from bs_agent.agent.trust.told import Told
 from bs_agent.daemon.certificate import ServedCertificate
+from bs_agent.daemon.connection import connector
 from bs_agent.daemon.http import MAX_BODY
 from tests.agent.asking import MARKER, connect, refusal
 from tests.agent.conftest import OTHER_UUID, UUID, enrolled, running_agent, tree
@@ -57,7 +58,7 @@ async def test_the_list_of_routes_is_whole(settings: AgentSettings) -> None:
     reporter = Reporter(host)
     served = Served(host, journal, reporter)
     commands, enrollments = Commands(journal, served), Enrollments(journal)
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=connector()) as session:
         pushing = Pushing(session, journal, reporter, served)
     metrics = Metrics(reporter, host.workers, journal, pushing)
     tls = ServedCertificate((await prepare(settings.state.directory)).certificate)
@@ -68,7 +69,7 @@ async def test_the_list_of_routes_is_whole(settings: AgentSettings) -> None:
 
 
 async def test_health_wants_no_token(agent: app.Agent) -> None:
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(connector=connector()) as session:
         for path, status in (("/livez", 200), ("/readyz", 200)):
             async with session.get(f"https://{agent.address}{path}", ssl=False) as answer:
                 assert answer.status == status

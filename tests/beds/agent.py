@@ -17,6 +17,7 @@ import aiohttp
 from bs_agent.agent.state import running_address
 from bs_agent.contract.report import Enrollment
 from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.connection import connector
 from tests.beds import warm
 from tests.beds.place import HERE, Place
 
@@ -209,5 +210,5 @@ class AgentClient:
 async def client_of(address: Address, enrollment: Enrollment) -> AsyncIterator[AgentClient]:
     """Talk to the agent at `address` while the context is open."""
     timeout = aiohttp.ClientTimeout(total=60)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession(connector=connector(), timeout=timeout) as session:
         yield AgentClient(session, address, enrollment)

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from bs_agent.daemon.connection import connector
 from tests.beds import warm
 from tests.beds.agent import ROOT
 
@@ -153,7 +154,7 @@ class NodeClient:
 @asynccontextmanager
 async def client_of(node: NodeProcess) -> AsyncIterator[NodeClient]:
     """Be logged in while the context is open."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
+    async with aiohttp.ClientSession(connector=connector(), timeout=aiohttp.ClientTimeout(total=60)) as http:
         client = NodeClient(http, node.url)
         await client.log_in(node.password)
         yield client

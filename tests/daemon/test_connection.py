@@ -11,6 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.connection import connector
 from bs_agent.daemon.http import MAX_BODY, read_json, render_errors, serving
 from bs_agent.daemon.logs import is_our_matter
 
@@ -111,7 +112,7 @@ async def test_a_body_in_another_form_than_it_says_is_no_fault_of_ours(
     request = POST + f"Content-Encoding: {encoding}\r\nContent-Length: 6\r\n\r\ns3cret".encode()
     status, _, body = await _ask(address, request)
     assert (status in {400, 415}, b"s3cret" in body) == (True, False)
-    async with aiohttp.ClientSession() as client, client.get(f"http://{address}/get") as answer:
+    async with aiohttp.ClientSession(connector=connector()) as client, client.get(f"http://{address}/get") as answer:
         assert answer.status == 200
     assert not any(is_our_matter(record) for record in caplog.records if record.name == "aiohttp.server")
 
@@ -145,7 +146,7 @@ async def test_no_answer_names_a_version(address: Address) -> None:
         ("POST", "/echo"),
         ("GET", "/broken"),
     ]
-    async with aiohttp.ClientSession() as client:
+    async with aiohttp.ClientSession(connector=connector()) as client:
         for method, path in asked:
             async with client.request(method, f"http://{address}{path}") as answer:
                 assert answer.headers.getall("Server") == ["bs-agent"], path

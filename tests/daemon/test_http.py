@@ -16,6 +16,7 @@ from yarl import URL
 from bs_agent.contract.errors import ResourceNotFound
 from bs_agent.daemon.certificate import fingerprint, server_context
 from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.connection import connector
 from bs_agent.daemon.http import MAX_BODY, read_json, render_errors, serving
 from tests.beds.certificate import ensure_certificate
 
@@ -44,7 +45,7 @@ async def server() -> AsyncIterator[str]:
 
 async def _post(server: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, dict[str, object]]:
     async with (
-        aiohttp.ClientSession() as client,
+        aiohttp.ClientSession(connector=connector()) as client,
         client.post(f"{server}/echo", data=io.BytesIO(body), headers=headers) as answer,
     ):
         return answer.status, await answer.json()
@@ -91,7 +92,7 @@ async def test_a_compressed_body_is_refused(server: str) -> None:
     ],
 )
 async def test_errors_have_one_form(server: str, method: str, path: str, status: int, code: str) -> None:
-    async with aiohttp.ClientSession() as client, client.request(method, server + path) as answer:
+    async with aiohttp.ClientSession(connector=connector()) as client, client.request(method, server + path) as answer:
         text = await answer.text()
     assert answer.status == status
     assert json.loads(text)["error"]["code"] == code
@@ -102,7 +103,10 @@ async def test_errors_have_one_form(server: str, method: str, path: str, status:
 async def test_no_handler_sees_a_path_with_nul(server: str) -> None:
     """PostgreSQL takes no such text: it would be a fault of ours."""
     for path in ("/broken%00", "/%00", "/echo/a%00b"):
-        async with aiohttp.ClientSession() as client, client.get(URL(server + path, encoded=True)) as answer:
+        async with (
+            aiohttp.ClientSession(connector=connector()) as client,
+            client.get(URL(server + path, encoded=True)) as answer,
+        ):
             assert (answer.status, "NUL" in await answer.text()) == (400, True)
 
 
@@ -125,7 +129,7 @@ async def test_tls_with_a_certificate_of_its_own_that_peers_pin(tmp_path: Path) 
     app.add_routes([web.post("/echo", _echo)])
     async with serving(app, Address("127.0.0.1", 0), server_context(certificate, key)) as address:
         right = aiohttp.Fingerprint(bytes.fromhex(fingerprint(certificate)))
-        async with aiohttp.ClientSession() as client:
+        async with aiohttp.ClientSession(connector=connector()) as client:
             async with client.post(f"https://{address}/echo", json={}, ssl=right) as answer:
                 assert answer.status == 200
             with pytest.raises(aiohttp.ServerFingerprintMismatch):

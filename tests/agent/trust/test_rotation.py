@@ -19,6 +19,7 @@ from bs_agent.agent.state import present_of
 from bs_agent.contract.report import KNOWS_NEXT, HostReport
 from bs_agent.daemon.certificate import fingerprint, make_certificates, server_context
 from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.connection import connector
 from tests.agent.asking import connect, report
 from tests.agent.conftest import UUID, eventually
 from tests.beds import faults
@@ -45,7 +46,7 @@ def shown(address: Address) -> str:
 async def ask_until(enough: asyncio.Event, address: Address) -> int:
     """Ask by new connections, whatever certificate they see, and count the answers."""
     answers = 0
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False, force_close=True)) as session:
+    async with aiohttp.ClientSession(connector=connector(ssl=False, force_close=True)) as session:
         while not enough.is_set():
             async with session.get(f"https://{address}/livez") as answer:
                 assert answer.status == 200

@@ -19,6 +19,7 @@ from bs_agent.contract.push import PUSH_PATH, push_token
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import HostReport, ImageStoreReport
 from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.connection import connector
 from bs_agent.daemon.http import render_errors, serving
 from bs_agent.management.hosts.agent_client import MAX_ANSWER
 from bs_agent.management.polling import places
@@ -71,7 +72,7 @@ async def route(tmp_path: Path) -> AsyncIterator[Route]:
         app = web.Application(middlewares=[render_errors])
         app.add_routes(bed.service.pushes.routes())
         address = await stack.enter_async_context(serving(app, Address("127.0.0.1", 0), None))
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector()))
         yield Route(bed, http, f"http://{address}", agent, uuid)
 
 
