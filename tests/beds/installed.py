@@ -16,7 +16,7 @@ class Installed:
     """The agent's two commands on the host; `process` has its configuration, and is it when the test starts it."""
 
     def __init__(self, folder: Path) -> None:
-        self.process = AgentProcess(folder / "agent")
+        self.process = AgentProcess(folder / "agent", {"probe": {"interval": 4.0, "deadline": 4.0}})
         self.folder = folder
         self._pid = folder / "pid"
         agent = f"cd {shlex.quote(str(ROOT))} && exec {shlex.quote(sys.executable)} -m bs_agent.agent"

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path / "agent") as running:
+    with AgentProcess(tmp_path / "agent", {"probe": {"interval": 4.0, "deadline": 4.0}}) as running:
         yield running
 
 
