@@ -1,8 +1,10 @@
 """The order of the tests: some processes share them file by file, so the slowest come first."""
 
+import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 from tests.beds import warm
 from tests.beds.memory import keep_files_in_memory
@@ -21,6 +23,9 @@ def pytest_configure() -> None:
     """Hear Ctrl-C, as the programs under test must, also when a shell has started the tests in the background."""
     keep_files_in_memory()
     warm.begin()
+    # The same examples in each run, so that none stops another change; `HYPOTHESIS_PROFILE=default` looks for new ones.
+    settings.register_profile("gate", derandomize=True, deadline=None)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
