@@ -6,12 +6,12 @@ the request is repeated in them. Out: a peer that does not close its side of TLS
 """
 
 import asyncio
-import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import TCPConnector, hdrs, web
+from aiohttp.connector import NEEDS_CLEANUP_CLOSED
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from bs_agent.contract.errors import ApiError, BodyTooLarge, InternalError, RequestError, RequestTimeout
@@ -24,12 +24,13 @@ _MAX_LINE, _MAX_HEADERS = 8190, 128
 _UNREADABLE = f"this is no HTTP request that can be read, or it has more than {_MAX_HEADERS} headers"
 _TOO_LONG = f"the request line, or a header, is longer than {_MAX_LINE} bytes"
 
-_CLOSE_TWICE = sys.version_info < (3, 12, 8)  # later ones see to it by themselves
-
 
 def connector(**options: Any) -> TCPConnector:  # noqa: ANN401 RUF100  what aiohttp's own takes
-    """Return a pool of connections to others: one that is closed is cut off soon, whatever its peer does."""
-    return TCPConnector(enable_cleanup_closed=_CLOSE_TWICE, **options)
+    """Return a pool of connections to others: one that is closed is cut off soon, whatever its peer does.
+
+    aiohttp does that where it is told to; a later Python sees to it by itself.
+    """
+    return TCPConnector(enable_cleanup_closed=NEEDS_CLEANUP_CLOSED, **options)
 
 
 class Connection(web.RequestHandler):

@@ -23,7 +23,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.beds.place import REPOSITORY
+
 _PROGRAMS = frozenset({"bs_agent.agent", "bs_agent.management.main"})
 _LIBRARIES = (
     "aiosqlite", "alembic.command", "asyncpg", "bs_agent.agent.app", "bs_agent.agent.local_report",
@@ -75,7 +76,9 @@ class _Starter:
         self._ended: dict[int, int] = {}
         with theirs:
             command = [sys.executable, "-m", "tests.beds.warm", str(theirs.fileno())]
-            self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+            self._process = subprocess.Popen(
+                command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+            )
 
     def close(self) -> None:
         """Let it end, as it does by itself when nobody holds this end of its socket."""

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import ssl
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.connector import NEEDS_CLEANUP_CLOSED
 from yarl import URL
 
 from bs_agent import __version__
@@ -23,8 +23,6 @@ from bs_agent.client.wire.signing import AccessKey
 DEFAULT_URL = "http://127.0.0.1:8080"
 MAX_ANSWER = 256 * 1024 * 1024
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-# A closed connection is cut off whatever its peer does, also by a Python that does not see to that by itself.
-_CLOSE_TWICE = sys.version_info < (3, 12, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class Client:
             trust = await asyncio.to_thread(_trust, self)
         async with aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self.timeout),
-            connector=aiohttp.TCPConnector(ssl=trust, enable_cleanup_closed=_CLOSE_TWICE),
+            connector=aiohttp.TCPConnector(ssl=trust, enable_cleanup_closed=NEEDS_CLEANUP_CLOSED),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"bs-agent-client/{__version__}"},
         ) as http:
