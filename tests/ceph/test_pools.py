@@ -224,12 +224,18 @@ def without_data(cluster: CephCluster, osds: tuple[int, ...], how: str) -> Itera
         cluster.wait_for(lambda: all(osds_of(cluster)[osd][_weight(how)] == 0 for osd in osds))
         if how == "out":  # the mgr counts it until it hears of the change
             cluster.wait_for(lambda: all(osds_of(cluster)[osd]["kb"] == 0 for osd in osds))
+        cluster.wait_for(lambda: mons_have_heard(cluster))
         yield
     finally:
         for osd in osds:
             back = ("osd", "in", str(osd)) if how == "out" else ("osd", "crush", "reweight", f"osd.{osd}", "1")
             cluster.ceph(*back)
-        cluster.wait_for(lambda: all(osds_of(cluster)[osd]["kb"] for osd in osds))
+        cluster.wait_for(lambda: all(osds_of(cluster)[osd]["kb"] for osd in osds) and mons_have_heard(cluster))
+
+
+def mons_have_heard(cluster: CephCluster) -> bool:
+    """Tell whether the mons, who answer `df`, have heard of the mgr, who answers `osd df`, what the OSDs come to."""
+    return bool(cluster.ceph("df")["stats"]["total_bytes"] == cluster.bytes_of(range(cluster.osds)))
 
 
 def _weight(how: str) -> str:
@@ -285,7 +291,8 @@ def full_pools(cluster: CephCluster) -> set[str]:
 
 
 async def test_near_full_is_told_by_the_checks_alone(cluster: CephCluster) -> None:
-    with ratios(cluster, 0.01, 0.9, FULL_RATIO):
+    least = min(osd["kb_used"] / osd["kb"] for osd in osds_of(cluster).values())
+    with ratios(cluster, 0.5 * least, 0.9, FULL_RATIO):
         cluster.wait_for(lambda: {"OSD_NEARFULL", "POOL_NEARFULL"} <= checks(cluster))
         report = await compared(cluster)
         assert reasons(report) == []
@@ -295,7 +302,8 @@ async def test_near_full_is_told_by_the_checks_alone(cluster: CephCluster) -> No
 
 
 async def test_full_osds_leave_no_room_in_any_pool(cluster: CephCluster) -> None:
-    with ratios(cluster, 0.01, 0.02, 0.03):
+    least = min(osd["kb_used"] / osd["kb"] for osd in osds_of(cluster).values())  # each release takes some for itself
+    with ratios(cluster, 0.3 * least, 0.5 * least, 0.7 * least):
         cluster.wait_for(lambda: full_pools(cluster) == POOLS.keys() - WITHOUT.keys())
         report = await compared(cluster)
         assert reasons(report) == ["ClusterFull", "PoolFull"]
