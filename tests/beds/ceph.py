@@ -80,6 +80,8 @@ class CephCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        for data in [*self.folder.glob("osd.*/"), *self.folder.glob("mon.*/")]:  # memory; what the daemons said stays
+            shutil.rmtree(data)
 
     def mon_address(self, mon: str, version: Version = "v1") -> str:
         """Return `host:port` of a mon, the host in brackets where it is of IPv6."""

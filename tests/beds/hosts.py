@@ -194,6 +194,7 @@ def booted(folder: Path, *names: str, remember: bool = True) -> Iterator[Site]:
         stack.enter_context(_network(site))
         for host in site.hosts.values():
             _prepare(host)
+            stack.callback(shutil.rmtree, host.folder / "upper", ignore_errors=True)  # memory
             stack.callback(host.stop)
             host.boot()
         for host in site.hosts.values():
