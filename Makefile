@@ -45,7 +45,7 @@ coverage: $(VENV)/.installed-dev  ## the tests again, and which branches they ta
 	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 test-long: $(VENV)/.installed-dev  ## what takes too long for every change: deployments behind each firewall, Ceph 18
-	$(PYTHON) -m pytest -m long
+	$(PYTHON) -m pytest -m long -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy
 	$(VENV)/bin/ruff check
