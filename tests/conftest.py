@@ -5,6 +5,8 @@ import signal
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
 
 from tests.beds import warm
 from tests.beds.memory import keep_files_in_memory
@@ -17,6 +19,18 @@ def _turns(folder: str, files: set[str]) -> dict[str, int]:
     names = {file: file.rpartition("/")[2] for file in files if file.startswith(f"tests/{folder}/")}
     ranks = {name: rank for rank, name in enumerate(SLOWEST)}
     return {file: turn for turn, file in enumerate(sorted(names, key=lambda file: (ranks.get(names[file], 99), file)))}
+
+
+class _FilesAndGroups(LoadGroupScheduling):  # type: ignore[misc]
+    """Gives a process the tests of a whole file, or those that are marked as a group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return str(super()._split_scope(nodeid)).partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling | None:
+    """Share the tests out by files and groups, where pytest is told to look at groups."""
+    return _FilesAndGroups(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def pytest_configure() -> None:

@@ -23,7 +23,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "ceph_release" in metafunc.fixturenames:
         marks = () if metafunc.definition.get_closest_marker("every_release") else (pytest.mark.long,)
         releases = [pytest.param(OWN_RELEASE), pytest.param(LATER_RELEASE, marks=marks)]
-        metafunc.parametrize("ceph_release", releases, indirect=True, scope="session")
+        metafunc.parametrize("ceph_release", releases, indirect=True, scope="package")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one process run all tests that share a cluster: clusters that only wait would take half a processor."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "clusters" in names:
+            item.add_marker(pytest.mark.xdist_group("breakable" if "breakable" in names else "whole"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -33,25 +42,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         trixie.tree()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ceph_release(request: pytest.FixtureRequest) -> str:
     """The release of Ceph whose cluster the test looks at."""
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def place(ceph_release: str, places: Callable[[str], Place]) -> Place:
     """Where the programs of that release are."""
     return places(ceph_release)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(ceph_release: str, clusters: Callable[[str, str], CephCluster]) -> CephCluster:
     """Three mons, a mgr and three OSDs that nobody damages."""
     return clusters(ceph_release, "whole")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def breakable(ceph_release: str, clusters: Callable[[str, str], CephCluster]) -> CephCluster:
     """Three mons, a mgr and three OSDs for tests that break something and leave it as it was."""
     return clusters(ceph_release, "breakable")
@@ -69,9 +78,9 @@ def new_cluster(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Itera
         yield make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
-    """Give the place of a release; it is kept until the last test."""
+    """Give the place of a release; it is kept until a test of another folder comes."""
     with ExitStack() as stack:
         made: dict[str, Place] = {}
 
@@ -89,11 +98,11 @@ def _later(stack: ExitStack, folder: Path) -> Place:
     return stack.enter_context(Namespace(folder, trixie.tree()))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clusters(
     tmp_path_factory: pytest.TempPathFactory, places: Callable[[str], Place]
 ) -> Iterator[Callable[[str, str], CephCluster]]:
-    """Give the cluster of a release and a use; each is kept until the last test, whichever release that is of."""
+    """Give the cluster of a release and a use; each is kept until a test of another folder comes."""
     with ExitStack() as stack:
         made: dict[tuple[str, str], CephCluster] = {}
 

@@ -21,6 +21,11 @@ pytestmark = pytest.mark.asyncio
 OTHER = "d" * 32
 
 
+@pytest.fixture(scope="module")
+def cluster(breakable: CephCluster) -> CephCluster:
+    return breakable
+
+
 @pytest_asyncio.fixture
 async def host(cluster: CephCluster) -> AsyncIterator[Host]:
     async with on_host(settings(cluster)) as made:

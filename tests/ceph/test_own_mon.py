@@ -17,10 +17,10 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
 POOL = "mine"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def pool(cluster: CephCluster, breakable: CephCluster) -> None:
-    for each in (cluster, breakable):
-        each.pool(POOL)
+@pytest.fixture(scope="module")
+def cluster(breakable: CephCluster) -> CephCluster:
+    breakable.pool(POOL)
+    return breakable
 
 
 @pytest_asyncio.fixture(params=["by their sockets", "by the cluster"])
@@ -57,14 +57,14 @@ async def test_where_none_listens_at_it_the_first_is_taken(machine: Host, cluste
 
 
 @pytest.mark.parametrize("known", ["hostAddress", "monAddress"])
-async def test_of_several_mons_the_one_that_is_gone_is_named(breakable: CephCluster, known: str) -> None:
-    breakable.settle()
-    where = {known: breakable.mon_hosts[1]}
-    async with watching(breakable, POOL, run_dir=breakable.folder, **where) as watch:
+async def test_of_several_mons_the_one_that_is_gone_is_named(cluster: CephCluster, known: str) -> None:
+    cluster.settle()
+    where = {known: cluster.mon_hosts[1]}
+    async with watching(cluster, POOL, run_dir=cluster.folder, **where) as watch:
         report = await watch.fresh()
         assert report.localMon.value
         assert (report.localMon.value.name, report.reasons()) == ("b", [])
-        with breakable.killed("mon.b"):
+        with cluster.killed("mon.b"):
             gone = await watch.until(lambda report: report.localMon.reason is not None)
             assert gone.localMon.value
             assert gone.localMon.reason
