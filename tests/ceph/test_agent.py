@@ -104,7 +104,8 @@ async def test_a_pool_that_many_storages_are_connected_to_at_once_gets_one(
     uuids = [f"{number:032x}" for number in range(6)]
     answers = await asyncio.gather(*(client.ask("PUT", f"/v1/storages/{uuid}", body) for uuid in uuids))
     assert sorted(answer.status for answer in answers) == [200] + [503] * 5
-    assert {refusal(answer) for answer in answers if answer.status != 200} == {"BS.PoolForeign"}
+    # Who has waited for the pool for too long, as on a busy machine, is told so.
+    assert {refusal(answer) for answer in answers if answer.status != 200} <= {"BS.PoolForeign", "BS.StorageBusy"}
     winner = uuids[[answer.status for answer in answers].index(200)]
     assert [storage.uuid for storage in (await report(client)).storages] == [winner]
     marks = {"rbd": {"bs-agent": winner}} if create else {"rbd": {}}
