@@ -58,8 +58,9 @@ images: $(VENV)/.installed-dev  ## the file systems that the tests boot, and run
 docs: $(VENV)/.installed-dev  ## write the pages that derive from the code
 	$(PYTHON) docs/generate.py
 
-bench: $(VENV)/.installed-dev  ## medians and ratios beside the peers and the limits
-	$(PYTHON) -m tests.bench
+bench: $(VENV)/.installed-dev  ## each figure beside its peer, its limit and its budget; BENCH='--quick --json FILE'
+	@.ci/packages bench
+	$(PYTHON) -m tests.bench $(BENCH)
 
 wheelhouse: $(VENV)/.installed  ## dist/wheelhouse: what ansible/ installs on hosts without a network
 	PYTHON=$(PYTHON) ansible/wheelhouse.sh

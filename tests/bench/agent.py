@@ -1,5 +1,6 @@
-"""The agent's budgets, measured: memory, readiness, idle processor time, and the cached report beside a bare handler.
+"""The agent's budgets, measured: memory, readiness, idle processor time, and the cached report.
 
+That stands beside a bare handler, and beside node_exporter's `/metrics` where it is installed.
 Run it by hand: `python -m tests.bench.agent`.
 """
 
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,12 +21,18 @@ from bs_agent.daemon.configuration import Address, parse_address
 from tests.agent.asking import connect
 from tests.agent.conftest import UUID
 from tests.beds.agent import ROOT, AgentProcess, client_of
+from tests.beds.node_exporter import PROGRAM, node_exporter
+from tests.bench.figures import Beside, Figure, at_least, at_most, tell
 
-IDLE_SECONDS = 30
+QUICK = "--quick" in sys.argv
+IDLE_SECONDS = 10 if QUICK else 30
 STARTS = 5
 CONNECTIONS = 16
 REQUESTS = 4000
-ROUNDS = 5
+# It reads /proc for each of them.
+REQUESTS_OF_PEER = 160
+ROUNDS = 3 if QUICK else 5
+REPORT = "/v1/report"
 
 # The bare handler: the same bytes, the same certificate, the same server around it.
 BARE = """
@@ -50,18 +57,19 @@ asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()))
 """
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and tell."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder, "images")
         directory.mkdir()
         process = AgentProcess(Path(folder, "agent"), {"probe": {"interval": 10.0, "deadline": 10.0}})
         with process:
             token, body = asyncio.run(_connect(process, directory))
-            _report_idle(process)
-            _report_throughput(process, token, body, Path(folder))
+            kept = _tell_idle(process)
+            kept &= _tell_throughput(process, token, body, Path(folder))
             process.stop()
-            _report_readiness(process)
+            kept &= _tell_readiness(process)
+    return 0 if kept else 1
 
 
 async def _connect(process: AgentProcess, directory: Path) -> tuple[str, bytes]:
@@ -74,49 +82,81 @@ async def _connect(process: AgentProcess, directory: Path) -> tuple[str, bytes]:
             return client.enrollment.token, await answer.read()
 
 
-def _report_idle(process: AgentProcess) -> None:
+def _tell_idle(process: AgentProcess) -> bool:
     agent = psutil.Process(process.pid)
     workers = agent.children()
     before = _processor_seconds([agent, *workers])
     time.sleep(IDLE_SECONDS)
     share = (_processor_seconds([agent, *workers]) - before) / IDLE_SECONDS
-    print(f"agent RSS            {agent.memory_info().rss / 2**20:6.1f} MiB   (budget 60)")
-    for worker in workers:
-        print(f"worker RSS           {worker.memory_info().rss / 2**20:6.1f} MiB   (budget 40)")
-    print(f"idle processor time  {share * 100:6.2f} % of a core over {IDLE_SECONDS} s   (budget 0.5)")
+    resident = max(worker.memory_info().rss for worker in workers) / 2**20
+    return tell(
+        Figure(name="agent, resident", value=agent.memory_info().rss / 2**20, unit="MiB", budget=at_most(60)),
+        Figure(name="worker, resident", value=resident, unit="MiB", budget=at_most(40)),
+        Figure(name="agent and worker, idle", value=share * 100, unit="% of a core", budget=at_most(0.5)),
+    )
 
 
 def _processor_seconds(processes: list[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
-def _report_readiness(process: AgentProcess) -> None:
+def _tell_readiness(process: AgentProcess) -> bool:
     took = []
     for _ in range(STARTS):
         began = time.monotonic()
         process.start()
         took.append(time.monotonic() - began)
         process.stop()
-    print(f"ready after          {statistics.median(took):6.2f} s, worst of {STARTS} {max(took):.2f}   (budget 1)")
+    spread = min(took), max(took)
+    return tell(
+        Figure(name="agent, ready after", value=statistics.median(took), unit="s", budget=at_most(1), spread=spread)
+    )
 
 
-def _report_throughput(process: AgentProcess, token: str, body: bytes, folder: Path) -> None:
+def _tell_throughput(process: AgentProcess, token: str, body: bytes, folder: Path) -> bool:
+    """Load the agent, the bare handler and the peer in turns, so that what else the machine does falls on all."""
     (folder / "body").write_bytes(body)
-    with _bare_server(process.state / "tls", folder / "body") as (bare, bare_process):
-        agent = psutil.Process(process.pid)
-        rates: dict[str, list[float]] = {"agent": [], "bare": []}
-        costs: dict[str, list[float]] = {"agent": [], "bare": []}
+    pem = process.state / "tls" / "present.pem"
+    with ExitStack() as stack:
+        bare = stack.enter_context(_bare_server(pem.parent, folder / "body"))
+        asked = {"agent": (process.address, psutil.Process(process.pid), REPORT, REQUESTS)}
+        asked["bare"] = (*bare, REPORT, REQUESTS)
+        if PROGRAM:
+            asked["peer"] = (*stack.enter_context(node_exporter(pem, folder)), "/metrics", REQUESTS_OF_PEER)
+        rates: dict[str, list[float]] = {name: [] for name in asked}
+        costs: dict[str, list[float]] = {name: [] for name in asked}
         for _ in range(ROUNDS):
-            for name, address, server in (("agent", process.address, agent), ("bare", bare, bare_process)):
+            for name, (address, server, path, requests) in asked.items():
                 before = _processor_seconds([server])
-                rates[name].append(asyncio.run(_load(address, token)))
-                costs[name].append((_processor_seconds([server]) - before) / REQUESTS)
+                rates[name].append(asyncio.run(_load(address, path, token, requests)))
+                costs[name].append((_processor_seconds([server]) - before) / requests)
+    ratios = [ours / bare for ours, bare in zip(rates["agent"], rates["bare"], strict=True)]
+    # What the server's core could do if client and neighbours took none of it.
+    cheaper = [bare / ours for ours, bare in zip(costs["agent"], costs["bare"], strict=True)]
     rate = {name: statistics.median(found) for name, found in rates.items()}
     cost = {name: statistics.median(found) * 1e6 for name, found in costs.items()}
-    print(f"cached report        {rate['agent']:6.0f} requests/s, bare handler {rate['bare']:.0f}")
-    print(f"  ratio              {rate['agent'] / rate['bare']:6.2f}   (budget 0.8)")
-    # What the server's core could do if client and neighbours took none of it.
-    print(f"  by processor time  {cost['bare'] / cost['agent']:6.2f}   ({cost['agent']:.0f} us, {cost['bare']:.0f} us)")
+    peer = "node_exporter's /metrics"
+    return tell(
+        Figure(
+            name=f"cached report over {CONNECTIONS} connections",
+            value=rate["agent"],
+            unit="/s",
+            peer=Beside(name=peer, value=rate["peer"]) if PROGRAM else None,
+            limit=Beside(name="bare handler", value=rate["bare"]),
+            ratio=statistics.median(ratios),
+            spread=(min(ratios), max(ratios)),
+            budget=at_least(0.8),
+        ),
+        Figure(
+            name="cached report, processor time",
+            value=cost["agent"],
+            unit="us",
+            peer=Beside(name=peer, value=cost["peer"]) if PROGRAM else None,
+            limit=Beside(name="bare handler", value=cost["bare"]),
+            ratio=statistics.median(cheaper),
+            spread=(min(cheaper), max(cheaper)),
+        ),
+    )
 
 
 @contextmanager
@@ -129,26 +169,31 @@ def _bare_server(tls: Path, body: Path) -> Iterator[tuple[Address, psutil.Proces
         server.stdin.close()
 
 
-async def _load(address: Address, token: str) -> float:
+async def _load(address: Address, path: str, token: str, requests: int) -> float:
     """Ask over kept connections, each one request at a time; return the requests per second."""
-    head = f"GET /v1/report HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    head = f"GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    streams = [await asyncio.open_connection(*address, ssl=context) for _ in range(CONNECTIONS)]
+    streams = [await asyncio.open_connection(*address, ssl=context, limit=2**22) for _ in range(CONNECTIONS)]
 
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(REQUESTS // CONNECTIONS):
+        for _ in range(requests // CONNECTIONS):
             writer.write(head)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+            answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if not answer.startswith(b"http/1.1 200"):
+                raise RuntimeError(f"{path}: {answer.decode()}")
+            if b"transfer-encoding: chunked" in answer:
+                await reader.readuntil(b"\r\n0\r\n\r\n")
+            else:
+                await reader.readexactly(int(answer.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
 
     began = time.monotonic()
     await asyncio.gather(*(ask(*stream) for stream in streams))
     took = time.monotonic() - began
     for _, writer in streams:
         writer.transport.abort()
-    return REQUESTS / took
+    return requests / took
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

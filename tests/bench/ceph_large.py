@@ -13,11 +13,11 @@ from pathlib import Path
 from bs_agent.contract.report import CEPH
 from tests.beds import large_ceph
 from tests.beds.agent import AgentProcess, client_of
+from tests.bench.figures import Beside, Figure, at_most, tell
 from tests.ceph.watching import UUID
 
 ROUNDS = 5
 MIB = 1 << 20
-MOST_SECONDS, MOST_AGENT, MOST_WORKER = 5.0, 160, 200
 
 
 def peak(pid: int) -> float:
@@ -27,7 +27,7 @@ def peak(pid: int) -> float:
 
 
 async def measure(folder: Path) -> bool:
-    """Print what a report costs; tell whether all of it is within its bounds."""
+    """Tell what a report costs; tell whether all of it is within its bounds."""
     python = large_ceph.make(folder / "cluster")
     probe = {"interval": 120.0, "deadline": 60.0, "python": str(python)}
     with AgentProcess(folder / "agent", {"probe": probe, "ceph": {"run_dir": str(folder)}}) as process:
@@ -43,16 +43,19 @@ async def measure(folder: Path) -> bool:
             (worker,) = process.children
             agent_peak, worker_peak = peak(process.pid), peak(worker)
     seconds, length = statistics.median(taken), int(answer.headers["Content-Length"]) / MIB
-    print(f"the cluster says      {large_ceph.size(folder / 'cluster') / MIB:8.1f} MiB")
-    print(f"the report has        {length:8.1f} MiB")
-    rows = (
-        ("a fresh report takes", seconds, "s", MOST_SECONDS),
-        ("the agent's peak", agent_peak, "MiB", MOST_AGENT),
-        ("the worker's peak", worker_peak, "MiB", MOST_WORKER),
+    said = Beside(name="the cluster says", value=large_ceph.size(folder / "cluster") / MIB)
+    return tell(
+        Figure(name="report of 10,000 OSDs, its size", value=length, unit="MiB", peer=said),
+        Figure(
+            name="report of 10,000 OSDs, fresh",
+            value=seconds,
+            unit="s",
+            budget=at_most(5),
+            spread=(min(taken), max(taken)),
+        ),
+        Figure(name="its agent, most memory", value=agent_peak, unit="MiB", budget=at_most(160)),
+        Figure(name="its worker, most memory", value=worker_peak, unit="MiB", budget=at_most(200)),
     )
-    for what, value, unit, most in rows:
-        print(f"{what:<21} {value:8.1f} {unit:<4} (at most {most:g}{'' if value <= most else ': MISSED'})")
-    return all(value <= most for _, value, _, most in rows)
 
 
 def main() -> int:

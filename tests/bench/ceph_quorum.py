@@ -13,6 +13,7 @@ from pathlib import Path
 from bs_agent.contract.report import CEPH
 from tests.beds.agent import AgentClient, AgentProcess, client_of
 from tests.beds.ceph import MISSING, CephCluster
+from tests.bench.figures import Beside, Figure, at_most, tell
 from tests.ceph.watching import UUID
 
 POOL = "images"
@@ -21,17 +22,22 @@ PAUSE = 0.05
 FROZEN = ("mon.b", "mon.c")
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and tell."""
     if MISSING:
         sys.exit(f"not installed: {', '.join(MISSING)}")
     with tempfile.TemporaryDirectory() as folder, CephCluster(Path(folder)) as cluster:
         cluster.pool(POOL)
         well, lost, reasons = asyncio.run(_both(cluster, Path(folder, "agent")))
     print(f"/livez over HTTPS, {ROUNDS} requests {PAUSE * 1000:.0f} ms apart, probes every 4 s with a deadline of 4 s")
-    for name, taken in (("quorum of three", well), ("two mons frozen", lost)):
-        print(f"  {name:<16} median {statistics.median(taken) * 1000:6.2f} ms   slowest {max(taken) * 1000:6.2f} ms")
-    print(f"  reasons of the report with two mons frozen: {', '.join(sorted(reasons))} (budget of the slowest: 50 ms)")
+    print(f"reasons of the report with two mons frozen: {', '.join(sorted(reasons))}")
+    before = Beside(name="median with all mons", value=statistics.median(well) * 1000)
+    middle, slowest = (choose(lost) * 1000 for choose in (statistics.median, max))
+    kept = tell(
+        Figure(name="/livez without a quorum, median", value=middle, unit="ms", limit=before),
+        Figure(name="/livez without a quorum, slowest", value=slowest, unit="ms", limit=before, budget=at_most(50)),
+    )
+    return 0 if kept else 1
 
 
 async def _both(cluster: CephCluster, folder: Path) -> tuple[list[float], list[float], set[str]]:
@@ -67,4 +73,4 @@ async def _alive(client: AgentClient) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,9 +20,10 @@ from bs_agent.agent.storages import ceph_answers
 from bs_agent.contract.report import CEPH
 from tests.beds.agent import AgentProcess, client_of
 from tests.beds.ceph import MISSING, CephCluster
+from tests.bench.figures import Beside, Figure, at_least, at_most, tell
 from tests.ceph.watching import UUID, watching
 
-TURNS = 7
+TURNS = 3 if "--quick" in sys.argv else 7
 ROUNDS = 100
 COMMAND_LINE_ROUNDS = 3
 POOL = "images"
@@ -67,8 +68,8 @@ handle.shutdown()
 """
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and tell."""
     if MISSING:
         sys.exit(f"not installed: {', '.join(MISSING)}")
     with tempfile.TemporaryDirectory() as folder, CephCluster(Path(folder)) as cluster:
@@ -82,16 +83,39 @@ def main() -> None:
     print(
         f"{len(QUESTIONS)} mon commands and {len(SOCKET_QUESTIONS)} of the admin socket, medians of {TURNS} x {ROUNDS}"
     )
-    for name, seconds in (
-        ("straight by librados, one process", straight),
-        ("fresh report, inside the agent", inside),
-        ("fresh report, over HTTPS", outside),
-        (f"ceph command line, median of {COMMAND_LINE_ROUNDS}", command_line),
-    ):
-        print(f"  {name:<42} {seconds * 1000:9.2f} ms   {seconds / straight:7.2f} x librados")
-    print(f"  the agent is {command_line / inside:.0f} x faster than the command line (budget 100), ", end="")
-    print(f"and takes {inside / straight:.2f} x librados (budget 1.5)")
-    print(f"  resident: agent {agent / 2**20:.1f} MiB (budget 60), worker {worker / 2**20:.1f} MiB (budget 40)")
+    limit = Beside(name="straight by librados", value=straight * 1000)
+    peer = Beside(name="ceph command", value=command_line * 1000)
+    ratios = [ours / theirs for theirs, ours in turns]
+    kept = tell(
+        Figure(
+            name="fresh Ceph report, inside the agent",
+            value=inside * 1000,
+            unit="ms",
+            limit=limit,
+            ratio=inside / straight,
+            budget=at_most(1.2),
+            spread=(min(ratios), max(ratios)),
+        ),
+        Figure(
+            name="fresh Ceph report, over HTTPS",
+            value=outside * 1000,
+            unit="ms",
+            limit=limit,
+            ratio=outside / straight,
+            budget=at_most(1.5),
+        ),
+        Figure(
+            name="fresh Ceph report, times faster",
+            value=inside * 1000,
+            unit="ms",
+            peer=peer,
+            ratio=command_line / inside,
+            budget=at_least(400),
+        ),
+        Figure(name="agent of a Ceph host, resident", value=agent / 2**20, unit="MiB", budget=at_most(60)),
+        Figure(name="its worker, resident", value=worker / 2**20, unit="MiB", budget=at_most(40)),
+    )
+    return 0 if kept else 1
 
 
 def _straight(cluster: CephCluster) -> float:
@@ -163,4 +187,4 @@ def _command_line(cluster: CephCluster) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.beds import hosts
+from tests.bench.figures import Beside, Figure, at_most, tell
 from tests.deploy.playbooks import Fleet
 from tests.deploy.releases import Wheelhouse
 
@@ -105,7 +106,7 @@ def measure(number: int, wheelhouse: Wheelhouse, folder: Path) -> Measured:
 
 
 def main() -> int:
-    """Measure, print the table and where the time goes."""
+    """Measure, tell the figures, and print where the time goes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--hosts", default="1,3,8", help="numbers of storage hosts")
     numbers = [int(number) for number in parser.parse_args().hosts.split(",")]
@@ -121,27 +122,32 @@ def main() -> int:
             (folder / f"site-{number}").mkdir()
             measured[number] = measure(number, wheelhouse, folder / f"site-{number}")
             print(f"{number} storage hosts: measured", file=sys.stderr)
-    kept = print_table(measured)
+    kept = tell_runs(measured)
     print_tasks(measured[max(numbers)].runs)
     print_executions(measured[max(numbers)].executions)
     return 0 if kept else 1
 
 
-def print_table(measured: dict[int, Measured]) -> bool:
-    """Print seconds in all and per host; tell whether the unchanged run keeps the budget."""
+def tell_runs(measured: dict[int, Measured]) -> bool:
+    """Print the tasks of each run, and tell its seconds; tell whether the unchanged run keeps the budget."""
     kept = True
-    print(f"{'hosts':>5}  {'run':<10} {'seconds':>8} {'per host':>9} {'tasks':>6}  beyond the ping, per host")
     for number, fleet in measured.items():
         ping = fleet.runs["ping"].seconds
         for name, timing in fleet.runs.items():
-            beyond = (timing.seconds - ping) / number
-            verdict = ""
-            if name == "unchanged":
-                kept = kept and beyond <= BUDGET_UNCHANGED
-                verdict = f" (budget {BUDGET_UNCHANGED:g} s: {'kept' if beyond <= BUDGET_UNCHANGED else 'NOT KEPT'})"
-            shown = "" if name == "ping" else f"{beyond:.1f}{verdict}"
-            each = timing.seconds / number
-            print(f"{number:>5}  {name:<10} {timing.seconds:>8.1f} {each:>9.1f} {timing.count:>6}  {shown}".rstrip())
+            print(f"{number} storage hosts, {name}: {timing.seconds:.1f} s in {timing.count} tasks")
+        kept &= tell(
+            *(
+                Figure(
+                    name=f"site of {number} hosts, {name}, for each",
+                    value=(timing.seconds - ping) / number,
+                    unit="s beyond it",
+                    peer=Beside(name="Ansible's ping", value=ping / number),
+                    budget=at_most(BUDGET_UNCHANGED) if name == "unchanged" else None,
+                )
+                for name, timing in fleet.runs.items()
+                if name != "ping"
+            )
+        )
     return kept
 
 
