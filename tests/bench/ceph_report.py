@@ -178,7 +178,9 @@ def _command_line(cluster: CephCluster) -> float:
     for _ in range(COMMAND_LINE_ROUNDS):
         began = time.perf_counter()
         for question in QUESTIONS:
-            cluster.ceph(*(word for key, value in question.words.items() if key != "format" for word in value.split()))
+            words = [word for key, value in question.words.items() if key != "format" for word in value.split()]
+            command = ["ceph", "-c", str(cluster.conf), *words, "--format", "json"]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
         for question in SOCKET_QUESTIONS:
             command = ["ceph", "--admin-daemon", str(cluster.admin_socket("a")), question.name]
             subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -16,22 +16,20 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
-from uuid import UUID
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 from pydantic_core import to_json
-from sqlalchemy import insert
 
 from bs_agent.contract.inventory import BackupStorageInventory
 from bs_agent.contract.query import Query, parse_query
-from bs_agent.contract.report import CEPH, IMAGESTORE
-from bs_agent.management.store import tables
+from bs_agent.contract.report import CEPH
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import migrate
 from tests.beds import postgresql
+from tests.beds.inventory import fill, storages
 
-SIZES = (1_000, 10_000, 100_000)
+SIZES = (1_000, 100_000)
 ROUNDS = 60
 BUDGET = 3.0
 
@@ -47,51 +45,6 @@ CASES: dict[str, tuple[str, str, list[Any], str]] = {
     "type=Ceph": ("q=type=Ceph&limit=100", "lower(type) = {0}", ["ceph"], "uuid"),
     "sort=name": ("sort=name&limit=100", "{0} = 1", [1], "lower(name), uuid"),
 }
-
-
-def storages(count: int) -> list[dict[str, Any]]:
-    """Return rows: one in ten is a Ceph pool, one in twenty is away, a hundred share a host."""
-    fixed = {"url": "/zstack_imagestore", "state": "Enabled", "description": "images", "capacityStale": False}
-    fixed |= {"totalCapacity": 9992857976832, "capacityDate": 1700000000, "lastOpDate": 1700000001}
-    rows = []
-    for number in range(count):
-        uuid = UUID(int=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128).hex
-        row: dict[str, Any] = fixed | {"uuid": uuid, "name": f"store-{number}", "createDate": 1600000000 + number}
-        row |= {"availableCapacity": 10**12 + number, "status": "Connected" if number % 20 else "Disconnected"}
-        ceph = number % 10 == 0
-        row |= {"type": CEPH if ceph else IMAGESTORE, "sshPort": None if ceph else 22}
-        row |= {"hostname": None if ceph else f"host-{number % max(10, count // 110)}"}
-        row |= {"username": None if ceph else "root", "fsid": str(UUID(uuid)) if ceph else None}
-        rows.append(row | {"poolName": "bak" if ceph else None, "poolMaxAvail": number if ceph else None})
-    return rows
-
-
-async def fill(database: Database, rows: list[dict[str, Any]]) -> None:
-    """Write the storages, ten zones and three mons for each Ceph pool."""
-    dates = {"createDate": 1600000000, "lastOpDate": 1600000000}
-    zone = {"description": None, "state": "Enabled", "type": "zstack", "isDefault": False} | dates
-    zones = [zone | {"uuid": f"{number + 1:032}", "name": f"zone-{number}"} for number in range(10)]
-    refs = [{"backupStorageUuid": row["uuid"], "zoneUuid": f"{at % 10 + 1:032}"} for at, row in enumerate(rows)]
-    mon = {"monPort": 6789, "sshPort": 22, "sshUsername": "root", "status": "Connected"} | dates
-    mons = [
-        mon | {"monUuid": f"{at * 3 + each:032x}", "backupStorageUuid": row["uuid"], "hostname": f"mon-{each}"}
-        for at, row in enumerate(rows)
-        if row["type"] == CEPH
-        for each in range(3)
-    ]
-    async with database.writing() as connection:
-        for table, content in (
-            (tables.resource, [{"uuid": row["uuid"], "type": "x"} for row in [*zones, *rows]]),
-            (tables.zone, zones),
-            (tables.backup_storage, rows),
-            (tables.backup_storage_zone, refs),
-            (tables.host, mons),
-        ):
-            for start in range(0, len(content), 5000):
-                await connection.execute(insert(table), content[start : start + 5000])
-    if not database.is_sqlite:
-        async with database.engine.connect() as connection:
-            await (await connection.execution_options(isolation_level="AUTOCOMMIT")).exec_driver_sql("ANALYZE")
 
 
 async def raw(peer: Peer, where: str, values: list[Any], order: str, mark: Callable[[int], str]) -> str:
