@@ -32,6 +32,7 @@ from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, migrate
 from bs_agent.management.store.scrape_tokens import ScrapeTokenStore
 from bs_agent.management.store.signatures import SignatureStore
+from bs_agent.management.store.upkeep import learn
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         public_url=settings.server.public_url,
         trusted_proxies=settings.server.trusted_proxies,
     )
-    await enter_guarded(stack, background(_forget_expired(auth), "sessions"))
+    await enter_guarded(stack, background(_keep_house(auth, database), "housekeeping"))
     where = inherited_sockets() or settings.server.listen
     web = application(services)
     web.add_routes(fleet.pushes.routes())
@@ -119,14 +120,16 @@ async def _ask(fleet: FleetService) -> None:
         raise InternalError(f"the database did not answer within {_READY_DEADLINE:.0f} s") from None
 
 
-async def _forget_expired(auth: Auth) -> None:
+async def _keep_house(auth: Auth, database: Database) -> None:
+    known = -1
     while True:
         try:
             await auth.forget_expired()
+            known = await learn(database, known)
         except DatabaseUnavailable as error:
-            log.warning("sessions: %s", error.details)
-        except Exception:  # edge: sessions are forgotten as long as the node lives
-            log.exception("sessions: forgetting the expired ones failed")
+            log.warning("housekeeping: %s", error.details)
+        except Exception:  # edge: it goes on as long as the node lives
+            log.exception("housekeeping failed")
         await asyncio.sleep(_HOUSEKEEPING)
 
 

@@ -116,5 +116,5 @@ class AccountStore:
     async def delete_expired(self) -> None:
         """Forget the sessions that have expired."""
         async with self._database.writing() as connection:
-            now = await self._database.now(connection)
+            now = int(await self._database.now(connection))
             await connection.execute(delete(session).where(session.c.expiredDate <= now))

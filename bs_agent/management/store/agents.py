@@ -36,11 +36,13 @@ class AgentStore:
 
     async def of_fingerprint(self, fingerprint: str) -> AgentRecord | None:
         """Return the agent that shows this certificate; or else the one that will after its next rotation."""
-        shows = or_(agent.c.fingerprint == fingerprint, agent.c.nextFingerprint == fingerprint)
-        query = select(*columns_of(AgentRecord)).where(shows).order_by(agent.c.fingerprint != fingerprint)
         async with self._database.reading() as connection:
-            row = (await connection.execute(query)).first()
-        return to_record(AgentRecord, row) if row else None
+            # One after the other: for both at once SQLite reads all agents.
+            for shown in (agent.c.fingerprint, agent.c.nextFingerprint):
+                query = select(*columns_of(AgentRecord)).where(shown == fingerprint)
+                if row := (await connection.execute(query)).first():
+                    return to_record(AgentRecord, row)
+        return None
 
     async def enrolled(self, enrollment_id: str) -> AgentRecord | None:
         """Return the agent that is known by this enrolment."""

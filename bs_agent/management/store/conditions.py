@@ -6,16 +6,18 @@ Text compares without regard to the case of ASCII letters, as existing servers d
 
 import math
 import operator
+import re
 import string
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 
 from bs_agent.contract.dates import parse_date
 from bs_agent.contract.errors import InvalidArgument
 from bs_agent.contract.query import Condition, Operator
 from bs_agent.contract.uuids import one_form
+from bs_agent.management.store import tables
 from bs_agent.management.store.fields import Elements, Field, Kind, Resource
 
 Value = str | int | float | bool
@@ -35,8 +37,9 @@ _POSITIVE = {
     Operator.NOT_LIKE: Operator.LIKE,
     Operator.IS_NULL: Operator.NOT_NULL,
 }
-_SIGNS_OF_ORDER = {Operator.GREATER, Operator.GREATER_EQUAL, Operator.LESS, Operator.LESS_EQUAL}
+SIGNS_OF_ORDER = {Operator.GREATER, Operator.GREATER_EQUAL, Operator.LESS, Operator.LESS_EQUAL}
 _MAX_INTEGER = 2**63 - 1
+_LAST = chr(0x10FFFF)
 
 
 def where(resource: Resource, condition: Condition) -> ColumnElement[bool]:
@@ -66,12 +69,16 @@ def compare(field: Field, condition: Condition) -> ColumnElement[bool]:
     column: ColumnElement[Any] = field.column
     match condition.operator:
         case Operator.IS_NULL:
-            return column.is_(None)
+            return tables.indexed(field.column).is_(None)
         case Operator.NOT_NULL:
-            return column.is_not(None)
+            return tables.indexed(field.column).is_not(None)
     if field.kind is Kind.TEXT:
         column = func.lower(column)
     match condition.operator:
+        case Operator.EQUAL if tables.is_long(field.column):
+            return _equals_long(field, [condition.value])
+        case Operator.IN if tables.is_long(field.column):
+            return _equals_long(field, condition.values)
         case Operator.IN:
             return column.in_([read_value(field, value) for value in condition.values])
         case Operator.NOT_IN:
@@ -79,14 +86,33 @@ def compare(field: Field, condition: Condition) -> ColumnElement[bool]:
         case Operator.LIKE | Operator.NOT_LIKE:
             if field.kind not in {Kind.TEXT, Kind.UUID, Kind.FSID}:
                 raise InvalidArgument(f"field[{field.name}] is no text: {condition.operator} does not apply to it")
+            wanted = condition.operator is Operator.LIKE
             # Without an escape character the databases differ; with a doubled one nothing is escaped in either.
             pattern = ascii_lower(condition.value).replace("/", "//")
             like = column.like(pattern, escape="/")
-            return like if condition.operator is Operator.LIKE else ~like
-    if field.kind is Kind.BOOLEAN and condition.operator in _SIGNS_OF_ORDER:
+            return and_(like, *_begins(field, ascii_lower(condition.value))) if wanted else ~like
+    if field.kind is Kind.BOOLEAN and condition.operator in SIGNS_OF_ORDER:
         raise InvalidArgument(f"field[{field.name}] is true or false: {condition.operator} does not apply to it")
     compared: ColumnElement[bool] = _COMPARE[condition.operator](column, read_value(field, condition.value))
     return compared
+
+
+def _equals_long(field: Field, values: list[str]) -> ColumnElement[bool]:
+    """Compare a long text, and its beginning before, which its index holds."""
+    wanted = [ascii_lower(value) for value in values]
+    begins = tables.indexed(field.column).in_([value[: tables.KEY_OF_LONG] for value in wanted])
+    return and_(begins, func.lower(field.column).in_(wanted))
+
+
+def _begins(field: Field, pattern: str) -> list[ColumnElement[bool]]:
+    """Say between which texts those lie that fit a pattern with a fixed beginning: an index finds them by that."""
+    fixed = re.split("[%_]", pattern, maxsplit=1)[0][: tables.KEY_OF_LONG]
+    if not fixed or fixed[-1] == _LAST:
+        return []
+    # Both databases order text by its bytes, which is the order of the characters' numbers.
+    after = fixed[:-1] + ("\ue000" if fixed[-1] == "\ud7ff" else chr(ord(fixed[-1]) + 1))
+    column = tables.indexed(field.column)
+    return [column >= fixed, column < after]
 
 
 def read_value(field: Field, text: str) -> Value:
@@ -136,8 +162,13 @@ def unknown_field(resource: Resource, name: str) -> InvalidArgument:
 def _among(resource: Resource, elements: Elements, name: str, condition: Condition) -> ColumnElement[bool]:
     positive = _POSITIVE.get(condition.operator) if elements.whole else None
     matching = compare(elements.fields[name], Condition(name, positive or condition.operator, condition.value))
-    owners = select(elements.owner).select_from(elements.rows).where(*elements.holds, matching).correlate(None)
-    return resource.key.not_in(owners) if positive else resource.key.in_(owners)
+    owners = select(elements.owner).select_from(elements.rows).where(*elements.holds, matching)
+    if Operator.NOT_NULL in {positive, condition.operator}:
+        # Nearly every owner has such an element: it costs less to look for one than to list them all.
+        theirs = owners.where(elements.owner == resource.key).correlate(resource.table).exists()
+        return ~theirs if positive else and_(theirs, *elements.of_owner)
+    owners = owners.correlate(None)
+    return resource.key.not_in(owners) if positive else and_(resource.key.in_(owners), *elements.of_owner)
 
 
 def _integer(field: Field, text: str) -> int:

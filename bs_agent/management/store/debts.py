@@ -69,11 +69,11 @@ class DebtStore:
     async def expire(self, seconds: float) -> list[Debt]:
         """Give up what has been owed for longer than so many seconds, and return it."""
         async with self._database.reading() as connection:
-            old = debt.c.createDate < await self._database.now(connection) - seconds
+            old = debt.c.createDate < int(await self._database.now(connection) - seconds)
             if (await connection.execute(select(debt.c.uuid).where(old).limit(1))).first() is None:
                 return []
         async with self._database.writing() as connection:
-            old = debt.c.createDate < await self._database.now(connection) - seconds
+            old = debt.c.createDate < int(await self._database.now(connection) - seconds)
             rows = (await connection.execute(select(*columns_of(Debt)).where(old).with_for_update())).all()
             expired = [to_record(Debt, row) for row in rows]
             await connection.execute(delete(debt).where(debt.c.uuid.in_([one.uuid for one in expired])))

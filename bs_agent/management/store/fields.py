@@ -47,7 +47,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Elements:
-    """A list that belongs to a resource: its rows, which column names the owner, and what else holds of them.
+    """A list that belongs to a resource: its rows, which column names the owner, what else holds of them, and of it.
 
     `whole` lists are matched as a whole by a negative condition: `attachedZoneUuids!=x` wants no x among them. The
     others, which lead to another table, want one element that matches.
@@ -57,6 +57,7 @@ class Elements:
     owner: Column[object]
     fields: dict[str, Field]
     holds: tuple[ColumnElement[bool], ...] = ()
+    of_owner: tuple[ColumnElement[bool], ...] = ()
     whole: bool = False
 
 
@@ -133,10 +134,10 @@ _ZONE_UUIDS = Elements(
     whole=True,
 )
 _MONS = Elements(
-    tables.host.join(tables.backup_storage),
+    tables.host,
     tables.host.c.backupStorageUuid,
     _fields(tables.host, CephBackupStorageMonInventory),
-    (tables.backup_storage.c.type == CEPH,),
+    of_owner=(tables.backup_storage.c.type == CEPH,),  # the host of an ImageStore is no mon
 )
 
 

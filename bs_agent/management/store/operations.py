@@ -128,7 +128,7 @@ class OperationStore:
             now = await self.database.now(connection)
             owed = exists().where(debt.c.operationUuid == operation.c.uuid)
             there = exists().where(backup_storage.c.uuid == func.substr(operation.c.key, len(storage_key("")) + 1))
-            old = (operation.c.lastOpDate < now - _KEPT, self._is_free(now), ~owed, ~there)
+            old = (operation.c.lastOpDate < int(now) - _KEPT, self._is_free(now), ~owed, ~there)
             await connection.execute(delete(operation).where(*old))
 
     async def _take(self, connection: AsyncConnection, key: str, new: dict[str, str]) -> Held | Running:

@@ -17,13 +17,14 @@ from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
 from bs_agent.contract.inventory import CephBackupStorageInventory, CephBackupStorageMonInventory, Inventory
 from bs_agent.contract.query import Query
 from bs_agent.management.store import tables
-from bs_agent.management.store.conditions import ascii_lower, where
+from bs_agent.management.store.conditions import SIGNS_OF_ORDER, ascii_lower, where
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.fields import RESOURCES, Field, Kind, Resource
 
 Item = dict[str, Any]
 
 MASK = "*****"
+_FEW = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,14 @@ async def find(database: Database, inventory: type[Inventory], query: Query) -> 
             total = int((await connection.execute(counted)).scalar_one())
         if query.count:
             return Found(total=total)
-        page = shape.select.where(*conditions).order_by(*order).limit(query.limit).offset(query.start)
-        found = await _read(connection, shape, page)
+        if database.is_sqlite and any(one.operator in SIGNS_OF_ORDER for one in query.conditions):
+            conditions = await _narrowed(connection, resource, conditions)
+        page = shape.select.where(*conditions).order_by(*order)
+        if query.start:
+            # Of the rows before the page no more is read than the index has.
+            keys = select(resource.key).where(*conditions).order_by(*order).limit(query.limit).offset(query.start)
+            page = shape.select.where(resource.key.in_(keys.correlate(None))).order_by(*order)
+        found = await _read(connection, shape, page.limit(query.limit))
     return Found(found.inventories, total, found.kinds)
 
 
@@ -133,6 +140,19 @@ def _order(resource: Resource, query: Query) -> list[ColumnElement[Any]]:
             by[0] = by[0].desc().nulls_last() if query.descending else by[0].asc().nulls_first()
             return [by[0], resource.key.desc() if query.descending else resource.key]
     return [column.desc() for column in by] if query.descending else by
+
+
+async def _narrowed(
+    connection: AsyncConnection, resource: Resource, conditions: list[ColumnElement[bool]]
+) -> list[ColumnElement[bool]]:
+    """Name the rows that meet the conditions instead, when they are few.
+
+    SQLite cannot tell how many rows a range has, and reads the whole table in the order of the page for one that has
+    none. Asked for some rows in no order, it reads the range alone.
+    """
+    few = select(resource.key).where(*conditions).limit(_FEW + 1)
+    keys = (await connection.execute(few)).scalars().all()
+    return [resource.key.in_(keys)] if len(keys) <= _FEW else conditions
 
 
 def _own_field(resource: Resource, name: str, clause: str) -> Field:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, func, insert, or_, select, union, update
 from sqlalchemy.exc import IntegrityError
 
 from bs_agent.contract.errors import InvalidArgument
@@ -138,12 +138,15 @@ class StorageStore:
 
     async def capacity(self, uuids: Sequence[str] = (), zone_uuids: Sequence[str] = (), *, every: bool) -> Capacity:
         """Sum up the storages named, those of the zones, or every one; each counts once, unknown ones not at all."""
-        attached = select(backup_storage_zone.c.backupStorageUuid).where(backup_storage_zone.c.zoneUuid.in_(zone_uuids))
-        which = or_(backup_storage.c.uuid.in_(uuids), backup_storage.c.uuid.in_(attached))
+        table, attached = backup_storage.c, backup_storage_zone.c
+        # Both at once by OR would read every storage.
+        which = [select(table.uuid).where(table.uuid.in_(uuids))] if uuids or not zone_uuids else []
+        if zone_uuids:
+            which.append(select(attached.backupStorageUuid).where(attached.zoneUuid.in_(zone_uuids)))
         sums = [*_sum(backup_storage.c.totalCapacity), *_sum(backup_storage.c.availableCapacity)]
         query = select(*(func.coalesce(part, 0) for part in sums))
         async with self._database.reading() as connection:
-            parts = (await connection.execute(query if every else query.where(which))).one()
+            parts = (await connection.execute(query if every else query.where(table.uuid.in_(union(*which))))).one()
         total, total_rest, available, available_rest = (int(part) for part in parts)
         return Capacity(total * _PART + total_rest, available * _PART + available_rest)
 

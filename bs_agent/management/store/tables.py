@@ -4,11 +4,14 @@ Dates are Unix seconds (UTC), capacities bytes. Columns that end in `Secret` hol
 Text is ordered by its bytes in both databases; queries compare it in lower case, and the indexes hold it so.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    literal_column,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -244,7 +248,7 @@ debt = Table(
     _uuid(primary_key=True),
     Column("agentUuid", ForeignKey("agent.uuid"), nullable=False, index=True),
     Column("operationUuid", _text(32), nullable=False, index=True, comment="it is due when this one is gone"),
-    Column("backupStorageUuid", _text(32), comment="the storage that is to be cleaned from its host"),
+    Column("backupStorageUuid", _text(32), index=True, comment="the storage that is to be cleaned from its host"),
     Column("hostOnly", Boolean, nullable=False, comment="whether the storage lives on through other hosts"),
     Column("removePool", JSON(none_as_null=True), comment="the connect command after which the pool goes too"),
     Column("enrollmentId", _text(32), comment="the enrolment that is to be forgotten, when it is no clean-up"),
@@ -292,12 +296,69 @@ hook = Table(
     comment="an address that is told how a job ended",
 )
 
-_COMPARED: tuple[tuple[Table, tuple[str, ...]], ...] = (
-    (backup_storage, ("name", "type", "state", "status", "hostname")),
+KEY_OF_LONG = 200
+"""Characters of a long text that its index holds: PostgreSQL's take no entry of more than 2.7 KB."""
+
+
+def comparable(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column as queries compare and order it: text in lower case, but what is written in one way only."""
+    in_one_way = column.name.lower().endswith("uuid") or column.name == "fsid"
+    return func.lower(column) if isinstance(column.type, String) and not in_one_way else column
+
+
+def is_long(column: Column[Any]) -> bool:
+    """Tell whether a text may be longer than an index takes."""
+    return isinstance(column.type, String) and not 0 < (column.type.length or 0) <= 255
+
+
+def indexed(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column as its index holds it: of a long text the beginning."""
+    whole = comparable(column)
+    if not is_long(column):
+        return whole
+    return func.substr(whole, literal_column("1"), literal_column(str(KEY_OF_LONG)))
+
+
+# With the key within, a page of equal rows is read in the order of the index. What is ordered with nulls first must lie
+# so on PostgreSQL; SQLite has them there by itself.
+_SORTED: tuple[tuple[Table, tuple[str, ...]], ...] = (
+    (
+        backup_storage,
+        (
+            *("name", "type", "state", "status", "totalCapacity", "availableCapacity"),
+            *("capacityDate", "capacityStale", "lastOpDate", "hostname", "username", "fsid", "poolName"),
+            "poolSecurityPolicy",
+        ),
+    ),
     (zone, ("name",)),
-    (host, ("hostname", "status")),
 )
-for _table, _names in _COMPARED:
-    for _name in _names:
-        # With the key within, a page of equal rows is read in the order of the index.
-        Index(f"ix_{_table.name}_{_name}", func.lower(_table.c[_name]), *_table.primary_key.columns)
+for _table, _names in _SORTED:
+    for _column in (_table.c[_name] for _name in _names):
+        _of = comparable(_column), *_table.primary_key.columns
+        _name = f"ix_{_table.name}_{_column.name}"
+        if _column.nullable:
+            Index(_name, *_of).ddl_if(dialect="sqlite")
+            Index(_name, _of[0].nulls_first(), *_of[1:]).ddl_if(dialect="postgresql")
+        else:
+            Index(_name, *_of)
+
+# What only some storages have is looked for, and rarely ordered by: the others need no entry.
+for _name in (
+    *("sshPort", "poolAvailableCapacity", "poolUsedCapacity", "poolReplicatedSize"),
+    *("poolDiskUtilization", "poolMaxAvail", "poolStored"),
+):
+    _column = backup_storage.c[_name]
+    _there = _column.is_not(None)
+    Index(
+        f"ix_backup_storage_{_name}", _column, backup_storage.c.uuid, sqlite_where=_there,
+        postgresql_where=_there,
+    )  # fmt: skip
+for _name in ("url", "description"):
+    Index(f"ix_backup_storage_{_name}", indexed(backup_storage.c[_name]), backup_storage.c.uuid)
+
+for _name in ("hostname", "status", "monAddr"):
+    Index(f"ix_host_{_name}", func.lower(host.c[_name]), host.c.backupStorageUuid)
+_asked = agent.c.lookDate.is_not(None)
+Index("ix_agent_lookDate", agent.c.leaseOwner, sqlite_where=_asked, postgresql_where=_asked)
+Index("ix_tag_tag", tag.c.type, indexed(tag.c.tag), tag.c.resourceUuid)
+Index("ix_tag_type", tag.c.type, tag.c.uuid)

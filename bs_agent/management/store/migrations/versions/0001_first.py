@@ -164,12 +164,31 @@ def make_storages() -> None:
         sa.UniqueConstraint("fsid", "poolId", name="uq_backup_storage_fsid_poolId"),
         refers("backup_storage", "uuid", "resource", cascade=True),
     )
+    index_storages()
+
+
+def index_storages() -> None:
+    """Make an index for each field of a backup storage that a condition may name."""
     op.create_index("ix_backup_storage_createDate", "backup_storage", ["createDate", "uuid"])
-    op.create_index("ix_backup_storage_hostname", "backup_storage", [sa.text("lower(hostname)"), "uuid"])
-    op.create_index("ix_backup_storage_name", "backup_storage", [sa.text("lower(name)"), "uuid"])
-    op.create_index("ix_backup_storage_state", "backup_storage", [sa.text("lower(state)"), "uuid"])
-    op.create_index("ix_backup_storage_status", "backup_storage", [sa.text("lower(status)"), "uuid"])
-    op.create_index("ix_backup_storage_type", "backup_storage", [sa.text("lower(type)"), "uuid"])
+    # PostgreSQL has nulls last, unless told, and queries want them first; SQLite knows no such words in an index.
+    nulls = "" if op.get_bind().dialect.name == "sqlite" else " NULLS FIRST"
+    for name, value in (
+        *((name, f"lower({name})") for name in ("name", "state", "status", "type")),
+        *((name, f'"{name}"') for name in ("availableCapacity", "capacityStale", "lastOpDate", "totalCapacity")),
+        *((name, f"lower({name}){nulls}") for name in ("hostname", "username")),
+        *((name, f'lower("{name}"){nulls}') for name in ("poolName", "poolSecurityPolicy")),
+        ("capacityDate", f'"capacityDate"{nulls}'),
+        ("fsid", f"fsid{nulls}"),
+        *((name, f"substr(lower({name}), 1, 200)") for name in ("description", "url")),
+    ):
+        op.create_index(f"ix_backup_storage_{name}", "backup_storage", [sa.text(value), "uuid"])
+    plain = ("poolAvailableCapacity", "poolDiskUtilization", "poolMaxAvail", "poolReplicatedSize", "poolStored")
+    for name in (*plain, "poolUsedCapacity", "sshPort"):
+        there = sa.text(f'"{name}" IS NOT NULL')
+        columns = [name, "uuid"]
+        op.create_index(
+            f"ix_backup_storage_{name}", "backup_storage", columns, sqlite_where=there, postgresql_where=there
+        )
 
 
 def make_attachments() -> None:
@@ -233,6 +252,8 @@ def make_agents() -> None:
     op.create_index("ix_agent_enrollmentId", "agent", ["enrollmentId"])
     op.create_index("ix_agent_hostname", "agent", ["hostname"])
     op.create_index("ix_agent_leaseOwner", "agent", ["leaseOwner"])
+    asked = sa.text('"lookDate" IS NOT NULL')
+    op.create_index("ix_agent_lookDate", "agent", ["leaseOwner"], sqlite_where=asked, postgresql_where=asked)
     op.create_table(
         "agent_address",
         sa.Column("hostname", text(255), nullable=False),
@@ -270,8 +291,8 @@ def make_hosts() -> None:
     )
     op.create_index("ix_host_agentUuid", "host", ["agentUuid"])
     op.create_index("ix_host_backupStorageUuid", "host", ["backupStorageUuid"])
-    op.create_index("ix_host_hostname", "host", [sa.text("lower(hostname)"), "monUuid"])
-    op.create_index("ix_host_status", "host", [sa.text("lower(status)"), "monUuid"])
+    for name, value in (("hostname", "hostname"), ("monAddr", '"monAddr"'), ("status", "status")):
+        op.create_index(f"ix_host_{name}", "host", [sa.text(f"lower({value})"), "backupStorageUuid"])
     op.create_table(
         "debt",
         sa.Column("uuid", text(32), nullable=False),
@@ -288,6 +309,7 @@ def make_hosts() -> None:
         sa.PrimaryKeyConstraint("uuid", name="pk_debt"),
     )
     op.create_index("ix_debt_agentUuid", "debt", ["agentUuid"])
+    op.create_index("ix_debt_backupStorageUuid", "debt", ["backupStorageUuid"])
     op.create_index("ix_debt_createDate", "debt", ["createDate"])
     op.create_index("ix_debt_operationUuid", "debt", ["operationUuid"])
 
@@ -307,6 +329,8 @@ def make_the_rest() -> None:
         sa.PrimaryKeyConstraint("uuid", name="pk_tag"),
     )
     op.create_index("ix_tag_resourceUuid", "tag", ["resourceUuid"])
+    op.create_index("ix_tag_tag", "tag", ["type", sa.text("substr(lower(tag), 1, 200)"), "resourceUuid"])
+    op.create_index("ix_tag_type", "tag", ["type", "uuid"])
     op.create_table(
         "job",
         sa.Column("uuid", text(32), nullable=False),
