@@ -3,6 +3,7 @@ SHELL := /bin/sh
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_DIRECTORY ?= .run
+N ?= 1000
 
 # What needs no booted host, no cluster and no browser, and says most of what there is to say of an edit.
 QUICK := tests/test_design.py tests/test_docs.py tests/contract tests/daemon tests/client/wire tests/client/actions \
@@ -12,7 +13,7 @@ QUICK := tests/test_design.py tests/test_docs.py tests/contract tests/daemon tes
 	tests/management/api/test_storages.py tests/management/api/test_routes.py tests/management/jobs/test_jobs.py \
 	tests/management/operations/test_turns.py tests/management/operations/test_debts.py
 
-.PHONY: help setup run check test test-long coverage lint images docs bench wheelhouse deb clean
+.PHONY: help setup run fleet check test test-long coverage lint images docs bench wheelhouse deb clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,6 +34,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 run: setup  ## management node and an agent over a local directory, until Ctrl-C
 	@exec $(PYTHON) -m bs_agent.client.cli.quickstart --directory $(RUN_DIRECTORY)
+
+fleet: $(VENV)/.installed-dev  ## N=10000 simulated agents and a node that polls them, until Ctrl-C; FLEET='--dead 20%'
+	@exec $(PYTHON) -m tests.fleet $(N) --directory $(RUN_DIRECTORY)/fleet $(FLEET)
 
 check: $(VENV)/.installed-dev lint  ## what can be said of an edit in a minute and a half: no booted hosts, no clusters
 	$(PYTHON) -m pytest -q -n 4 --dist worksteal $(QUICK)

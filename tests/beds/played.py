@@ -89,7 +89,7 @@ class Played:
         """Report other sections of a storage from now on."""
         self.storages[uuid] = self.storages[uuid].model_copy(update=sections)
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer as this agent."""
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         self.tokens.add(token)
@@ -146,11 +146,11 @@ def _refusal(code: str, status: int) -> web.Response:
     return web.json_response({"error": {"code": f"BS.{code}", "details": "seen"}}, status=status)
 
 
-async def _nothing(_agent: Played, _request: web.Request, _rest: list[str]) -> web.Response:
+async def _nothing(_agent: Played, _request: web.BaseRequest, _rest: list[str]) -> web.Response:
     return web.json_response({})
 
 
-async def _report(agent: Played, request: web.Request, _rest: list[str]) -> web.Response:
+async def _report(agent: Played, request: web.BaseRequest, _rest: list[str]) -> web.Response:
     report = agent.report()
     etag = report.etag()
     if request.headers.get("If-None-Match") == etag:
@@ -159,7 +159,7 @@ async def _report(agent: Played, request: web.Request, _rest: list[str]) -> web.
     return web.Response(text=report.model_dump_json(), headers={"ETag": etag})
 
 
-async def _connect(agent: Played, request: web.Request, rest: list[str]) -> web.Response:
+async def _connect(agent: Played, request: web.BaseRequest, rest: list[str]) -> web.Response:
     parameters = json.loads(await request.text())
     if agent.is_outdated(rest[0], parameters["number"]):
         return _refusal("CommandOutdated", 409)
@@ -168,7 +168,7 @@ async def _connect(agent: Played, request: web.Request, rest: list[str]) -> web.
     return web.Response(text=report.model_dump_json())
 
 
-async def _cleanup(agent: Played, request: web.Request, rest: list[str]) -> web.Response:
+async def _cleanup(agent: Played, request: web.BaseRequest, rest: list[str]) -> web.Response:
     wanted = json.loads(await request.text())
     if known := agent.commands.get(wanted["commandUuid"]):
         return web.Response(text=known.model_dump_json(), status=202)
@@ -186,10 +186,10 @@ async def _cleanup(agent: Played, request: web.Request, rest: list[str]) -> web.
     return web.Response(text=command.model_dump_json(), status=202)
 
 
-async def _forget(agent: Played, _request: web.Request, _rest: list[str]) -> web.Response:
+async def _forget(agent: Played, _request: web.BaseRequest, _rest: list[str]) -> web.Response:
     agent.enrolled = 0
     return web.json_response({})
 
 
-async def _command(agent: Played, _request: web.Request, rest: list[str]) -> web.Response:
+async def _command(agent: Played, _request: web.BaseRequest, rest: list[str]) -> web.Response:
     return web.Response(text=agent.commands[rest[0]].model_dump_json())
