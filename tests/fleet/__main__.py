@@ -44,6 +44,7 @@ class Place:
         self.state = directory / "management"
         self.state.mkdir(mode=0o700, exist_ok=True)
         self.config = directory / "management.toml"
+        self.log = directory / "management.log"
         self.password_file = directory / "admin-password"
         self.url = f"http://127.0.0.1:{asked.port}"
         self.database = asked.database or f"sqlite:///{self.state}/management.db"
@@ -79,27 +80,32 @@ async def run(asked: argparse.Namespace) -> int:
     site.settle(known, shares.manners(len(known)), Pace(), serving=not asked.by_api)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(site.open(asked.agents_port))
-        client = await start(stack, place, site, known, by_api=asked.by_api)
+        client, management = await start(stack, place, site, known, by_api=asked.by_api)
         explain(place, client, site)
-        ends = {asyncio.create_task(stop.wait()), asyncio.create_task(watch(site))}
+        ends = {asyncio.create_task(work) for work in (stop.wait(), watch(site), management.wait())}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in ends:
             task.cancel()
+        if not stop.is_set():
+            raise QuickstartError(f"the management node ended by itself; its log is {place.log}")
         print("\nstopping ...", flush=True)
     return 0
 
 
-async def start(stack: AsyncExitStack, place: Place, site: Site, known: list[Machine], *, by_api: bool) -> Client:
-    """Start the management node, with the agents in its database; or add them when it runs. Returns a session."""
+async def start(
+    stack: AsyncExitStack, place: Place, site: Site, known: list[Machine], *, by_api: bool
+) -> tuple[Client, asyncio.subprocess.Process]:
+    """Start the management node, with the agents in its database, or add them when it runs; log in there."""
     password, said = place.password(), progress("backup storages", len(known))
     if not by_api:
         await adding.to_database(place.database, Keyring.open(place.state), known, site.port, said)
     await program("bs-management", "set-password", "--config", place.config, "admin", stdin=password)
-    management = await stack.enter_async_context(daemon("bs-management", place.config))
+    log = stack.enter_context(place.log.open("wb"))
+    management = await stack.enter_async_context(daemon("bs-management", place.config, log))
     client = await log_in(place.url, password, management)
     if by_api and (failed := await adding.by_api(client, known, site.port, said)):
         print(f"{failed} of {len(known)} were not added: dead, away just now, or there already", flush=True)
-    return client
+    return client, management
 
 
 async def watch(site: Site) -> None:
@@ -132,7 +138,8 @@ def explain(place: Place, client: Client, site: Site) -> None:
     print(
         f"""
 {len(site.agents)} agents at port {site.port} of 127.1.0.1 and on: {", ".join(f"{n} {m}" for m, n in counted.items())}.
-{place.url} polls them; its calls, with forms to try: {api}/docs. The password of `admin` is in
+{place.url} polls them, and logs to {place.log}.
+Its calls, with forms to try: {api}/docs. The password of `admin` is in
 {place.password_file}. From another terminal:
 
   curl -g {session} '{api}/backup-storage?count=true&q=status=Disconnected'

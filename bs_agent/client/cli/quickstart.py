@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import IO
 
 from bs_agent.client.sdk import AddImageStoreBackupStorageAction, LogInByAccountAction, QueryBackupStorageAction
 from bs_agent.client.wire.failures import CallFailed
@@ -79,11 +80,14 @@ async def run(place: Place) -> int:
 
 
 @asynccontextmanager
-async def daemon(name: str, config: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a daemon while the context is open."""
+async def daemon(name: str, config: Path, log: IO[bytes] | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a daemon while the context is open; what it logs goes to a file, or to where we write ourselves."""
     # A session of its own keeps Ctrl-C from the daemon: it is stopped here, in order.
     child = await asyncio.create_subprocess_exec(
-        *command(name, "run", "--config", config), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+        *command(name, "run", "--config", config),
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=log,
+        start_new_session=True,
     )
     try:
         yield child
