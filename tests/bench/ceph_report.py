@@ -18,6 +18,7 @@ import psutil
 
 from bs_agent.agent.storages import ceph_answers
 from bs_agent.contract.report import CEPH
+from tests.beds import mgr_metrics
 from tests.beds.agent import AgentProcess, client_of
 from tests.beds.ceph import MISSING, CephCluster
 from tests.bench.figures import Beside, Figure, at_least, at_most, tell
@@ -80,6 +81,7 @@ def main() -> int:
         straight, inside = (statistics.median(each) for each in zip(*turns, strict=True))
         outside, agent, worker = asyncio.run(_outside(cluster, Path(folder, "agent")))
         command_line = _command_line(cluster)
+        mgr = _mgr(cluster)
     print(
         f"{len(QUESTIONS)} mon commands and {len(SOCKET_QUESTIONS)} of the admin socket, medians of {TURNS} x {ROUNDS}"
     )
@@ -100,6 +102,7 @@ def main() -> int:
             name="fresh Ceph report, over HTTPS",
             value=outside * 1000,
             unit="ms",
+            peer=Beside(name="ceph-mgr's /metrics, uncached", value=mgr * 1000),
             limit=limit,
             ratio=outside / straight,
             budget=at_most(1.5),
@@ -184,6 +187,16 @@ def _command_line(cluster: CephCluster) -> float:
         for question in SOCKET_QUESTIONS:
             command = ["ceph", "--admin-daemon", str(cluster.admin_socket("a")), question.name]
             subprocess.run(command, check=True, capture_output=True, timeout=60)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def _mgr(cluster: CephCluster) -> float:
+    """Return the median of what the mgr serves to Prometheus, worked out for each request."""
+    port, taken = mgr_metrics.serve(cluster), []
+    for _ in range(ROUNDS // 5):
+        began = time.perf_counter()
+        mgr_metrics.scrape(port)
         taken.append(time.perf_counter() - began)
     return statistics.median(taken)
 
