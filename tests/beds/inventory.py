@@ -44,19 +44,25 @@ def storages(count: int) -> Rows:
     return rows
 
 
-async def fill(database: Database, rows: Rows) -> None:
-    """Write the storages with all that belongs to them into an empty database, and let it see how they lie."""
+async def fill(database: Database, rows: Rows, *, agents: bool = True) -> None:
+    """Write the storages with all that belongs to them into an empty database, and let it see how they lie.
+
+    Without `agents` nobody is there to be polled.
+    """
     zone = {"description": None, "state": "Enabled", "type": "zstack", "isDefault": False} | _DATES
     zones = [zone | {"uuid": f"{number + 1:032}", "name": f"zone-{number}"} for number in range(ZONES)]
     refs = [{"backupStorageUuid": row["uuid"], "zoneUuid": f"{at % ZONES + 1:032}"} for at, row in enumerate(rows)]
     hosts = _hosts(rows)
+    of_agents = _agents(sorted({row["hostname"] for row in hosts})) if agents else []
+    if not agents:
+        hosts = [row | {"agentUuid": None} for row in hosts]
     content: tuple[tuple[Table, Rows], ...] = (
         (tables.resource, [{"uuid": row["uuid"], "type": "ZoneVO"} for row in zones]),
         (tables.resource, [{"uuid": row["uuid"], "type": "BackupStorageVO"} for row in rows]),
         (tables.zone, zones),
         (tables.backup_storage, rows),
         (tables.backup_storage_zone, refs),
-        *_agents(sorted({row["hostname"] for row in hosts})),
+        *of_agents,
         (tables.host, hosts),
         (tables.tag, _tags(rows)),
         (tables.operation, _operations(rows)),

@@ -23,7 +23,7 @@ from tests.bench import figures
 DEADLINE = 1800.0
 # In the order of the table. The quick ones know `--quick`.
 QUICK = ("agent", "ceph_report", "polling", "query", "cli")
-LONG = ("ceph_quorum", "ceph_large", "deployment")
+LONG = ("node", "ceph_quorum", "ceph_large", "deployment")
 
 
 @dataclass(frozen=True)
