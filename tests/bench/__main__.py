@@ -23,7 +23,9 @@ from tests.bench import figures
 DEADLINE = 1800.0
 # In the order of the table. The quick ones know `--quick`.
 QUICK = ("agent", "ceph_report", "polling", "query", "cli")
-LONG = ("node", "ceph_quorum", "ceph_large", "deployment")
+NO_BENCHMARKS = {"__init__", "__main__", "figures"}
+_FOUND = {path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("test_")}
+LONG = tuple(sorted(_FOUND - NO_BENCHMARKS - {*QUICK}))
 
 
 @dataclass(frozen=True)

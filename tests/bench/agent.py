@@ -26,7 +26,7 @@ from tests.bench.figures import Beside, Figure, at_least, at_most, tell
 
 QUICK = "--quick" in sys.argv
 IDLE_SECONDS = 10 if QUICK else 30
-STARTS = 5
+STARTS = 3 if QUICK else 5
 CONNECTIONS = 16
 REQUESTS = 4000
 # It reads /proc for each of them.

@@ -26,7 +26,7 @@ from tests.ceph.watching import UUID, watching
 
 TURNS = 3 if "--quick" in sys.argv else 7
 ROUNDS = 100
-COMMAND_LINE_ROUNDS = 3
+COMMAND_LINE_ROUNDS = 2 if "--quick" in sys.argv else 3
 POOL = "images"
 QUESTIONS: list[ceph_answers.Question[Any]] = [
     ceph_answers.STATUS,
@@ -102,7 +102,7 @@ def main() -> int:
             name="fresh Ceph report, over HTTPS",
             value=outside * 1000,
             unit="ms",
-            peer=Beside(name="ceph-mgr's /metrics, uncached", value=mgr * 1000),
+            peer=Beside(name="ceph-mgr's /metrics, uncached", value=mgr * 1000) if mgr else None,
             limit=limit,
             ratio=outside / straight,
             budget=at_most(1.5),
@@ -191,13 +191,17 @@ def _command_line(cluster: CephCluster) -> float:
     return statistics.median(taken)
 
 
-def _mgr(cluster: CephCluster) -> float:
-    """Return the median of what the mgr serves to Prometheus, worked out for each request."""
-    port, taken = mgr_metrics.serve(cluster), []
-    for _ in range(ROUNDS // 5):
-        began = time.perf_counter()
-        mgr_metrics.scrape(port)
-        taken.append(time.perf_counter() - began)
+def _mgr(cluster: CephCluster) -> float | None:
+    """Return the median of what the mgr serves to Prometheus, worked out for each request; None where it does not."""
+    try:
+        port, taken = mgr_metrics.serve(cluster), []
+        for _ in range(ROUNDS // 5):
+            began = time.perf_counter()
+            mgr_metrics.scrape(port)
+            taken.append(time.perf_counter() - began)
+    except (RuntimeError, OSError) as problem:  # a peer that is not there is no fault of ours
+        print(f"ceph-mgr's metrics are left out: {problem}")
+        return None
     return statistics.median(taken)
 
 

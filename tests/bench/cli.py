@@ -7,7 +7,7 @@ import time
 
 from tests.bench.figures import Beside, Figure, at_most, tell
 
-ROUNDS = 10 if "--quick" in sys.argv else 20
+ROUNDS = 6 if "--quick" in sys.argv else 20
 
 HELP = [sys.executable, "-m", "bs_agent.client.cli.cli", "--help"]
 PYTHON, PROGRAM, COMMAND = "python -c pass", "bs-cli --help", "bs-cli QueryBackupStorage --help"

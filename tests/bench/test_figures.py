@@ -12,7 +12,6 @@ from tests.bench import figures
 from tests.bench.figures import Beside, Budget, Figure, at_least, at_most
 
 HERE = Path(__file__).parent
-NO_BENCHMARKS = {"__init__", "__main__", "figures"}
 
 BARE = Beside(name="bare", value=2)
 
@@ -91,9 +90,15 @@ def test_a_benchmark_that_fails_is_named(
     assert "failed: no_such_module" in capfd.readouterr().err
 
 
-def test_each_benchmark_is_known() -> None:
-    found = {path.stem for path in HERE.glob("*.py") if not path.stem.startswith("test_")} - NO_BENCHMARKS
-    assert found == {*bench.QUICK, *bench.LONG}
+def test_each_benchmark_is_there_and_can_be_run() -> None:
+    names = [*bench.QUICK, *bench.LONG]
+    assert len(names) == len({*names})
+    for name in names:
+        text = (HERE / f"{name}.py").read_text()
+        assert 'if __name__ == "__main__":' in text, name
+        assert "tell(" in text, f"{name} tells no figure"
+    for name in bench.QUICK:
+        assert "--quick" in (HERE / f"{name}.py").read_text(), f"{name} cannot be quick"
 
 
 @pytest.mark.parametrize(
