@@ -39,7 +39,7 @@ from tests.beds.certificate import ensure_certificate
 from tests.bench.figures import Beside, Figure, at_least, at_most, tell
 
 AGENTS = 10_000
-ROUNDS, WINDOW, WARM_UP = 3, 8.0, 4.0
+ROUNDS, WINDOW, WARM_UP = 2 if "--quick" in sys.argv else 3, 8.0, 4.0
 SATURATED = 8.0
 BUDGET_RATIO, BUDGET_CORE, BUDGET_MIB = 0.6, 0.30, 300
 TOKEN = "a-token-for-the-benchmark"
