@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from bs_agent import __version__
-from bs_agent.daemon import command_line
+from bs_agent.daemon import command_line, garbage
 from bs_agent.daemon.command_line import example
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ configured = command_line.configured("/etc/bs-agent/agent.toml")
 @click.version_option(__version__, prog_name="bs-agent")
 def main() -> None:
     """Report and manage the backup storages of this host."""
+    garbage.look_seldom()
 
 
 @main.command(epilog=example("bs-agent run --config /etc/bs-agent/agent.toml"))

@@ -22,7 +22,7 @@ class Parameters(BaseModel):
     All that is wrong with them is found here, before a call does anything.
     """
 
-    model_config = ConfigDict(extra="ignore", validate_by_name=True)
+    model_config = ConfigDict(extra="ignore", validate_by_name=True, defer_build=True)
 
     systemTags: list[SystemTag] = Field(default_factory=list, description="The system tags.", max_length=100)
     userTags: list[UserTag] = Field(default_factory=list, description="The user tags.", max_length=100)
@@ -41,7 +41,7 @@ class Parameters(BaseModel):
 class Reply(BaseModel):
     """The root of the replies; an empty one is `{}`."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 Name = Annotated[str, Field(min_length=1, max_length=255, description="The resource name.")]

@@ -19,7 +19,7 @@ Status = Literal["Connecting", "Connected", "Disconnected"]
 class Inventory(BaseModel):
     """The root of the inventories; what a newer server adds is ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     java_class: ClassVar[str]
     expands: ClassVar[dict[str, "type[Inventory]"]] = {}

@@ -53,7 +53,7 @@ Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="A uuid: 32 h
 class Wire(BaseModel):
     """A value of the agent protocol; what a newer peer adds is ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Section(Wire, Generic[T]):

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import TypeVar
 
+from bs_agent.daemon import garbage
 from bs_agent.daemon.configuration import ConfigError
 from bs_agent.daemon.notify import notify, watchdog_interval
 
@@ -44,6 +45,7 @@ async def run(daemon: Daemon) -> None:
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with AsyncExitStack() as stack:
         await daemon.start(stack)
+        garbage.look_as_usual()
         report = _Report(daemon.status)
         await stack.enter_async_context(background(_feed_watchdog(daemon.progressing, report), "watchdog"))
         await stack.enter_async_context(background(_reload_on(reload, daemon.reload, report), "reload"))

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from bs_agent.contract.errors import InternalError
@@ -26,10 +25,10 @@ from bs_agent.management.jobs.jobs import Jobs
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import AccountStore
-from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.database import DatabaseUnavailable
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find
-from bs_agent.management.store.schema import any_secret, migrate
+from bs_agent.management.store.schema import any_secret, opened
 from bs_agent.management.store.scrape_tokens import ScrapeTokenStore
 from bs_agent.management.store.signatures import SignatureStore
 from bs_agent.management.store.upkeep import learn
@@ -95,21 +94,6 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     address = await enter_guarded(stack, serving(web, where, tls))
     # Last, because the password is shown only when all has started.
     return Started(address, tls, fleet, await auth.ensure_admin())
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
-    """Hold the database, brought to this version's tables, while the context is open.
-
-    Raises:
-        SchemaError: it cannot be used.
-    """
-    database = Database.connect(url)
-    try:
-        await migrate(database)
-        yield database
-    finally:
-        await database.close()
 
 
 async def _ask(fleet: FleetService) -> None:

@@ -6,26 +6,29 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from bs_agent.contract.calls_storage import Host
 from bs_agent.contract.errors import ApiError
 from bs_agent.contract.uuids import one_form
+from bs_agent.daemon.certificate import CertificateError
 from bs_agent.management import backup as backups
 from bs_agent.management.access.scrape_tokens import MAX_LABEL, ScrapeTokens
 from bs_agent.management.access.sessions import ADMIN, MIN_PASSWORD, Auth
-from bs_agent.management.app import opened
 from bs_agent.management.config import ManagementSettings
-from bs_agent.management.secrets import KEY_FILE, Keyring
+from bs_agent.management.secrets import KEY_FILE, Keyring, SecretsError
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.schema import SchemaError, opened
 from bs_agent.management.store.schema import migrate as bring_up
 from bs_agent.management.store.scrape_tokens import ScrapeTokenStore
-from bs_agent.management.store.upkeep import reencrypt, rename_host
 
 SQLITE = "sqlite:///"
 
 
 class CommandError(Exception):
     """What was asked for cannot be done."""
+
+
+FAULTS = (CommandError, backups.BackupError, SchemaError, SecretsError, CertificateError, ApiError, OSError)
+"""What ends a command with one sentence instead of a traceback."""
 
 
 async def migrate(settings: ManagementSettings) -> str:
@@ -69,6 +72,8 @@ async def rotate_key(settings: ManagementSettings) -> str:
 
     A crash in between loses nothing: at every moment the file holds the keys of all stored secrets.
     """
+    from bs_agent.management.store.upkeep import reencrypt  # noqa: PLC0415  heavy
+
     keyring = Keyring.open(settings.state.directory)
 
     def convert(secret: str) -> str:
@@ -87,6 +92,9 @@ async def move_host(settings: ManagementSettings, old: str, new: str) -> str:
     Raises:
         CommandError: `new` is no address, no host is known as `old`, or another one is as `new`.
     """
+    from bs_agent.contract.calls_storage import Host  # noqa: PLC0415  heavy, and only this command needs it
+    from bs_agent.management.store.upkeep import rename_host  # noqa: PLC0415  heavy
+
     try:
         TypeAdapter(Host).validate_python(new)
     except ValidationError:

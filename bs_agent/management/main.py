@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from bs_agent import __version__
-from bs_agent.daemon import command_line
+from bs_agent.daemon import command_line, garbage
 from bs_agent.daemon.command_line import example
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ configured = command_line.configured("/etc/bs-agent/management.toml")
 @click.version_option(__version__, prog_name="bs-management")
 def main() -> None:
     """Keep the inventory of backup storages, poll their agents and serve the public API."""
+    garbage.look_seldom()
 
 
 @main.command(epilog=example("bs-management run --config /etc/bs-agent/management.toml"))
@@ -197,7 +198,7 @@ def load(file: Path | None, assignments: tuple[str, ...]) -> "ManagementSettings
 
 def finish(work: Coroutine[Any, Any, str | None]) -> str | None:
     """Run a command to its end, or say in one sentence why it failed and exit."""
-    from bs_agent.management.serve import FAULTS  # noqa: PLC0415  heavy
+    from bs_agent.management.commands import FAULTS  # noqa: PLC0415  heavy
 
     try:
         return asyncio.run(work)

@@ -5,24 +5,15 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from bs_agent.contract.errors import ApiError
 from bs_agent.daemon import lifecycle
 from bs_agent.daemon.certificate import CertificateError
 from bs_agent.daemon.configuration import ConfigError
 from bs_agent.daemon.logs import set_up_logging
 from bs_agent.management.access.sessions import ADMIN
 from bs_agent.management.app import Started, start
-from bs_agent.management.backup import BackupError
-from bs_agent.management.commands import CommandError
 from bs_agent.management.config import ManagementSettings, ServerSettings
-from bs_agent.management.secrets import SecretsError
-from bs_agent.management.store.schema import SchemaError
 
 log = logging.getLogger(__name__)
-
-
-FAULTS = (CommandError, BackupError, SchemaError, SecretsError, CertificateError, ApiError, OSError)
-"""What ends a command with one sentence instead of a traceback."""
 
 
 async def serve(settings: ManagementSettings, load: Callable[[], ManagementSettings]) -> None:

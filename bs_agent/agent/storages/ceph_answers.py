@@ -6,6 +6,7 @@ The names are those of the mon commands' JSON. What a release between 14 and 20 
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from types import UnionType
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
@@ -50,7 +51,7 @@ Share = Annotated[float, BeforeValidator(lambda number: 1.0 if number is None el
 class Answer(BaseModel):
     """A part of an answer."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Summary(Answer):
@@ -289,7 +290,11 @@ class Question(Generic[T]):
         self.words = {**words, "format": "json"}
         self.by_mgr = by_mgr
         self.wanted = wanted_of(form)
-        self._form = TypeAdapter(form)
+        self._answer = form
+
+    @cached_property
+    def _form(self) -> TypeAdapter[T]:
+        return TypeAdapter(self._answer)
 
     def read(self, answer: str) -> T:
         """Parse the answer.

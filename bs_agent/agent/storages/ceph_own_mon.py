@@ -3,13 +3,12 @@
 import asyncio
 from ipaddress import ip_address
 
-import psutil
-
 from bs_agent.agent.storages.base import Host
 from bs_agent.agent.storages.ceph_answers import MON_METADATA, QUORUM_STATUS
 from bs_agent.agent.storages.ceph_link import CephLink
 from bs_agent.agent.storages.ceph_mons import IN_QUORUM, is_address, listens_on, mons_of, shown, split_address
 from bs_agent.agent.storages.ceph_sockets import local_mons
+from bs_agent.agent.storages.own_addresses import own_addresses
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import LocalMon, Mon
@@ -107,7 +106,7 @@ class OwnMon:
 
 def own_hosts() -> list[str]:
     """Return the addresses of this host."""
-    return [entry.address.partition("%")[0] for each in psutil.net_if_addrs().values() for entry in each]
+    return [address.partition("%")[0] for address in own_addresses()]
 
 
 def reason_of(mon: LocalMon) -> Reason | None:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import psutil
 from pydantic import BaseModel
 
 from bs_agent.agent.storages.base import Host, Probe, Reading
+from bs_agent.agent.storages.own_addresses import own_addresses
 from bs_agent.agent.worker.process import Worker, WorkerBusyError
 from bs_agent.contract.errors import RequestError, StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
@@ -236,5 +236,4 @@ def _is_local(host: str) -> bool:
         wanted = ipaddress.ip_address(host)
     except ValueError:
         return False
-    own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
-    return wanted.is_loopback or str(wanted) in own
+    return wanted.is_loopback or str(wanted) in own_addresses()

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bs_agent.client.wire.encoding import Request, encode
+from bs_agent.client.wire.encoding import Answer, Request, encode
 from bs_agent.client.wire.failures import CallFailed, bad_answer, polling_timeout
 from bs_agent.client.wire.signing import by_key, by_session
-from bs_agent.client.wire.transport import Answer, Client, Connection, Progress, pauses
+from bs_agent.client.wire.transport import Client, Connection, Progress, pauses
 from bs_agent.contract.declaration import PREFIX, Api, Parameters
 from bs_agent.contract.errors import ErrorCode
 

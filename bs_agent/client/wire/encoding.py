@@ -22,6 +22,19 @@ class Request:
     body: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the status, and the body as it is."""
+
+    status: int
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text, whatever it holds."""
+        return self.body.decode(errors="replace")
+
+
 def encode(api: Api, parameters: Parameters) -> Request:
     """Lay the parameters out as the API wants them.
 

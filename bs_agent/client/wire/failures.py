@@ -19,6 +19,15 @@ class CallFailed(Exception):
         self.error = error
 
 
+class NoAnswer(Exception):  # noqa: N818 RUF100  as CallFailed
+    """No answer came to a request; `failure` says why, `arrived` whether the request may have been carried out."""
+
+    def __init__(self, failure: CallFailed, *, arrived: bool) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        self.arrived = arrived
+
+
 def bad_answer(description: str, details: str = "") -> CallFailed:
     """Build the error of an answer that the client cannot use."""
     return CallFailed(ErrorCode(code=BAD_ANSWER, description=description, details=details[:MAX_TEXT] or None))

@@ -1,27 +1,23 @@
-"""HTTP to the management node: where it is, whom to trust, deadlines, and which failures are tried again."""
+"""The way to the management node: where it is, deadlines, and which failures are tried again."""
 
 import asyncio
-import os
 import random
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp.connector import NEEDS_CLEANUP_CLOSED
-from yarl import URL
-
-from bs_agent import __version__
-from bs_agent.client.wire.encoding import JSON, Request
-from bs_agent.client.wire.failures import bad_answer, unreachable
+from bs_agent.client.wire.encoding import Answer, Request
+from bs_agent.client.wire.failures import NoAnswer
 from bs_agent.client.wire.signing import AccessKey
 
+if TYPE_CHECKING:
+    from bs_agent.client.wire.http import Line
+
 DEFAULT_URL = "http://127.0.0.1:8080"
-MAX_ANSWER = 256 * 1024 * 1024
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -69,37 +65,18 @@ class Client:
     @asynccontextmanager
     async def connect(self) -> "AsyncIterator[Connection]":
         """Keep connections open from call to call while the context is open."""
-        trust: ssl.SSLContext | bool = True
-        if self.url.startswith("https:"):
-            trust = await asyncio.to_thread(_trust, self)
-        async with aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self.timeout),
-            connector=aiohttp.TCPConnector(ssl=trust, enable_cleanup_closed=NEEDS_CLEANUP_CLOSED),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"bs-agent-client/{__version__}"},
-        ) as http:
-            yield Connection(self, http)
+        from bs_agent.client.wire.http import opened  # noqa: PLC0415  with aiohttp, half of the SDK's import
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: the status, and the body as it is."""
-
-    status: int
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        """The body as text, whatever it holds."""
-        return self.body.decode(errors="replace")
+        async with opened(self.url, self.ca_file, self.timeout) as line:
+            yield Connection(self, line)
 
 
 class Connection:
     """An open line to the management node."""
 
-    def __init__(self, client: Client, http: aiohttp.ClientSession) -> None:
+    def __init__(self, client: Client, line: "Line") -> None:
         self.client = client
-        self._http = http
+        self._line = line
 
     async def send(
         self, request: Request, headers: dict[str, str], *, repeatable: bool, patience: float | None = None
@@ -115,37 +92,15 @@ class Connection:
         give_up = loop.time() + (self.client.patience if patience is None else patience)
         for pause in pauses(LONGEST_PAUSE):
             try:
-                return await self._once(request, headers)
-            except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as error:
-                raise unreachable(self.client.url, f"its certificate is not trusted: {error}") from error
-            except aiohttp.ClientConnectorError as error:
-                failure = unreachable(self.client.url, _cause(error))
-            except TimeoutError:
-                failure = unreachable(self.client.url, f"no answer within {self.client.timeout:g} s")
-                if not repeatable:
-                    raise failure from None
-            except aiohttp.ClientError as error:
-                failure = unreachable(self.client.url, f"the connection broke: {error}")
-                if not repeatable:
-                    raise failure from error
+                return await self._line.ask(request, headers)
+            except NoAnswer as broken:
+                failure = broken.failure
+                if broken.arrived and not repeatable:
+                    raise failure from broken
             if loop.time() + pause > give_up:
                 raise failure
             await asyncio.sleep(pause)
         raise AssertionError("the pauses do not end")
-
-    async def _once(self, request: Request, headers: dict[str, str]) -> Answer:
-        if request.body is not None:
-            headers = {**headers, "Content-Type": JSON}
-        url = URL(self.client.url.rstrip("/") + request.target, encoded=True)
-        async with self._http.request(
-            request.method, url, data=request.body, headers=headers, allow_redirects=False
-        ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_chunked(1 << 16):
-                body += chunk
-                if len(body) > MAX_ANSWER:
-                    raise bad_answer("the answer is too large", f"more than {MAX_ANSWER} bytes; ask with a limit")
-            return Answer(response.status, bytes(body))
 
 
 def pauses(longest: float) -> Iterator[float]:
@@ -154,11 +109,6 @@ def pauses(longest: float) -> Iterator[float]:
     while True:
         yield min(pause, longest) * random.uniform(0.75, 1.0)  # noqa: S311  jitter, not a secret
         pause *= 2
-
-
-def _cause(error: aiohttp.ClientConnectorError) -> str:
-    number = error.os_error.errno
-    return os.strerror(number) if number and number > 0 else error.os_error.strerror or str(error)
 
 
 def is_loopback(host: str) -> bool:
@@ -184,10 +134,3 @@ def _check_url(url: str, allow_plain_http: bool) -> None:
             f"url {url!r}: plain http would show the session to the network; use https, "
             "or allow plain http on purpose (allow_plain_http, --allow-plain-http)"
         )
-
-
-def _trust(client: Client) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=client.ca_file)
-    except OSError as error:
-        raise unreachable(client.url, f"ca file {client.ca_file}: {error}") from error

@@ -4,6 +4,8 @@ Alembic is imported only when there is something to do: it costs a third of a se
 """
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, text
@@ -39,6 +41,21 @@ async def migrate(database: Database) -> str:
         raise SchemaError(f"{database.name}: {error.details}") from error
     except DBAPIError as error:
         raise SchemaError(f"{database.name}: {error.orig}") from error
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    """Hold the database, brought to this version's tables, while the context is open.
+
+    Raises:
+        SchemaError: it cannot be used.
+    """
+    database = Database.connect(url)
+    try:
+        await migrate(database)
+        yield database
+    finally:
+        await database.close()
 
 
 async def any_secret(database: Database) -> str | None:
