@@ -25,7 +25,7 @@ from bs_agent.management.jobs.jobs import Jobs
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import AccountStore
-from bs_agent.management.store.database import DatabaseUnavailable
+from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, opened
