@@ -1,4 +1,4 @@
-"""The agent's budgets, measured: memory, readiness, idle processor time, and the cached report.
+"""The agent's budgets, measured: memory, idle processor time, and the cached report.
 
 That stands beside a bare handler, and beside node_exporter's `/metrics` where it is installed.
 Run it by hand: `python -m tests.bench.agent`.
@@ -26,7 +26,6 @@ from tests.bench.figures import Beside, Figure, at_least, at_most, tell
 
 QUICK = "--quick" in sys.argv
 IDLE_SECONDS = 10 if QUICK else 30
-STARTS = 3 if QUICK else 5
 CONNECTIONS = 16
 REQUESTS = 4000
 # It reads /proc for each of them.
@@ -67,8 +66,6 @@ def main() -> int:
             token, body = asyncio.run(_connect(process, directory))
             kept = _tell_idle(process)
             kept &= _tell_throughput(process, token, body, Path(folder))
-            process.stop()
-            kept &= _tell_readiness(process)
     return 0 if kept else 1
 
 
@@ -98,19 +95,6 @@ def _tell_idle(process: AgentProcess) -> bool:
 
 def _processor_seconds(processes: list[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes)
-
-
-def _tell_readiness(process: AgentProcess) -> bool:
-    took = []
-    for _ in range(STARTS):
-        began = time.monotonic()
-        process.start()
-        took.append(time.monotonic() - began)
-        process.stop()
-    spread = min(took), max(took)
-    return tell(
-        Figure(name="agent, ready after", value=statistics.median(took), unit="s", budget=at_most(1), spread=spread)
-    )
 
 
 def _tell_throughput(process: AgentProcess, token: str, body: bytes, folder: Path) -> bool:
