@@ -11,12 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from bs_agent.agent.storages.base import Host, Probe, Reading
 from bs_agent.agent.storages.ceph_answers import (
-    CRUSH_RULES,
     DF,
     MON_METADATA,
     OSD_DF,
     OSD_DUMP,
-    OSD_TREE,
     QUORUM_STATUS,
     STATUS,
     OsdDf,
@@ -27,6 +25,7 @@ from bs_agent.agent.storages.ceph_answers import (
 from bs_agent.agent.storages.ceph_capacity import cluster_of, lacks_osds, pools_of, silent_osds
 from bs_agent.agent.storages.ceph_greetings import living
 from bs_agent.agent.storages.ceph_link import CephLink, cluster_of_host
+from bs_agent.agent.storages.ceph_maps import OsdMaps
 from bs_agent.agent.storages.ceph_mons import mons_of
 from bs_agent.agent.storages.ceph_own_mon import OwnMon
 from bs_agent.agent.storages.ceph_pool import CephPool
@@ -73,6 +72,7 @@ class Ceph:
         self._pool = CephPool(
             self._link, parameters.poolName, uuid, parameters.poolId if parameters.poolId is not None else known
         )
+        self._maps = OsdMaps(self._link)
         self._own_mon = OwnMon(self._link, host, parameters.monAddress, parameters.hostAddress)
         self._vendor = vendor()
         self._mgr_active = True
@@ -206,17 +206,19 @@ class Ceph:
     async def _read_pools(self) -> Reading:
         # Without an active mgr its question would take its whole time-out.
         asked = (OSD_DF,) if self._mgr_active else ()
-        answers = await self._link.ask(STATUS, DF, OSD_DUMP, CRUSH_RULES, OSD_TREE, *asked)
-        dump = answers.read(OSD_DUMP)
-        self._check_fsid(dump.fsid)
-        reason = self._pool.strayed(dump)
+        answers = await self._link.ask(STATUS, DF, *asked)
+        status = answers.read(STATUS)
+        self._check_fsid(status.fsid)
+        osds = await self._maps.at(status)
+        self._check_fsid(osds.dump.fsid)
+        reason = self._pool.strayed(osds.dump)
         if reason and reason.code == ReasonCode.POOL_REPLACED:
             raise StorageProblem(reason)  # the last numbers of our own pool stay
-        self._note_mgr(answers.read(STATUS))
+        self._note_mgr(status)
         osd_df: OsdDf = (answers if asked else await self._link.ask(OSD_DF)).read(OSD_DF)
         if silent := silent_osds(osd_df):
             raise StorageProblem.of(ReasonCode.MGR_DOWN, f"the mgr has not heard of the OSDs {silent} yet")
-        parts = PoolAnswers(answers.read(DF), dump, answers.read(CRUSH_RULES), answers.read(OSD_TREE), osd_df)
+        parts = PoolAnswers(answers.read(DF), osds.dump, osds.rules, osds.tree, osd_df)
         try:
             pools = pools_of(parts, self._parameters.capacityPolicy, self._parameters.poolName)
         except ValueError as error:

@@ -82,8 +82,9 @@ class MgrMap(Answer):
 
 
 class InnerOsdCounts(Answer):
-    """How many OSDs there are."""
+    """How many OSDs there are, and how often their map has changed, if the release tells."""
 
+    epoch: int | None = None
     num_osds: Count = 0
     num_up_osds: Count = 0
     num_in_osds: Count = 0
@@ -102,6 +103,16 @@ class Status(Answer):
     health: Health
     mgrmap: MgrMap = MgrMap()
     osdmap: OsdCounts = OsdCounts()
+
+    @property
+    def osds(self) -> InnerOsdCounts:
+        """What there is to say of the OSDs."""
+        return self.osdmap.osdmap or self.osdmap
+
+    @property
+    def epoch(self) -> int | None:
+        """The number of the map of OSDs and pools, which each change of it makes greater."""
+        return self.osds.epoch
 
 
 class ClusterStats(Answer):
@@ -152,6 +163,7 @@ class OsdPool(Answer):
 class OsdDump(Answer):
     """`osd dump`."""
 
+    epoch: int = 0
     fsid: str = ""
     flags: str = ""
     pools: list[OsdPool] = []

@@ -91,7 +91,7 @@ def cluster_of(status: Status, df: Df, vendor: str) -> Cluster:
 
 def lacks_osds(status: Status, df: Df) -> bool:
     """Tell whether the mgr, after its start, has not heard of all OSDs yet: then its sums are too low."""
-    counts = status.osdmap.osdmap or status.osdmap
+    counts = status.osds
     # So many at least are both up and in.
     serving = counts.num_up_osds + counts.num_in_osds - counts.num_osds
     heard_of = df.stats.num_osds if df.stats.num_osds is not None else counts.num_osds * (df.stats.total_bytes > 0)
