@@ -102,7 +102,8 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
     app = http.build(parts, settings.server.max_requests)
     where = inherited_sockets() or settings.server.listen
     most = settings.server.max_connections
-    server = serving(app, where, tls, max_connections=most, max_per_peer=max(1, int(most * PART_OF_ONE_PEER)))
+    share = max(1, int(most * PART_OF_ONE_PEER))
+    server = serving(app, where, tls, max_connections=most, max_per_peer=share, known_only=True)
     try:
         address = await enter_guarded(stack, server)
     except OSError as error:

@@ -29,7 +29,7 @@ from bs_agent.contract.errors import (
 from bs_agent.contract.push import ConnectRequest
 from bs_agent.contract.report import KNOWS_NEXT, CleanupRequest, HostReport, Uuid
 from bs_agent.daemon.certificate import ServedCertificate
-from bs_agent.daemon.connection import error_response
+from bs_agent.daemon.connection import error_response, trust
 from bs_agent.daemon.http import MAX_BODY, Handler, read_json, render_errors
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
@@ -226,6 +226,7 @@ def _guarded(enrollments: Enrollments, limit: int) -> Middleware:
             if known is None:
                 return _refusal()
             request[_enrollment] = known
+            trust(request)
             return await handler(request)
         finally:
             under_way -= 1

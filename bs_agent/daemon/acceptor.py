@@ -1,7 +1,6 @@
 """Accepts connections up to a bound, in all and from one peer, and closes those that bring no request in time."""
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from bs_agent.daemon.connection import Connection
+from bs_agent.daemon.descriptors import OUT_OF_RESOURCES
 
 log = logging.getLogger(__name__)
 
@@ -18,14 +18,13 @@ FIRST_REQUEST_DEADLINE = 10.0
 DRAIN_DEADLINE = 3.0
 WITHOUT_RESOURCES = 1.0
 REFUSALS_TOLD_EVERY = 60.0
-_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Acceptor:
     """Hands the connections of listening sockets to an aiohttp server; the bounds hold for all of them together.
 
     `per_peer` bounds those that come from one address, so that no single peer keeps all others out; None where a proxy
-    may bring everybody.
+    may bring everybody. With `known_only` a connection is kept once it has brought a request of a known sender.
     """
 
     def __init__(
@@ -35,12 +34,15 @@ class Acceptor:
         tls: ssl.SSLContext | None,
         limit: int,
         per_peer: int | None = None,
+        *,
+        known_only: bool = False,
     ) -> None:
         self._listeners = [listeners] if isinstance(listeners, socket.socket) else list(listeners)
         self._server = server
         self._tls = tls
         self._limit = limit
         self._per_peer = per_peer
+        self._known_only = known_only
         self._handshakes: dict[web.RequestHandler, asyncio.Task[None]] = {}
         self._peers: dict[web.RequestHandler, str] = {}  # those of connections that have ended go when the next comes
         self._without_request: dict[object, asyncio.Future[None]] = {}
@@ -69,7 +71,7 @@ class Acceptor:
                 try:
                     connection, address = listener.accept()
                 except OSError as error:  # the peer may be gone already
-                    if error.errno in _OUT_OF_RESOURCES:
+                    if error.errno in OUT_OF_RESOURCES:
                         # Nothing to do but to wait. What cannot be accepted would wake the event loop without a pause.
                         loop.remove_reader(listener)
                         await asyncio.sleep(WITHOUT_RESOURCES)
@@ -111,7 +113,7 @@ class Acceptor:
             self._tell(refusal)
             connection.close()
             return
-        protocol = Connection(self._server, self.begun)
+        protocol = Connection(self._server, self.begun, known_only=self._known_only)
         self._peers[protocol] = peer
         handshake = self._handshakes[protocol] = asyncio.create_task(self._shake_hands(connection, protocol))
         handshake.add_done_callback(lambda _: self._handshakes.pop(protocol, None))

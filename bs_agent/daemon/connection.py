@@ -18,6 +18,9 @@ from bs_agent.contract.errors import ApiError, BodyTooLarge, InternalError, Requ
 
 SERVER = "bs-agent"
 KEEPALIVE = 75.0
+"""Seconds for which an idle connection is kept, where anybody may have one."""
+TRUSTED_KEEPALIVE = 3600.0
+"""The same where only connections of known senders are kept: longer than they let pass between two requests."""
 LINGERING = 1.0  # how long a refused body may still arrive before the connection is closed
 
 _MAX_LINE, _MAX_HEADERS = 8190, 128
@@ -34,15 +37,24 @@ def connector(**options: Any) -> TCPConnector:  # noqa: ANN401 RUF100  what aioh
 
 
 class Connection(web.RequestHandler):
-    """A connection, to be served by `server`; `answered` is called with it at each answer."""
+    """A connection, to be served by `server`; `answered` is called with it at each answer.
 
-    __slots__ = ("_answered",)
+    Where it is kept for `known_only`, it ends with its first answer unless `trust` is called for a request.
+    """
 
-    def __init__(self, server: web.Server, answered: Callable[[object], None]) -> None:
+    __slots__ = ("_answered", "_kept")
+
+    def __init__(self, server: web.Server, answered: Callable[[object], None], *, known_only: bool = False) -> None:
         self._answered = answered
-        settings: dict[str, Any] = {"access_log": None, "keepalive_timeout": KEEPALIVE, "lingering_time": LINGERING}
+        self._kept = not known_only
+        keepalive = TRUSTED_KEEPALIVE if known_only else KEEPALIVE
+        settings: dict[str, Any] = {"access_log": None, "keepalive_timeout": keepalive, "lingering_time": LINGERING}
         settings |= {"max_line_size": _MAX_LINE, "max_field_size": _MAX_LINE, "max_headers": _MAX_HEADERS}
         super().__init__(server, loop=asyncio.get_running_loop(), **settings)
+
+    def trust(self) -> None:
+        """Keep the connection from now on: its other side has shown who it is."""
+        self._kept = True
 
     def handle_error(
         self,
@@ -73,8 +85,16 @@ class Connection(web.RequestHandler):
             resp = error_response(RequestError(f"{status.phrase}: {status.description or 'the request is refused'}"))
             resp.set_status(status)
         resp.headers[hdrs.SERVER] = SERVER
+        if not self._kept:
+            resp.force_close()
         self._answered(self)
         return await super().finish_response(request, resp, start_time)
+
+
+def trust(request: web.BaseRequest) -> None:
+    """Keep the connection of a request whose sender is known."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.trust()
 
 
 def error_response(error: ApiError) -> web.Response:

@@ -47,8 +47,12 @@ async def serving(
     *,
     max_connections: int = 4096,
     max_per_peer: int | None = None,
+    known_only: bool = False,
 ) -> AsyncIterator[Address]:
-    """Serve `app` while the context is open; yields the (first) address it listens on (port 0 becomes the real one)."""
+    """Serve `app` while the context is open; yields the (first) address it listens on (port 0 becomes the real one).
+
+    With `known_only` connections are kept for those only whom the application has called `trust` for.
+    """
     listeners = [_listen(where)] if isinstance(where, Address) else where
 
     @web.middleware
@@ -66,7 +70,7 @@ async def serving(
         await runner.setup()
         if runner.server is None:
             raise RuntimeError("the runner has no server after its set-up")
-        acceptor = Acceptor(listeners, runner.server, context, max_connections, max_per_peer)
+        acceptor = Acceptor(listeners, runner.server, context, max_connections, max_per_peer, known_only=known_only)
         if isinstance(tls, ServedCertificate):
             tls.renewed, tls.is_outdated = acceptor.renew_connections, acceptor.is_last
         addresses = [Address(*listener.getsockname()[:2]) for listener in listeners]

@@ -96,9 +96,6 @@ class PollSettings(Settings):
         "at least four times the agents' `probe.deadline`.",
     )
     max_failures: int = Field(3, ge=1, le=1000, description="Missed polls in a row that make a host Disconnected.")
-    keep_connections: int = Field(
-        1000, ge=0, le=100_000, description="Connections to agents that are kept open between polls."
-    )
 
     @model_validator(mode="after")
     def _check_timeout(self) -> Self:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from bs_agent.daemon import lifecycle
 from bs_agent.daemon.certificate import CertificateError
 from bs_agent.daemon.configuration import ConfigError
+from bs_agent.daemon.descriptors import raise_limit
 from bs_agent.daemon.logs import set_up_logging
 from bs_agent.management.access.sessions import ADMIN
 from bs_agent.management.app import Started, start
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 async def serve(settings: ManagementSettings, load: Callable[[], ManagementSettings]) -> None:
     """Run the management node until a signal ends it; `load` reads the configuration again."""
     set_up_logging(settings.log.level, settings.log.format)
+    raise_limit()
     running: list[Started] = []
 
     async def begin(stack: AsyncExitStack) -> None:

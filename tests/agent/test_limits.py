@@ -11,7 +11,7 @@ import pytest
 from bs_agent.agent import app
 from bs_agent.agent.config import AgentSettings
 from bs_agent.agent.storages.imagestore import ImageStore
-from bs_agent.daemon import acceptor, http
+from bs_agent.daemon import acceptor, connection, http
 from tests.agent.asking import connect, refusal
 from tests.agent.conftest import UUID, enrolled, eventually, running_agent
 from tests.beds.agent import AgentClient
@@ -134,6 +134,49 @@ async def test_one_peer_alone_keeps_nobody_out(
         said = [record.getMessage() for record in caplog.records if "further ones" in record.getMessage()]
         assert said == [f"more than {share} connections from 127.0.0.2: further ones are closed"]
     await _answers(agent, come_from="127.0.0.2")
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "kept"),
+    [
+        ("/v1/report", True, True),
+        ("/v1/nothing", True, True),
+        ("/v1/report", False, False),
+        ("/v1/nothing", False, False),
+        ("/livez", False, False),
+        ("/readyz", False, False),
+        ("/livez HTTP/1.1\r\nExpect: nonsense\r\nX:", False, False),
+    ],
+)
+async def test_only_who_shows_a_token_keeps_a_connection(
+    agent: app.Agent, client: AgentClient, path: str, token: bool, kept: bool
+) -> None:
+    bearer = f"Authorization: Bearer {client.enrollment.token}\r\n" if token else ""
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n{bearer}\r\n".encode()
+    async with _connected(agent) as (reader, writer), asyncio.timeout(30):
+        for _ in range(3):
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = next(line for line in head.splitlines() if line.startswith("content-length: "))
+            await reader.readexactly(int(length.split()[1]))
+            assert ("connection: close" in head) is not kept
+            if not kept:
+                assert await reader.read() == b""
+                return
+
+
+async def test_a_kept_connection_outlasts_the_longest_pause_of_a_stranger(
+    agent: app.Agent, client: AgentClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "FIRST_REQUEST_DEADLINE", 0.2)
+    monkeypatch.setattr(connection, "KEEPALIVE", 0.2)
+    request = f"GET /v1/report HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.enrollment.token}\r\n\r\n".encode()
+    async with _connected(agent) as (reader, writer), _connected(agent) as (silent, _), asyncio.timeout(30):
+        writer.write(request)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        await _is_closed(silent)
+        writer.write(request)
+        await reader.readuntil(b"HTTP/1.1 200 ")
 
 
 async def _answers(agent: app.Agent, come_from: str) -> None:

@@ -28,8 +28,8 @@ from bs_agent.contract.report import IMAGESTORE
 from bs_agent.daemon.certificate import fingerprint, server_context
 from bs_agent.management.config import ManagementSettings, PollSettings
 from bs_agent.management.fleet import open_fleet
-from bs_agent.management.hosts.agent_client import KEEPALIVE, Agents, Target, target
-from bs_agent.management.polling.poller import AT_ONCE
+from bs_agent.management.hosts.agent_client import Agents, Target, target
+from bs_agent.management.hosts.connections import KEEPALIVE
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store import tables
 from bs_agent.management.store.database import Database
@@ -39,7 +39,8 @@ from tests.beds.certificate import ensure_certificate
 from tests.bench.figures import Beside, Figure, at_least, at_most, tell
 
 AGENTS = 10_000
-ROUNDS, WINDOW, WARM_UP = 2 if "--quick" in sys.argv else 3, 8.0, 4.0
+AT_ONCE = 256
+ROUNDS, WINDOW, WARM_UP = 3, 8.0, 4.0
 SATURATED = 8.0
 BUDGET_RATIO, BUDGET_CORE, BUDGET_MIB = 0.6, 0.30, 300
 TOKEN = "a-token-for-the-benchmark"
@@ -190,8 +191,8 @@ async def ours(folder: Path, port: int, interval: float, warm_up: float, window:
 async def peer(folder: Path, port: int, warm_up: float, window: float) -> dict[str, float]:
     """Poll with aiohttp and nothing else."""
     asyncio.sslproto.SSLProtocol.max_size = 16 * 1024
-    pin, keep = fingerprint(folder / "certificate.pem"), PollSettings().keep_connections
-    targets = [target(host_of(n), port, pin, TOKEN, keep=n < keep) for n in range(AGENTS)]
+    pin = fingerprint(folder / "certificate.pem")
+    targets = [target(host_of(n), port, pin, TOKEN, keep=True) for n in range(AGENTS)]
     etags: dict[str, str] = {}
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
     async with aiohttp.ClientSession(connector=connector) as session, polling(session, targets, etags):

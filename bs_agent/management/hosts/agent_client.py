@@ -16,7 +16,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bs_agent.contract.bounds import Details, Label
-from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
+from bs_agent.contract.errors import ApiError, InvalidArgument, Overloaded, StorageProblem
 from bs_agent.contract.push import ConnectRequest, ReportTo
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import (
@@ -31,15 +31,14 @@ from bs_agent.contract.report import (
     StorageReport,
 )
 from bs_agent.contract.spoilt import first_fault
-from bs_agent.daemon.connection import connector
+from bs_agent.daemon.descriptors import OUT_OF_RESOURCES
+from bs_agent.management.hosts.connections import Connections, within
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M")
 
 MAX_ANSWER = 8 * 1024 * 1024
-KEEPALIVE = 70.0
-"""Seconds that an unused connection is kept: a little less than the agents keep it."""
 
 _FIRST_LOOK, _LAST_LOOK = 0.05, 2.0
 # asyncio's buffer of 256 KiB per TLS connection would be 250 MiB for a thousand of them; reports are a few KiB long.
@@ -55,7 +54,7 @@ _PLAN = TypeAdapter(CleanupPlan)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """An agent as the client sees it. Keep the value: kept connections belong to it.
+    """An agent as the client sees it. With `keep` it is asked over a connection that is kept for the next time.
 
     `next_pin` is the certificate that the agent has announced: it may show that one from any moment on.
     """
@@ -66,6 +65,16 @@ class Target:
     headers: dict[str, str] = field(repr=False)
     keep: bool = False
     next_pin: aiohttp.Fingerprint | None = None
+
+
+class _KeptPin(aiohttp.Fingerprint):
+    """Equal when it pins the same: a later value finds the connections that an earlier one has left open."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _KeptPin) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
 
 
 class Answer(NamedTuple):
@@ -104,13 +113,18 @@ class _ErrorAnswer(BaseModel):
 def target(
     hostname: str, port: int, fingerprint: str, token: str, *, keep: bool = False, next_fingerprint: str | None = None
 ) -> Target:
-    """Return the target for an agent; `keep` holds its connection open between requests."""
+    """Return the target for an agent.
+
+    `keep` holds its connection open between requests. Without it each request has one of its own, and shows that the
+    agent can be reached now.
+    """
     host = f"[{hostname}]" if ":" in hostname else hostname
     headers = {"Authorization": f"Bearer {token}"}
     if not keep:
         headers["Connection"] = "close"
-    pin = aiohttp.Fingerprint(bytes.fromhex(fingerprint))
-    next_pin = aiohttp.Fingerprint(bytes.fromhex(next_fingerprint)) if next_fingerprint else None
+    pinned = _KeptPin if keep else aiohttp.Fingerprint
+    pin = pinned(bytes.fromhex(fingerprint))
+    next_pin = pinned(bytes.fromhex(next_fingerprint)) if next_fingerprint else None
     if next_fingerprint:
         headers[KNOWS_NEXT] = next_fingerprint
     return Target(f"{host}:{port}", f"https://{host}:{port}", pin, headers, keep, next_pin)
@@ -119,12 +133,13 @@ def target(
 class Agents:
     """Talks to agents.
 
-    Every method raises StorageProblem when the agent does not answer as it should, or InvalidArgument when it refuses
-    what it was told.
+    Every method raises StorageProblem when the agent does not answer as it should, InvalidArgument when it refuses
+    what it was told, or Overloaded when this machine has nothing left to connect with.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, timeout: float, command_timeout: float) -> None:
-        self._session = session
+    _session: aiohttp.ClientSession
+
+    def __init__(self, timeout: float, command_timeout: float) -> None:
         self.timeout = timeout
         self.command_timeout = command_timeout
         self.report_to: ReportTo | None = None
@@ -138,14 +153,15 @@ class Agents:
         a hung one costs it its own deadline up to four times (the turn, the connect, its undoing, the fresh report).
         """
         sslproto.SSLProtocol.max_size = _TLS_BUFFER
+        agents = cls(timeout, command_timeout)
         async with aiohttp.ClientSession(
-            connector=connector(limit=0, keepalive_timeout=KEEPALIVE, ttl_dns_cache=60),
+            connector=Connections(lambda: agents.timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": "bs-management"},
             auto_decompress=False,
             trust_env=False,
-        ) as session:
-            yield cls(session, timeout, command_timeout)
+        ) as agents._session:
+            yield agents
 
     async def report(self, at: Target, etag: str = "") -> Told:
         """Return the report and its ETag; None in its place when it is still the one that `etag` names."""
@@ -244,7 +260,7 @@ class Agents:
             data = content.model_dump_json()
             sent["Content-Type"] = "application/json"
         with _translated(at, deadline):
-            async with asyncio.timeout(deadline):
+            async with within(deadline):
                 try:
                     answer = await self._send(at, at.pin, (method, path), data, sent)
                 except aiohttp.ServerFingerprintMismatch as error:
@@ -257,6 +273,22 @@ class Agents:
         return answer
 
     async def _send(
+        self, at: Target, pin: aiohttp.Fingerprint, what: tuple[str, str], data: str | None, headers: dict[str, str]
+    ) -> Answer:
+        """Send a request, and once more where its connection was closed meanwhile: nothing is done twice of it.
+
+        aiohttp does so by itself for other methods than POST, before an answer has begun.
+        """
+        try:
+            return await self._exchange(at, pin, what, data, headers)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError) as error:
+            if what[0] != "POST" and not isinstance(error, aiohttp.ClientPayloadError):
+                raise
+            return await self._exchange(at, pin, what, data, headers)
+
+    async def _exchange(
         self, at: Target, pin: aiohttp.Fingerprint, what: tuple[str, str], data: str | None, headers: dict[str, str]
     ) -> Answer:
         method, path = what
@@ -327,6 +359,9 @@ def _translated(at: Target, timeout: float) -> Iterator[None]:
         details = f"what listens at {at.name} does not speak TLS as an agent does: {error.os_error}"
         raise StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, details) from None
     except aiohttp.ClientConnectorError as error:
+        if error.os_error.errno in OUT_OF_RESOURCES:
+            details = f"this machine cannot connect to {at.name}: {words_of(error.os_error)}"
+            raise Overloaded(details) from None
         raise StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, f"{at.name}: {words_of(error.os_error)}") from None
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         details = f"{at.name} closed the connection: {error}"

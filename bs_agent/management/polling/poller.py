@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from bs_agent.contract.errors import ApiError, StorageProblem
+from bs_agent.contract.errors import ApiError, Overloaded, StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import HostReport
 from bs_agent.management.config import PollSettings
@@ -33,6 +33,7 @@ WHOLE = 3600.0
 _TICK = 5.0
 """Seconds after which a node looks for agents that nobody polls, and for those that others were told of."""
 _RESTORES_AT_ONCE = 64
+_TOLD_EVERY = 60.0
 
 Restore = Callable[[str, str], Awaitable[None]]
 
@@ -70,6 +71,7 @@ class Poller:
         self._lane, self._slow_lane = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._restore_lane = asyncio.Semaphore(_RESTORES_AT_ONCE)
         self._swept_at: float | None = None
+        self._told_at: float | None = None
 
     @property
     def progressing(self) -> bool:
@@ -151,6 +153,7 @@ class Poller:
         if watch.timer:
             watch.timer.cancel()
         loop = asyncio.get_running_loop()
+        watch.heard_at = watch.heard_at or loop.time()
         due = next_due(watch.uuid, self._settings.interval, loop.time())
         watch.timer = loop.call_at(due, self._begin_poll, watch)
 
@@ -185,6 +188,8 @@ class Poller:
             async with self._slow_lane if watch.link.misses else self._lane:
                 due = asyncio.get_running_loop().time() >= watch.whole_due
                 told = await self._agents.report(watch.target, watch.etag if watch.is_well and not due else "")
+        except Overloaded as problem:
+            self._not_asked(watch, problem)
         except ApiError as problem:
             if watch in self._watches:
                 self._missed(watch, _reason(problem))
@@ -192,7 +197,17 @@ class Poller:
             if watch in self._watches:
                 self._answered(watch, told)
 
+    def _not_asked(self, watch: Watch, problem: Overloaded) -> None:
+        """Hold nothing against an agent that this machine could not ask; in the end it is known no more."""
+        now = asyncio.get_running_loop().time()
+        if self._told_at is None or now - self._told_at >= _TOLD_EVERY:
+            self._told_at = now
+            log.error("agents are not polled: %s", problem.details)
+        if watch in self._watches:
+            self._unobserved(watch, now - watch.heard_at)
+
     def _missed(self, watch: Watch, reason: Reason) -> None:
+        watch.heard_at = asyncio.get_running_loop().time()
         watch.link = watch.link.missed(reason)
         if reason.code in _ELSEWHERE:
             self._watches.go_elsewhere(watch)
@@ -208,6 +223,7 @@ class Poller:
                 self._set(watch, host, Health("Disconnected", reason))
 
     def _answered(self, watch: Watch, told: Told) -> None:
+        watch.heard_at = asyncio.get_running_loop().time()
         if watch.link.misses:
             log.info("%s answers again after %d missed polls", watch.target.name, watch.link.misses)
             watch.link = Link()

@@ -1,11 +1,13 @@
 """The agents that this node watches, kept in step with their rows, which other nodes write too."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from bs_agent.daemon import descriptors
 from bs_agent.management.config import PollSettings
-from bs_agent.management.hosts.agent_client import KEEPALIVE, Target
+from bs_agent.management.hosts.agent_client import Target
 from bs_agent.management.hosts.trust import target_of
 from bs_agent.management.model.health import Boots, Health, Link, Retry
 from bs_agent.management.model.records import AgentRecord
@@ -14,8 +16,22 @@ from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.watched import WatchedAgent, asked_to_look, claim, watched
 
+log = logging.getLogger(__name__)
+
 LONGEST_SWEEP = 30.0
 """Seconds after which the rows of all watched agents are read again."""
+RESERVE = 8192
+"""Files that connections to agents leave to all else: callers of the API, pushes, connections in the making."""
+
+
+def room(files: int) -> int:
+    """Return how many connections to agents may be kept open by a process that may open so many files."""
+    return files - min(RESERVE, files // 2)
+
+
+def files_for(agents: int) -> int:
+    """Return how many files a process must be allowed to open in order to keep a connection to so many agents."""
+    return agents + min(RESERVE, agents)
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +39,8 @@ class Watch:
     """One agent: what its rows said last, and what only this process knows.
 
     `record` is the agent as it is polled: where its row says that it is reached, or at another of its places when
-    nothing answers there. `asked` says that it is to be polled, and was not yet.
+    nothing answers there. `asked` says that it is to be polled, and was not yet. `heard_at` is when it answered
+    last, or missed a poll, by the event loop's clock.
     """
 
     seen: WatchedAgent
@@ -32,6 +49,7 @@ class Watch:
     health: dict[str, Health]
     asked: bool = False
     etag: str = ""
+    heard_at: float = 0.0
     whole_due: float = 0.0
     link: Link = field(default_factory=Link)
     boots: Boots = field(default_factory=Boots)
@@ -66,7 +84,7 @@ class Watches:
         self._keyring = keyring
         self._node = node
         self._by_uuid: dict[str, Watch] = {}
-        self._kept = 0
+        self._is_told = False
         self._read_at: float | None = None
         # For how long nobody had watched those of which this is still to be told, and since when those let go of.
         self._unwatched: dict[str, float] = {}
@@ -93,6 +111,7 @@ class Watches:
         if self._read_at is None or now - self._read_at >= pause or claimed != self._by_uuid.keys():
             await self._follow(claimed, everything=True)
             self._read_at = now
+            self._tell()
         for uuid in self._unwatched.keys() & self._by_uuid.keys():
             self.unwatched(self._by_uuid[uuid], self._unwatched.pop(uuid))
         for uuid in await asked_to_look(self._database, self._node.uuid):
@@ -114,7 +133,6 @@ class Watches:
         """Let go of an agent."""
         if watch in self:
             del self._by_uuid[watch.uuid]
-            self._kept -= watch.target.keep
         if watch.timer:
             watch.timer.cancel()
 
@@ -169,14 +187,22 @@ class Watches:
             watch.health, watch.etag = health, ""
 
     def _point(self, watch: Watch, record: AgentRecord) -> None:
-        self._kept -= watch.target.keep
         watch.record, watch.target = record, self._target(record)
 
     def _target(self, record: AgentRecord) -> Target:
         # Not the most recently used ones: agents are polled in turn, so each would be thrown out before its next poll.
-        keep = self._kept < self.settings.keep_connections and self.settings.interval < KEEPALIVE
-        self._kept += keep
-        return target_of(record, self._keyring, keep=keep)
+        return target_of(record, self._keyring, keep=len(self._by_uuid) < room(descriptors.limit()))
+
+    def _tell(self) -> None:
+        """Log when there are more agents than connections that may be kept."""
+        agents, files = len(self), descriptors.limit()
+        if (is_short := agents > room(files)) and not self._is_told:
+            log.warning(
+                "connections are kept to %d of %d agents only, to others each poll makes a new one: this process may "
+                "open %d files; let it open %d (LimitNOFILE= of the unit, or `ulimit -n`)",
+                room(files), agents, files, files_for(agents),
+            )  # fmt: skip
+        self._is_told = is_short
 
 
 def _health(seen: WatchedAgent) -> dict[str, Health]:

@@ -62,6 +62,15 @@ async def test_connections_are_kept_where_that_is_wanted(
     assert len(server.connections) == connections
 
 
+async def test_a_later_value_finds_the_connection_of_an_earlier_one(server: Server, agents: Agents) -> None:
+    async with server.running() as address:
+        for _ in range(3):
+            await agents.report(at(address, server, keep=True))
+        assert len(server.connections) == 1
+        await agents.report(at(address, server))
+        assert len(server.connections) == 2, "what is asked without keeping anything has a connection of its own"
+
+
 async def test_a_kept_connection_that_was_closed_meanwhile(server: Server, agents: Agents) -> None:
     async with server.running() as address:
         where = at(address, server, keep=True)

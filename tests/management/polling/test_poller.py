@@ -9,10 +9,11 @@ import pytest_asyncio
 from sqlalchemy import event, update
 
 from bs_agent.contract.api import AddImageStoreParameters
-from bs_agent.contract.errors import CannotDelete, InternalError, StorageProblem
+from bs_agent.contract.errors import CannotDelete, InternalError, Overloaded, StorageProblem
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import ImageStoreReport
 from bs_agent.management.config import ManagementSettings
+from bs_agent.management.hosts.agent_client import Told
 from bs_agent.management.store import tables
 from tests.beds.fleet import POLL, fleet, image_store, until
 from tests.beds.played import Played, Players, players
@@ -202,6 +203,26 @@ async def test_a_host_that_refuses_its_cleanup(tmp_path: Path, stage: Players) -
 
         await until(is_clean)
     assert agent.asked["DELETE enrollments"] == 1
+
+
+async def test_what_this_machine_lacks_is_not_held_against_an_agent(
+    tmp_path: Path, stage: Players, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.add(HOST)
+    async with fleet(tmp_path) as bed:
+        uuid = await bed.service.add_image_store(directory(stage))
+        asked = 0
+
+        async def nothing_left(*_: object) -> Told:
+            nonlocal asked
+            asked += 1
+            raise Overloaded("this machine cannot connect: Too many open files")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(bed.service.means.client, "report", nothing_left)
+            await bed.reaches(uuid, ("Connecting", "Unobserved"))
+            assert (bed.service.poller.away, asked >= 3) == (0, True)
+        await bed.reaches(uuid, ("Connected", ""))
 
 
 async def test_agents_that_hang_do_not_delay_the_others(tmp_path: Path, stage: Players) -> None:
