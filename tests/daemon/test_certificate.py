@@ -28,6 +28,24 @@ async def test_of_a_chain_the_first_certificate_is_pinned(tmp_path: Path) -> Non
         context.load_cert_chain(chain, key)
 
 
+@pytest.mark.asyncio
+async def test_a_session_comes_without_a_ticket(tmp_path: Path) -> None:
+    certificate, key = await ensure_certificate(tmp_path, "host")
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.load_verify_locations(certificate)
+    client_context.check_hostname = False
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context.wrap_bio(back, there)
+    server = server_context(certificate, key).wrap_bio(there, back, server_side=True)
+    for side in (client, server, client, server):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    server.write(b"an answer")
+    assert (client.read(100), client.version()) == (b"an answer", "TLSv1.3")
+    assert client.session
+    assert not client.session.has_ticket
+
+
 @pytest.mark.parametrize("content", ["", "no certificate", "-----BEGIN CERTIFICATE-----\n"])
 def test_what_is_no_certificate(tmp_path: Path, content: str) -> None:
     (tmp_path / "certificate.pem").write_text(content)

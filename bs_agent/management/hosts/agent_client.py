@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from yarl import URL
 
 from bs_agent.contract.bounds import Details, Label
 from bs_agent.contract.errors import ApiError, InvalidArgument, Overloaded, StorageProblem
@@ -42,7 +43,7 @@ MAX_ANSWER = 8 * 1024 * 1024
 
 _FIRST_LOOK, _LAST_LOOK = 0.05, 2.0
 # asyncio's buffer of 256 KiB per TLS connection would be 250 MiB for a thousand of them; reports are a few KiB long.
-_TLS_BUFFER = 4 * 1024
+_TLS_BUFFER = 1024
 
 _PROBLEMS = {f"BS.{code}": code for code in ReasonCode}
 
@@ -60,7 +61,7 @@ class Target:
     """
 
     name: str
-    url: str
+    url: URL
     pin: aiohttp.Fingerprint
     headers: dict[str, str] = field(repr=False)
     keep: bool = False
@@ -127,7 +128,7 @@ def target(
     next_pin = pinned(bytes.fromhex(next_fingerprint)) if next_fingerprint else None
     if next_fingerprint:
         headers[KNOWS_NEXT] = next_fingerprint
-    return Target(f"{host}:{port}", f"https://{host}:{port}", pin, headers, keep, next_pin)
+    return Target(f"{host}:{port}", URL(f"https://{host}:{port}"), pin, headers, keep, next_pin)
 
 
 class Agents:
@@ -292,8 +293,9 @@ class Agents:
         self, at: Target, pin: aiohttp.Fingerprint, what: tuple[str, str], data: str | None, headers: dict[str, str]
     ) -> Answer:
         method, path = what
+        url = at.url.with_path(path, encoded=True)  # a tenth of what it takes to parse one
         request = self._session.request(
-            method, at.url + path, data=data, headers=headers, ssl=pin, allow_redirects=False, timeout=_NONE
+            method, url, data=data, headers=headers, ssl=pin, allow_redirects=False, timeout=_NONE
         )
         async with request as response:
             body = await _read(at, response)

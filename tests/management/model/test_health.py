@@ -11,6 +11,7 @@ from bs_agent.contract.report import CephReport, Cluster, DirectoryUsage, ImageS
 from bs_agent.management.model.health import (
     MON_ONLY,
     RETRY_CAP,
+    TICK,
     UNSEEN,
     Health,
     Link,
@@ -50,6 +51,12 @@ def test_agents_are_spread_over_the_interval() -> None:
     for second in range(0, 60, 10):
         share = sum(second <= due < second + 10 for due in dues) / len(dues)
         assert 0.1 < share < 0.24, "a sixth, give or take far more than chance does"
+
+
+def test_agents_that_are_due_about_the_same_time_are_due_at_once() -> None:
+    dues = {round(next_due(uuid4().hex, 60, 1000.0), 6) for _ in range(3000)}
+    assert len(dues) <= 60 / TICK
+    assert all(due / TICK == pytest.approx(round(due / TICK)) for due in dues)
 
 
 def test_a_link_is_down_after_so_many_misses_in_a_row() -> None:
