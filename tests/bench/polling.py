@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +30,7 @@ from yarl import URL
 
 from bs_agent.contract.report import IMAGESTORE
 from bs_agent.daemon.certificate import fingerprint, server_context
+from bs_agent.daemon.descriptors import raise_limit
 from bs_agent.management.config import ManagementSettings, PollSettings
 from bs_agent.management.fleet import open_fleet
 from bs_agent.management.hosts.agent_client import Agents, Target, target
@@ -118,7 +119,7 @@ async def play(folder: Path) -> None:
         await loop.run_in_executor(None, sys.stdin.read)
 
 
-async def fill(folder: Path, port: int) -> None:
+async def fill(folder: Path, port_of: Callable[[int], int]) -> None:
     """Write the fleet into a new database."""
     database = Database.connect(f"sqlite:///{folder}/management.db")
     await migrate(database)
@@ -127,13 +128,19 @@ async def fill(folder: Path, port: int) -> None:
     dates = {"createDate": 1, "lastOpDate": 1}
     fixed = {"type": IMAGESTORE, "url": "/images", "state": "Enabled", "status": "Connected", "capacityStale": False}
     fixed |= {"totalCapacity": 0, "availableCapacity": 0, **dates}
-    agent = {"port": port, "fingerprint": pin, "tokenSecret": secret, "leaving": False, "createDate": 1}
+    agent = {"fingerprint": pin, "tokenSecret": secret, "leaving": False, "createDate": 1}
     numbers = range(AGENTS)
     ids = [f"{number:032x}" for number in numbers]
     rows: list[tuple[Any, list[dict[str, Any]]]] = [
-        (tables.agent, [agent | {"uuid": ids[n], "hostname": host_of(n), "enrollmentId": ids[n]} for n in numbers]),
+        (
+            tables.agent,
+            [
+                agent | {"port": port_of(n), "uuid": ids[n], "hostname": host_of(n), "enrollmentId": ids[n]}
+                for n in numbers
+            ],
+        ),
         (tables.resource, [{"uuid": ids[n], "type": "BackupStorageVO"} for n in numbers]),
-        (tables.agent_address, [{"hostname": host_of(n), "port": port, "agentUuid": ids[n]} for n in numbers]),
+        (tables.agent_address, [{"hostname": host_of(n), "port": port_of(n), "agentUuid": ids[n]} for n in numbers]),
         (tables.backup_storage, [fixed | {"uuid": ids[n], "name": f"s{n}", "hostname": host_of(n)} for n in numbers]),
         (
             tables.host,
@@ -190,7 +197,6 @@ async def measure(folder: Path, port: int, window: float) -> dict[str, float]:
 async def ours(folder: Path, port: int, interval: float, window: float) -> dict[str, float]:
     """Poll as the management node does."""
     database = Database.connect(f"sqlite:///{folder}/management.db")
-    gc.set_threshold(*GARBAGE)
     settings = ManagementSettings(poll=PollSettings(interval=interval, timeout=min(10.0, interval)))
     async with (
         Node.open(database, LEASE) as node,
@@ -290,7 +296,7 @@ def main() -> int:
         with subprocess.Popen(playing, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as player:
             assert player.stdout
             port = player.stdout.readline().strip()
-            asyncio.run(fill(Path(folder), int(port)))
+            asyncio.run(fill(Path(folder), lambda _: int(port)))
             kept = [compare(folder, port)]
             if "--quick" not in sys.argv:
                 kept += [at_interval(folder, port, interval) for interval in BUDGET_CORE]
@@ -298,10 +304,15 @@ def main() -> int:
     return 0 if all(kept) else 1
 
 
+def allow_files() -> None:
+    """Do in a process of the bench what the node does when it starts."""
+    raise_limit()
+    gc.set_threshold(*GARBAGE)
+
+
 def part(name: str, folder: str, *arguments: str) -> None:
     """Be one of the processes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 30_000)), hard))
+    allow_files()
     if name == "play":
         asyncio.run(play(Path(folder)))
         return

@@ -27,7 +27,12 @@ from bs_agent.management.store.watched import LOOK, WatchedHost
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 256
+AT_ONCE, AWAY_AT_ONCE = 4096, 512
+"""How many agents are asked at the same time, and how many of those that did not answer the last time.
+
+So many that who keeps a poll waiting keeps no other from being sent. What they cost is bounded by the rate of new
+connections.
+"""
 WHOLE = 3600.0
 """Seconds after which an agent is asked for its whole report though nothing has changed: so old may a date become."""
 _TICK = 5.0
@@ -68,7 +73,7 @@ class Poller:
         self._asked = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Agents that are away wait in a lane of their own: they must not delay those that answer.
-        self._lane, self._slow_lane = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
+        self._lane, self._slow_lane = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AWAY_AT_ONCE)
         self._restore_lane = asyncio.Semaphore(_RESTORES_AT_ONCE)
         self._swept_at: float | None = None
         self._told_at: float | None = None

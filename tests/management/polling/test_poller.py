@@ -246,6 +246,34 @@ async def test_agents_that_hang_do_not_delay_the_others(tmp_path: Path, stage: P
         await until(all_are_back)
 
 
+async def test_those_that_are_away_wait_for_each_other_and_nobody_for_them(
+    tmp_path: Path, stage: Players, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bs_agent.management.polling.poller.AWAY_AT_ONCE", 1)
+    hung = [await stage.add(f"127.0.1.{number}") for number in range(1, 6)]
+    well = [await stage.add(f"127.0.2.{number}") for number in range(1, 4)]
+    async with fleet(tmp_path) as bed:
+        for host in stage.by_host:
+            await bed.service.add_image_store(directory(stage, host))
+        for agent in hung:
+            agent.holds["GET report"] = asyncio.Event()
+        while bed.service.poller.away < 5:
+            await polled(well[0], 1)
+        bed.service.means.client.timeout = 600  # who is asked now keeps the only place
+        while not bed.service.poller._slow_lane.locked():
+            await polled(well[0], 1)
+        for agent in well:
+            await polled(agent, 5)
+        assert bed.service.poller.away == 5
+        for agent in hung:
+            agent.holds.pop("GET report").set()
+
+        async def all_are_back() -> bool:
+            return bed.service.poller.away == 0
+
+        await until(all_are_back)
+
+
 async def test_an_agent_that_is_taken_up_again_is_polled_though_it_was_just_asked(
     tmp_path: Path, stage: Players
 ) -> None:

@@ -1,0 +1,140 @@
+"""How late the polls of healthy agents are among dead, slow and flapping ones, and when all connections are lost.
+
+10,000 agents: 2,000 take a connection and never shake hands, 500 take 3 s to answer, 200 are away every other half
+minute. Late is a poll by what has passed since its due time until its answer was there.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+from bs_agent.contract.errors import StorageProblem
+from bs_agent.daemon.certificate import fingerprint, server_context
+from bs_agent.management.config import ManagementSettings, PollSettings
+from bs_agent.management.fleet import open_fleet
+from bs_agent.management.hosts.agent_client import Agents, target
+from bs_agent.management.polling.poller import Poller
+from bs_agent.management.polling.watches import Watch
+from bs_agent.management.secrets import Keyring
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.leases import Node
+from tests.beds.certificate import ensure_certificate
+from tests.bench.polling import AGENTS, LEASE, TOKEN, Player, allow_files, fill, host_of
+
+DEAD, SLOW, FLAPPING = 2000, 500, 200
+INTERVAL, TIMEOUT, ANSWERS_AFTER, FLAPS = 60.0, 10.0, 3.0, 30.0
+CUT = b"POST /cut "
+BUDGET_LATE = 1.0
+
+
+class Unsteady(Player):
+    """A connection to an agent that may be slow or flapping, by its number."""
+
+    made: ClassVar[set["Unsteady"]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.made.add(self)
+        _, _, high, low = self.host.split(".")
+        self.number = int(high) * 250 + int(low) - 1 - DEAD
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.made.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        if data.startswith(CUT):
+            for other in list(self.made):
+                other.transport.abort()
+        elif 0 <= self.number < SLOW:
+            asyncio.get_running_loop().call_later(ANSWERS_AFTER, super().data_received, data)
+        elif SLOW <= self.number < SLOW + FLAPPING and int(time.monotonic() / FLAPS) % 2:
+            self.transport.abort()
+        else:
+            super().data_received(data)
+
+
+async def play(folder: Path) -> None:
+    """Be the agents until standard input ends; print the ports of the living and of the dead."""
+    certificate, key = await ensure_certificate(folder, "agents")
+    loop, all_of_them = asyncio.get_running_loop(), "0.0.0.0"  # noqa: S104  all of 127.0.0.0/8
+    living = await loop.create_server(
+        Unsteady, all_of_them, 0, ssl=server_context(certificate, key), backlog=4096
+    )  # fmt: skip
+    dead = await loop.create_server(asyncio.Protocol, all_of_them, 0, backlog=4096)
+    async with living, dead:
+        print(*(server.sockets[0].getsockname()[1] for server in (living, dead)), flush=True)
+        await loop.run_in_executor(None, sys.stdin.read)
+
+
+async def measure(folder: Path, port: int) -> None:
+    """Poll them all, and print how late the healthy ones are as time goes by."""
+    late: list[float] = []
+    original = Poller._ask
+
+    async def timed(self: Poller, watch: Watch) -> None:
+        due = watch.timer.when() if watch.timer else 0.0
+        await original(self, watch)
+        if int(watch.uuid, 16) >= DEAD + SLOW + FLAPPING:
+            late.append(asyncio.get_running_loop().time() - due)
+
+    async def minute(what: str) -> None:
+        late.clear()
+        before = time.process_time()
+        await asyncio.sleep(INTERVAL)
+        ordered, core = sorted(late), (time.process_time() - before) / INTERVAL
+        told = {"what": what, "polls": len(ordered), "p50": ordered[len(ordered) // 2], "core": core}
+        print(json.dumps(told | {"p99": ordered[len(ordered) * 99 // 100], "max": ordered[-1]}), flush=True)
+
+    Poller._ask = timed  # type: ignore[method-assign]
+    settings = ManagementSettings(poll=PollSettings(interval=INTERVAL, timeout=TIMEOUT))
+    database = Database.connect(f"sqlite:///{folder}/management.db")
+    async with (
+        Node.open(database, LEASE) as node,
+        open_fleet(database, Keyring.open(folder), settings, node),
+        Agents.open(TIMEOUT, 60) as cutter,
+    ):
+        await minute("first minute")
+        await minute("second minute")
+        at = target(host_of(AGENTS - 1), port, fingerprint(folder / "certificate.pem"), TOKEN)
+        with suppress(StorageProblem):  # the connection that asks for it is cut as well
+            await cutter._request(at, "POST", CUT.decode().split()[1])
+        await minute("all connections cut")
+    await database.close()
+
+
+def main() -> int:
+    """Play the agents in one process, and poll them in another."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "tests.bench.stampede"]
+        with subprocess.Popen([*command, "play", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as player:
+            assert player.stdout
+            living, dead = map(int, player.stdout.readline().split())
+            asyncio.run(fill(Path(folder), lambda number: dead if number < DEAD else living))
+            done = subprocess.run(
+                [*command, "measure", folder, str(living)], stdout=subprocess.PIPE, check=True, timeout=300
+            )
+            player.communicate()
+    print(f"{AGENTS} agents, {DEAD} dead, {SLOW} slow, {FLAPPING} flapping, every {INTERVAL:.0f} s; of the healthy:")
+    kept = True
+    for line in done.stdout.splitlines():
+        told = json.loads(line)
+        kept = kept and told["p99"] <= BUDGET_LATE
+        print(
+            f"{told['what']:20} {told['polls']:5} polls, late p50 {told['p50']:.2f} s, p99 {told['p99']:.2f} s "
+            f"(at most {BUDGET_LATE:g}), at most {told['max']:.2f} s; {told['core'] * 100:.0f} % of a core"
+        )
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == []:
+        sys.exit(main())
+    allow_files()
+    part, folder, *port = sys.argv[1:]
+    asyncio.run(play(Path(folder)) if part == "play" else measure(Path(folder), int(port[0])))
