@@ -56,6 +56,8 @@ class ApiError(Exception):
     code: ClassVar[str]
     description: ClassVar[str]
     http_status: ClassVar[int] = 503
+    retry_after: int = 0
+    """Seconds after which the same would be taken; 0 when nothing is known of that. Travels as a header."""
 
     def __init__(self, details: str, *, cause: "ApiError | None" = None) -> None:
         super().__init__(details)

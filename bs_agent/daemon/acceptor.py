@@ -114,12 +114,17 @@ class Acceptor:
             connection.close()
             return
         protocol = Connection(self._server, self.begun, known_only=self._known_only)
-        self._peers[protocol] = peer
+        if self._per_peer:
+            self._peers[protocol] = peer
         handshake = self._handshakes[protocol] = asyncio.create_task(self._shake_hands(connection, protocol))
         handshake.add_done_callback(lambda _: self._handshakes.pop(protocol, None))
 
     def _refusal(self, peer: str) -> str:
         """Say why no connection of this peer can be taken now; empty when one can."""
+        # To count together takes long where there are thousands: only when the sum, which is never less, asks for it.
+        most = len(self._handshakes) + len(self._server.connections)
+        if most < self._limit and not self._per_peer:
+            return ""
         present = {*self._handshakes, *self._server.connections}
         if len(present) >= self._limit:
             return f"more than {self._limit} connections: further ones are closed"

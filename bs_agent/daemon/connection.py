@@ -100,5 +100,7 @@ def trust(request: web.BaseRequest) -> None:
 def error_response(error: ApiError) -> web.Response:
     """Render an error as `{"error": {...}}`; the connection ends where the rest of the request was not read."""
     text = '{"error":' + error.shown().model_dump_json(exclude_none=True) + "}"
-    headers = {"Connection": "close"} if isinstance(error, BodyTooLarge | RequestTimeout) else {}
+    headers = {hdrs.CONNECTION: "close"} if isinstance(error, BodyTooLarge | RequestTimeout) else {}
+    if error.retry_after:
+        headers[hdrs.RETRY_AFTER] = str(error.retry_after)
     return web.Response(text=text, status=error.http_status, content_type="application/json", headers=headers)

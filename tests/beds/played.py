@@ -123,15 +123,15 @@ class Players:
         self._folder = folder
         self._stack = stack
 
-    async def add(self, host: str, build: Build = image_store) -> Played:
+    async def add(self, host: str, build: Build = image_store, token: str = TOKEN) -> Played:
         """Play an agent at an address within 127.0.0.0/8."""
         certificate, key = await ensure_certificate(self._folder / host, host)
-        agent = self.by_host[host] = Played(build)
+        agent = self.by_host[host] = Played(build, token=token)
         app = web.Application()
         app.router.add_route("*", "/{rest:.*}", agent.handle)
         where = serving(app, Address(host, self.port), server_context(certificate, key))
         self.port = (await self._stack.enter_async_context(where)).port
-        agent.code = encode(self.port, TOKEN, fingerprint(certificate))
+        agent.code = encode(self.port, token, fingerprint(certificate))
         return agent
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import aiohttp
+from aiohttp import hdrs
 
 from bs_agent.agent.push.news import Facts, facts, is_news
 from bs_agent.contract.push import ReportTo
@@ -24,14 +25,16 @@ SPACING = 1.0
 DEADLINE = 10.0
 TRIES = 6
 LONGEST_PAUSE = 60.0
+_PASSING, _PUT_OFF = {408, 429}, {429, 503}
 
 
 class PushError(Exception):
-    """A push was not accepted; the message says why."""
+    """A push was not accepted; the message says why. `after` is in how many seconds it may be tried again, if known."""
 
-    def __init__(self, message: str, *, final: bool) -> None:
+    def __init__(self, message: str, *, final: bool, after: float = 0.0) -> None:
         super().__init__(message)
         self.final = final
+        self.after = after
 
 
 class Channel:
@@ -56,6 +59,7 @@ class Channel:
         self._counters = counters
         self._known: dict[str, Facts] = {}
         self._failures = 0
+        self._after = 0.0
 
     async def run(self, changed: asyncio.Event) -> None:
         """Push at every change that is news, until cancelled."""
@@ -72,7 +76,8 @@ class Channel:
             self._known[report.uuid] = now
 
     async def _tell(self) -> None:
-        for _ in range(TRIES):
+        tries = 0
+        while tries < TRIES:
             report = self._report()
             present = {storage.uuid: facts(storage) for storage in report.storages}
             read = {uuid: now for uuid, now in present.items() if now}
@@ -80,15 +85,18 @@ class Channel:
             if len(read) < len(present) or not is_news(self._known, read):
                 return
             final = await self._try(report, read)
+            tries += not self._after  # who is told when to come back is awaited there
             await asyncio.sleep(self._pause())
             if final:
                 return
 
     async def _try(self, report: HostReport, read: dict[str, Facts]) -> bool:
         """Push once; tell whether to try again would be in vain."""
+        self._after = 0.0
         try:
             await self._post(report)
         except PushError as error:
+            self._after = error.after
             self._counters["refused" if error.final else "failed"] += 1
             if not self._failures:
                 log.warning("reports cannot be pushed to %s, the polls go on: %s", self.report_to.url, error)
@@ -112,7 +120,7 @@ class Channel:
                     allow_redirects=False,
                 ) as answer,
             ):
-                status = answer.status
+                status, after = answer.status, _seconds(answer.headers.get(hdrs.RETRY_AFTER, ""))
         except aiohttp.ServerFingerprintMismatch:
             raise PushError("another certificate is shown there; reconnect the storages", final=True) from None
         except TimeoutError:
@@ -120,8 +128,16 @@ class Channel:
         except (aiohttp.ClientError, OSError) as error:
             raise PushError(str(error) or type(error).__name__, final=False) from None
         if not 200 <= status < 300:
-            raise PushError(f"answered {status}", final=status < 500 and status not in {408, 429})
+            final = status < 500 and status not in _PASSING
+            raise PushError(f"answered {status}", final=final, after=after if status in _PUT_OFF else 0.0)
 
     def _pause(self) -> float:
-        pause: float = min(LONGEST_PAUSE, SPACING * 2.0 ** min(self._failures, 16))
+        pause: float = self._after or min(LONGEST_PAUSE, SPACING * 2.0 ** min(self._failures, 16))
         return pause * random.uniform(1.0, 1.5)  # noqa: S311  spreads load
+
+
+def _seconds(retry_after: str) -> float:
+    """Read a header Retry-After in its usual form, which is a number; 0 when it says nothing that can be used."""
+    if not (retry_after.isascii() and retry_after.isdecimal()):
+        return 0.0
+    return float(min(LONGEST_PAUSE, int(retry_after[:9])))

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from pydantic import TypeAdapter, ValidationError
 
 from bs_agent.contract.enrollment import token_hash
-from bs_agent.contract.errors import AgentUnauthorized, Overloaded, RequestError, explain
+from bs_agent.contract.errors import AgentUnauthorized, RequestError, explain
 from bs_agent.contract.push import PUSH_PATH, ReportTo, push_token
 from bs_agent.contract.report import HostReport
 from bs_agent.daemon.certificate import fingerprint
@@ -53,7 +53,7 @@ class Pushes:
     async def handle(self, request: web.Request) -> web.Response:
         """Take one report."""
         if self._looked_up >= AT_ONCE:
-            raise Overloaded(f"{AT_ONCE} senders are being looked up")
+            raise self._places.put_off(f"{AT_ONCE} senders are being looked up")
         self._looked_up += 1
         try:
             sender = await self._sender(request)

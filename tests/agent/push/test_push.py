@@ -34,6 +34,7 @@ class Receiver:
 
     report_to: ReportTo = field(init=False)
     status: Callable[[int], int] = lambda _: 200
+    retry_after: str | None = None
     hold: asyncio.Event | None = None
     requests: list[tuple[str, str]] = field(default_factory=list)
     reports: list[HostReport] = field(default_factory=list)
@@ -44,6 +45,8 @@ class Receiver:
         if self.hold:
             await self.hold.wait()
         headers = {"Location": f"{self.report_to.url}/elsewhere"}
+        if self.retry_after is not None:
+            headers["Retry-After"] = self.retry_after
         return web.json_response({}, status=self.status(len(self.requests)), headers=headers)
 
     @property
@@ -99,6 +102,34 @@ async def test_news_are_sent_and_what_was_answered_is_none(
     bearer = f"Bearer {push_token(token_hash(client.enrollment.token))}"
     assert receiver.requests == [(f"/agent/v1/enrollments/{client.enrollment.id}/report", bearer)]
     assert await outcomes(client) == {"accepted": 1, "refused": 0, "failed": 0}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_who_is_told_when_to_come_back_comes_back_however_often(
+    client: AgentClient,
+    directory: Path,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "bs_agent.agent.push.channel")
+    monkeypatch.setattr(channel, "LONGEST_PAUSE", 0.01)
+    enough = 2 * channel.TRIES
+    receiver.status, receiver.retry_after = lambda count: (429, 503)[count % 2] if count < enough else 200, "5"
+    await connect_to(client, directory, receiver)
+    (directory / MARKER).unlink()
+    await eventually(lambda: len(receiver.reports) == enough)
+
+    await eventually(lambda: "again after" in caplog.text)
+    assert await outcomes(client) == {"accepted": 1, "refused": 0, "failed": enough - 1}
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("5", 5), ("0", 0), ("", 0), ("-1", 0), ("1e3", 0), ("x", 0), ("\u00b2", 0), ("9" * 5000, 60), ("Wed, 21 Oct", 0)],
+)
+async def test_the_time_to_come_back_has_bounds(header: str, seconds: float) -> None:
+    assert channel._seconds(header) == seconds
 
 
 @pytest.mark.usefixtures("impatient")

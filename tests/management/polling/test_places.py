@@ -28,6 +28,18 @@ def test_places_are_shared_out_and_given_back() -> None:
         pass
 
 
+def test_who_finds_no_room_is_told_to_come_back_when_there_is_some() -> None:
+    moment = 0.0
+    room = places.Places(lambda: moment)
+    told = [room.put_off("full").retry_after for _ in range(10_000)]
+    assert told == sorted(told)
+    assert max(told) == places.LONGEST_WAIT
+    for second in range(1, int(places.LONGEST_WAIT)):
+        assert told.count(second) <= places.COME_BACK + 1
+    moment = 1000.0
+    assert room.put_off("full").retry_after == 1, "what was promised to others is over"
+
+
 def test_senders_that_have_nothing_to_make_up_for_are_forgotten() -> None:
     moment = 0.0
     room = places.Places(lambda: moment)

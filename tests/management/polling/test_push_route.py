@@ -148,6 +148,58 @@ async def test_more_than_a_few_at_once_are_put_off(
     assert (status, answer["error"]["description"]) == (503, "The server has too much to do")
 
 
+async def test_who_is_put_off_is_told_when_to_come_back(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = route.url + PUSH_PATH.format(id=enrollment_id(TOKEN))
+
+    async def told() -> tuple[int, str | None]:
+        async with route.http.post(where, data=b"{}", headers={"Authorization": BEARER}) as answer:
+            return answer.status, answer.headers.get("Retry-After")
+
+    for module in (push, places):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "AT_ONCE", 0)
+            assert await told() == (503, "1")
+    route.bed.service.pushes._places = places.Places(lambda: 0.0)
+    assert [await told() for _ in range(places.BURST + 1)] == [(400, None)] * places.BURST + [(429, "1")]
+
+
+async def test_of_many_that_push_at_once_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "AT_ONCE", 2)
+    monkeypatch.setattr(push, "AT_ONCE", 2)
+    statuses: list[int] = []
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(players(tmp_path))
+        bed = await stack.enter_async_context(fleet(tmp_path, poll={**POLL, "interval": 3600}))
+        app = web.Application(middlewares=[render_errors])
+        app.add_routes(bed.service.pushes.routes())
+        address = await stack.enter_async_context(serving(app, Address("127.0.0.1", 0), None))
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector()))
+        routes = []
+        for number in range(2, 12):
+            host = f"127.0.0.{number}"
+            agent = await stage.add(host, token=f"{TOKEN}-{number}")
+            uuid = await bed.service.add_image_store(
+                image_store(Path("/images"), hostname=host, systemTags=[f"agentEnrollment::{agent.code}"])
+            )
+            routes.append(Route(bed, http, f"http://{address}", agent, uuid))
+
+        async def insist(route: Route) -> None:
+            bearer = f"Bearer {push_token(token_hash(route.agent.token))}"
+            where = route.url + PUSH_PATH.format(id=enrollment_id(route.agent.token))
+            body = route.report().model_dump_json().encode()
+            while True:
+                async with http.post(where, data=body, headers={"Authorization": bearer}) as answer:
+                    statuses.append(answer.status)
+                    if answer.status == 200:
+                        return
+                    await asyncio.sleep(int(answer.headers["Retry-After"]) / 100)
+
+        await asyncio.gather(*map(insist, routes))
+        assert sorted(set(statuses)) == [200, 503]
+        for route in routes:
+            await bed.reaches(route.uuid, ("Disconnected", "MarkerMissing"))
+
+
 async def test_a_flood_of_one_sender_is_refused(route: Route) -> None:
     route.bed.service.pushes._places = places.Places(lambda: 0.0)
     told = route.report()
