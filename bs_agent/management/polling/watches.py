@@ -177,10 +177,11 @@ class Watches:
             watch = self._by_uuid[seen.record.uuid] = Watch(seen, seen.record, target, _health(seen))
             self.added(watch)
             return
-        if replace(watch.seen.record, bootId=None) != replace(seen.record, bootId=None):
-            watch.link = Link()
-            self._point(watch, seen.record)
-        watch.seen = seen
+        if watch.seen != seen:
+            if replace(watch.seen.record, bootId=None) != replace(seen.record, bootId=None):
+                watch.link = Link()
+                self._point(watch, seen.record)
+            watch.seen = seen
         # Compared even if the rows are as they were seen last: they may have changed twice since.
         health = _health(seen)
         if watch.health != health:

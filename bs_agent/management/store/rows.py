@@ -1,7 +1,7 @@
 """Rows of the tables as the records of `records.py`, and back; and how many of them one statement takes."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Row, Table
@@ -31,10 +31,12 @@ def columns_of(record: type[R]) -> list[Any]:
 
 def to_record(record: type[R], row: Row[Any]) -> R:
     """Build the record from a row of just its columns."""
-    values = dict(zip((field.name for field in dataclasses.fields(record)), row, strict=True))
-    if values.get("statusReason"):
-        values["statusReason"] = Reason.model_validate(values["statusReason"])
-    return record(**values)
+    build: Callable[..., R] = record
+    made = build(*row)
+    if reason := getattr(made, "statusReason", None):
+        changes: dict[str, Any] = {"statusReason": Reason.model_validate(reason)}
+        return dataclasses.replace(made, **changes)
+    return made
 
 
 def to_values(record: AgentRecord | HostRecord | StorageRecord | Debt) -> dict[str, Any]:
