@@ -45,7 +45,7 @@ async def run(daemon: Daemon) -> None:
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with AsyncExitStack() as stack:
         await daemon.start(stack)
-        garbage.look_as_usual()
+        garbage.look_as_a_daemon()
         report = _Report(daemon.status)
         await stack.enter_async_context(background(_feed_watchdog(daemon.progressing, report), "watchdog"))
         await stack.enter_async_context(background(_reload_on(reload, daemon.reload, report), "reload"))

@@ -1,6 +1,5 @@
 """`bs-management run`: the node from its start to the signal that ends it."""
 
-import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -18,19 +17,10 @@ from bs_agent.management.config import ManagementSettings, ServerSettings
 log = logging.getLogger(__name__)
 
 
-GARBAGE = (20_000, 20, 50)
-"""When Python looks for garbage. By its own thresholds it looks through everything again and again for hardly any: with
-10,000 agents for half a second each time, in which nothing else goes on, and for half of the processor's time."""
-
-FAULTS = (CommandError, BackupError, SchemaError, SecretsError, CertificateError, ApiError, OSError)
-"""What ends a command with one sentence instead of a traceback."""
-
-
 async def serve(settings: ManagementSettings, load: Callable[[], ManagementSettings]) -> None:
     """Run the management node until a signal ends it; `load` reads the configuration again."""
     set_up_logging(settings.log.level, settings.log.format)
     raise_limit()
-    gc.set_threshold(*GARBAGE)
     running: list[Started] = []
 
     async def begin(stack: AsyncExitStack) -> None:

@@ -8,7 +8,6 @@ peer's polls per CPU second; at an interval of 60 s at most 10 % of a core and 3
 
 import asyncio
 import asyncio.sslproto
-import gc
 import importlib
 import json
 import resource
@@ -29,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from yarl import URL
 
 from bs_agent.contract.report import IMAGESTORE
+from bs_agent.daemon import garbage
 from bs_agent.daemon.certificate import fingerprint, server_context
 from bs_agent.daemon.descriptors import raise_limit
 from bs_agent.management.config import ManagementSettings, PollSettings
@@ -36,13 +36,12 @@ from bs_agent.management.fleet import open_fleet
 from bs_agent.management.hosts.agent_client import Agents, Target, target
 from bs_agent.management.hosts.connections import KEEPALIVE
 from bs_agent.management.secrets import Keyring
-from bs_agent.management.serve import GARBAGE
 from bs_agent.management.store import tables
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.schema import migrate
 from tests.beds.certificate import ensure_certificate
-from tests.bench.figures import Beside, Figure, at_least, at_most, tell
+from tests.bench.figures import Beside, Figure, at_least, tell
 
 AGENTS = 10_000
 AT_ONCE = 256
@@ -307,7 +306,7 @@ def main() -> int:
 def allow_files() -> None:
     """Do in a process of the bench what the node does when it starts."""
     raise_limit()
-    gc.set_threshold(*GARBAGE)
+    garbage.look_as_a_daemon()
 
 
 def part(name: str, folder: str, *arguments: str) -> None:
