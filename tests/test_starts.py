@@ -100,11 +100,11 @@ def status():
 garbage.look_seldom()
 asyncio.run(lifecycle.run(lifecycle.Daemon(start, reload, lambda: True, status)))
 starting, *_, started = seen
-assert gc.isenabled() and starting[0] > 100 * usual[0] and started == usual and gc.get_freeze_count()
+assert gc.isenabled() and starting[0] > started[0] > usual[0] and gc.get_freeze_count()
 """
 
 
-def test_a_daemon_looks_for_garbage_seldom_until_it_has_started() -> None:
+def test_a_daemon_looks_for_garbage_more_often_when_it_has_started() -> None:
     loaded(DAEMON)
 
 
