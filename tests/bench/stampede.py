@@ -26,6 +26,7 @@ from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import Node
 from tests.beds.certificate import ensure_certificate
+from tests.bench.figures import Figure, at_most, tell
 from tests.bench.polling import AGENTS, LEASE, TOKEN, Player, allow_files, fill, host_of
 
 DEAD, SLOW, FLAPPING = 2000, 500, 200
@@ -96,12 +97,11 @@ class Lateness:
         await asyncio.sleep(INTERVAL)
         late, core = sorted(self.late), (time.process_time() - before) / INTERVAL
         p99 = late[len(late) * 99 // 100]
-        print(
-            f"{what:20} {len(late):5} polls, late p50 {late[len(late) // 2]:.2f} s, p99 {p99:.2f} s "
-            f"(at most {BUDGET_LATE:g}), at most {late[-1]:.2f} s; {core * 100:.0f} % of a core",
-            flush=True,
+        print(f"{what}: {len(late)} polls, {core * 100:.0f} % of a core, the last {late[-1]:.2f} s late", flush=True)
+        return tell(
+            Figure(name=f"polls late, {what}: median", value=late[len(late) // 2], unit="s"),
+            Figure(name=f"polls late, {what}: p99", value=p99, unit="s", budget=at_most(BUDGET_LATE)),
         )
-        return p99 <= BUDGET_LATE
 
 
 async def measure(folder: Path, port: int) -> int:
