@@ -113,10 +113,12 @@ async def test_a_database_that_cannot_be_written_is_told_from_news_that_are_refu
 async def test_a_transaction_that_stands_still_gives_its_locks_back(
     postgresql_server: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bs_agent.management.store.database._LONGEST_PAUSE", 1)
     url = postgresql_server.new_database()
+    patient = Database.connect(url)
+    await migrate(patient)
+    await patient.close()
+    monkeypatch.setattr("bs_agent.management.store.database._LONGEST_PAUSE", 1)
     one, other = Database.connect(url), Database.connect(url)
-    await migrate(one)
 
     async def stand_still() -> None:
         async with one.writing() as connection:  # as a node that is stopped here
