@@ -34,7 +34,8 @@ Cost = Callable[[], float]
 def to_the_end(command: Sequence[str], said: bytes = b"") -> float:
     """Return the processor seconds of a command and its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, input=said, stdout=subprocess.DEVNULL, check=True, timeout=DEADLINE, env=ENVIRONMENT)
+    quiet = subprocess.DEVNULL
+    subprocess.run(command, input=said, stdout=quiet, stderr=quiet, check=True, timeout=DEADLINE, env=ENVIRONMENT)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
