@@ -1,7 +1,6 @@
 """Plays the agents of a site: one port on every loopback address, TLS with each machine's own certificate."""
 
 import asyncio
-import resource
 import ssl
 from asyncio import sslproto
 from collections import Counter
@@ -11,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from aiohttp import web
 
 from bs_agent.daemon.certificate import server_context
+from bs_agent.daemon.descriptors import raise_limit
 from tests.fleet.behaviour import Manner, Pace, SimulatedAgent
 from tests.fleet.machines import Machine
 
@@ -110,8 +110,5 @@ def allow_descriptors(count: int) -> None:
         TooFewDescriptors: it may not.
     """
     wanted = count + _SPARE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise TooFewDescriptors(f"{count} agents need {wanted} descriptors, and `ulimit -Hn` is {hard}")
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if (allowed := raise_limit()) < wanted:
+        raise TooFewDescriptors(f"{count} agents need {wanted} descriptors, and `ulimit -Hn` is {allowed}")

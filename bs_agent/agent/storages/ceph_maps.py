@@ -36,7 +36,7 @@ class OsdMaps:
         epoch = status.epoch
         if self._kept and epoch is not None and (status.fsid, epoch) == (self._fsid, self._epoch):
             return self._kept
-        self.forget()
+        self._kept = None
         # Only now: asked together with the status, it might be older than the epoch of which that tells.
         answers = await self._link.ask(OSD_DUMP, CRUSH_RULES, OSD_TREE)
         read = OsdMap(answers.read(OSD_DUMP), answers.read(CRUSH_RULES), answers.read(OSD_TREE))
@@ -44,7 +44,3 @@ class OsdMaps:
         if epoch is not None and read.dump.epoch >= epoch:
             self._kept, self._fsid, self._epoch = read, status.fsid, epoch
         return read
-
-    def forget(self) -> None:
-        """Read the map anew the next time, whatever its epoch is."""
-        self._kept = None
