@@ -72,10 +72,13 @@ class Connections(TCPConnector):
         traces: list["Trace"],
         timeout: ClientTimeout,  # noqa: ASYNC109  as aiohttp has it
     ) -> "ResponseHandler":
-        waited = await self._pace.turn()
         limit = _limit.get()
-        if limit and (until := limit.when()):
-            limit.reschedule(until + waited)
+        until = limit.when() if limit else None
+        if limit and until is not None:
+            limit.reschedule(None)  # the wait may be longer than the deadline
+            limit.reschedule(until + await self._pace.turn())
+        else:
+            await self._pace.turn()
         return await super()._create_connection(req, traces, timeout)
 
 

@@ -179,7 +179,8 @@ async def test_a_few_new_connections_need_not_wait() -> None:
 async def test_waiting_for_the_turn_to_connect_is_not_held_against_the_agent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with listening(tmp_path, close) as at, Agents.open(2, 2) as agents:
+    """Also when it is longer than all that the agent has to answer, as after each restart of a large site's node."""
+    async with listening(tmp_path, close) as at, Agents.open(0.3, 0.3) as agents:
         monkeypatch.setattr(connections.Pace, "turn", slowly)
         assert (await agents.report(at)).report is not None
 
