@@ -23,11 +23,14 @@ class Inventory(BaseModel):
 
     java_class: ClassVar[str]
     expands: ClassVar[dict[str, "type[Inventory]"]] = {}
+    computed: ClassVar[frozenset[str]] = frozenset()
+    """Fields of this inventory that are built for the answer, beside those of `NOT_STORED`."""
 
     @classmethod
     def queryable(cls) -> list[str]:
         """Return the fields that a condition may name; lists of plain values among them, sub-inventories not."""
-        return [name for name in cls.model_fields if name not in cls.expands and name not in NOT_STORED]
+        built = NOT_STORED | cls.computed
+        return [name for name in cls.model_fields if name not in cls.expands and name not in built]
 
 
 class ZoneInventory(Inventory):
@@ -190,6 +193,106 @@ class SessionInventory(Inventory):
     userUuid: str
     expiredDate: ApiDate
     createDate: ApiDate
+
+
+class AgentInventory(Inventory):
+    """An agent: one machine, under however many names it is reached. Its token is never shown.
+
+    `status` and `statusReason` say how the polls go: Connected while the agent answers, Disconnected after as many
+    missed polls in a row as the configuration allows, Connecting until it was polled.
+    """
+
+    java_class = "org.zstack.bsagent.AgentInventory"
+
+    uuid: str
+    hostname: str = Field(description="Where it is reached now.")
+    port: int
+    hostnames: list[str] = Field(default_factory=list, description="Every name and address by which it is reached.")
+    version: str | None = Field(None, description="The version that its last report named.")
+    bootId: str | None = Field(None, description="The kernel's name of the machine's boot, as of its last report.")
+    fingerprint: str = Field(description="SHA-256 of its certificate, which is pinned.")
+    nextFingerprint: str | None = Field(None, description="That of the certificate that it has announced.")
+    certificateEndDate: ApiDate | None = Field(None, description="Until when its certificate is good.")
+    status: Status = Field(description="Whether it answers polls.")
+    statusReason: Reason | None = Field(None, description="Why the last poll was missed.")
+    missedPolls: int = Field(0, description="How many polls it has missed in a row.")
+    lastPollDate: ApiDate | None = Field(None, description="When it answered last, or missed a poll.")
+    lastAnswerDate: ApiDate | None = Field(None, description="When it answered a poll last.")
+    lastPushDate: ApiDate | None = Field(None, description="When it last sent a report by itself.")
+    clockSkew: float | None = Field(
+        None, description="Seconds by which its clock is ahead of the management node's, within some tenths."
+    )
+    leaving: bool = Field(default=False, description="Whether its enrolment is being taken from it.")
+    backupStorageUuids: list[str] = Field(default_factory=list, description="The storages that it serves.")
+    createDate: ApiDate
+
+
+class DebtInventory(Inventory):
+    """A clean-up, or a forgetting of an enrolment, that is still owed to an agent."""
+
+    java_class = "org.zstack.bsagent.DebtInventory"
+    expands = {"agent": AgentInventory}
+    computed = frozenset({"hostname", "lastReason", "cure"})
+
+    uuid: str
+    type: Literal["Cleanup", "Forgetting"] = Field(description="What is owed.")
+    agentUuid: str
+    hostname: str | None = Field(None, description="Where the agent is reached now.")
+    backupStorageUuid: str | None = Field(None, description="The storage to be cleaned from the host, if it is that.")
+    backupStorageName: str | None = Field(None, description="Its name; it may be deleted by now.")
+    hostOnly: bool = Field(description="Whether the storage lives on through other hosts, so that only this one goes.")
+    lastReason: Reason | None = Field(None, description="Why it could not be paid the last time.")
+    cure: str | None = Field(None, description="What helps against that.")
+    lastTryDate: ApiDate | None = Field(None, description="When it was tried last.")
+    nextTryDate: ApiDate | None = Field(
+        None, description="Before when it is not tried again; without it, as soon as the agent answers a poll."
+    )
+    createDate: ApiDate = Field(description="Since when it is owed.")
+
+
+class JobInventory(Inventory):
+    """A call that runs, or ran, as a job; what it answers is told to its caller alone."""
+
+    java_class = "org.zstack.bsagent.JobInventory"
+
+    uuid: str
+    apiName: str = Field(description="The name of the call.")
+    state: Literal["Running", "Done", "Failed"]
+    accountUuid: str = Field(description="Who called; empty for a call that was refused because nobody had logged in.")
+    resourceUuid: str | None = Field(None, description="What the call is about; of a creation, once that is done.")
+    errorCode: str | None = Field(None, description="The code of the error that it has failed with.")
+    createDate: ApiDate
+    endDate: ApiDate | None = None
+
+
+EventType = Literal[
+    "StatusChanged", "StateChanged", "OperationBegan", "OperationEnded", "DebtPaid", "DebtGivenUp",
+    "LogIn", "LogInRefused", "SessionEnded", "PasswordChanged", "AccessKeyCreated", "AccessKeyDeleted",
+    "AgentAdded", "AgentAway", "AgentBack", "AgentRemoved",
+]  # fmt: skip
+
+
+class EventInventory(Inventory):
+    """Something that has happened. The uuids of later events are greater, so the order by uuid is that of time."""
+
+    java_class = "org.zstack.bsagent.EventInventory"
+
+    uuid: str
+    type: EventType
+    createDate: ApiDate = Field(description="When, by the database's clock.")
+    resourceUuid: str | None = Field(None, description="What it happened to.")
+    resourceName: str | None = Field(None, description="Its name at that time.")
+    resourceType: str | None = Field(None, description="BackupStorageVO, AgentVO, SessionVO, AccessKeyVO or AccountVO.")
+    accountUuid: str | None = Field(None, description="Whose doing it is; none where the node did it by itself.")
+    accountName: str | None = None
+    address: str | None = Field(None, description="From where a log-in was tried.")
+    oldValue: str | None = Field(None, description="The status or state before.")
+    newValue: str | None = Field(None, description="The status or state since.")
+    operation: str | None = Field(None, description="Of an operation: add, reconnect, delete or change.")
+    operationUuid: str | None = Field(None, description="Which one: its beginning and its end name the same.")
+    outcome: Literal["Succeeded", "Failed", "Lost"] | None = Field(None, description="How an operation has ended.")
+    code: str | None = Field(None, description="The code of the reason, or of the error.")
+    details: str | None = Field(None, description="What was seen.")
 
 
 BACKUP_STORAGE_KINDS: dict[str, type[BackupStorageInventory]] = {
