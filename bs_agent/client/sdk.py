@@ -32,6 +32,7 @@ from bs_agent.client.actions.ceph import (
     RemoveMonFromCephBackupStorageAction,
     UpdateCephBackupStorageMonAction,
 )
+from bs_agent.client.actions.past import QueryJobAction
 from bs_agent.client.actions.storages import (
     AddImageStoreBackupStorageAction,
     ChangeBackupStorageStateAction,
@@ -95,6 +96,7 @@ __all__ = [
     "QueryBackupStorageAction",
     "QueryCephBackupStorageAction",
     "QueryImageStoreBackupStorageAction",
+    "QueryJobAction",
     "QuerySessionAction",
     "QuerySystemTagAction",
     "QueryUserTagAction",

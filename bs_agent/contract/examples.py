@@ -13,6 +13,7 @@ _ZONE = "b42b5bd4cb4d4f5d8cb04f92ab6a4b2f"
 _MON = "2f7a9b0a9c3d4a51a3cbf1c8f5a4b6d7"
 _ACCOUNT = "36c27e8ff05c4780bf6d2fa65700f22e"
 _SESSION = "4c1d2e5f8a7b4d3c9e0f1a2b3c4d5e6f"
+_JOB = "7e1f2a3b4c5d4e6f8a9b0c1d2e3f4a5b"
 _CREATED, _CHANGED = "Apr 11, 2018 2:50:54 PM", "Dec 13, 2019 7:32:49 PM"
 
 VALUES: dict[str, Any] = {
@@ -21,6 +22,7 @@ VALUES: dict[str, Any] = {
     "accountName": "admin",
     "accountUuid": _ACCOUNT,
     "all": True,
+    "apiName": "ReconnectBackupStorage",
     "attachedZoneUuids": [_ZONE],
     "availableCapacity": 4931431059456,
     "backupStorageUuid": _STORAGE,
@@ -30,6 +32,8 @@ VALUES: dict[str, Any] = {
     "createDate": _CREATED,
     "deleteMode": "Permissive",
     "description": "images of the first zone",
+    "endDate": _CHANGED,
+    "errorCode": "SYS.1006",
     "expiredDate": _CHANGED,
     "fsid": "7ff218d9-f525-435f-8a40-3618d1772a64",
     "hostname": "172.20.1.115",
@@ -81,6 +85,11 @@ QUERY: dict[str, Any] = {
     "groupBy": "state",
 }
 
+_OF_INVENTORY: dict[str, dict[str, Any]] = {
+    "JobInventory": {"uuid": _JOB, "state": "Failed"},
+}
+"""Values that a name has in one inventory alone."""
+
 _TYPES = {
     "CephBackupStorageInventory": CEPH,
     "BackupStorageInventory": IMAGESTORE,
@@ -99,6 +108,7 @@ def inventory_example(kind: type[Inventory]) -> dict[str, Any]:
         example["type"] = _TYPES[kind.__name__]
     if kind is CephBackupStorageInventory:
         example["url"] = "not used"
+    example |= _OF_INVENTORY.get(kind.__name__, {})
     for name, below in kind.expands.items():
         if name in kind.model_fields:
             example[name] = [inventory_example(below)]

@@ -83,8 +83,7 @@ def document() -> Schema:
         },
         "servers": [{"url": PREFIX}],
         "security": _SECURITY,
-        "tags": [{"name": name} for name in dict.fromkeys(_tag(api.paths[0]) for api in APIS.values())]
-        + [{"name": "jobs"}],
+        "tags": [{"name": name} for name in dict.fromkeys([*(_tag(api.paths[0]) for api in APIS.values()), "jobs"])],
         "paths": _paths() | {JOB_PATH: {"get": _job()}},
         "components": {
             "schemas": _schemas(),

@@ -17,12 +17,17 @@ def one_form(text: str) -> str:
     """Return a uuid in its one form; a text that is no uuid is returned as it is."""
     low = text.strip().lower()
     plain = low.replace("-", "") if _HYPHENATED.fullmatch(low) else low
-    return plain if _UUID.fullmatch(plain) else text
+    return plain if is_uuid(plain) else text
+
+
+def is_uuid(text: str) -> bool:
+    """Tell whether a text is a uuid in its one form."""
+    return _UUID.fullmatch(text) is not None
 
 
 def _check_new(text: str) -> str:
     plain = one_form(text)
-    if not _UUID.fullmatch(plain):
+    if not is_uuid(plain):
         raise ValueError("must be a uuid: 32 hexadecimal digits, for example 1ab3b836a88342e1bbc1b1a17d092f0f")
     return plain
 

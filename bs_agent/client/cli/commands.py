@@ -37,6 +37,9 @@ COMMANDS: dict[str, dict[str, str]] = {
         "QueryUserTag": "Find user tags.",
         "DeleteTag": "Delete a tag of either kind.",
     },
+    "What has happened": {
+        "QueryJob": "Find jobs: who called what, and how that went.",
+    },
     "Accounts and sessions": {
         "LogInByAccount": "Open a session.",
         "LogOut": "End a session; an unknown one too.",

@@ -16,7 +16,7 @@ from bs_agent.contract.enrollment import holds_code
 from bs_agent.contract.errors import ApiError, NoSuchPath, RequestError, Unauthorized
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Condition, Operator, Query, parse_query
-from bs_agent.contract.uuids import one_form
+from bs_agent.contract.uuids import is_uuid, one_form
 from bs_agent.daemon.connection import error_response
 from bs_agent.daemon.http import MAX_BODY, render_errors
 from bs_agent.management.access.scrape_tokens import ScrapeTokens
@@ -40,6 +40,8 @@ Finder = Callable[[type[Inventory], Query], Awaitable[Found]]
 Check = Callable[[], Awaitable[None]]
 
 _JOB_UUID = re.compile(r"[A-Za-z0-9_-]{32}")
+_ABOUT = ("uuid", "resourceUuid", "backupStorageUuid", "monUuid")
+"""Parameters that name what a call is about."""
 
 JOB_UUID, SCHEMA, TIMEOUT = "X-Job-UUID", "X-JSON-Schema", "X-API-Timeout"
 
@@ -162,9 +164,10 @@ class Routes:
             account = await self._account(who, request)
             if not polls or (order.hook and not account):
                 raise
-            return await self._accepted(request, await jobs.reject(order, api.name, account, error), order)
-        use_case = self._services.use_cases[api.name]
-        job = await jobs.start(order, api.name, caller.account_uuid, lambda: use_case(parameters, caller))
+            uuid = await jobs.reject(order, api.name, account, error, _about(raw))
+            return await self._accepted(request, uuid, order)
+        use_case, about = self._services.use_cases[api.name], _about(parameters.model_dump(include=set(_ABOUT)))
+        job = await jobs.start(order, api.name, caller.account_uuid, lambda: use_case(parameters, caller), about)
         if polls:
             return await self._accepted(request, job.uuid, order)
         return job_ended(await jobs.wait(job), with_schema=SCHEMA in request.headers)
@@ -220,6 +223,12 @@ def _by_route() -> dict[tuple[str, str], dict[str, Api]]:
         for path in api.paths:
             routes.setdefault((api.method, path), {})[api.body_key] = api
     return routes
+
+
+def _about(parameters: Raw) -> str | None:
+    """Return the uuid of what a call is about, if its parameters name one."""
+    named = (one_form(value) for value in map(parameters.get, _ABOUT) if isinstance(value, str))
+    return next((uuid for uuid in named if is_uuid(uuid)), None)
 
 
 def _by_uuid(uuid: str) -> Query:

@@ -92,9 +92,16 @@ class Jobs:
         return len(self._running)
 
     async def start(
-        self, order: Order, api_name: str, account_uuid: str, work: Callable[[], Awaitable[Payload]]
+        self,
+        order: Order,
+        api_name: str,
+        account_uuid: str,
+        work: Callable[[], Awaitable[Payload]],
+        resource_uuid: str | None = None,
     ) -> Job:
         """Start `work` as a job; it is given up after the order's time, or after what the configuration says.
+
+        `resource_uuid` names what it is about; of a creation, its result does.
 
         Raises:
             RequestError: the uuid was used before.
@@ -106,9 +113,10 @@ class Jobs:
         uuid = order.uuid or uuid4().hex
         self._starting.append(uuid)
         try:
-            await self._add(order, StoredJob(uuid, api_name, RUNNING, None), account_uuid)
+            new = StoredJob(uuid, api_name, RUNNING, None, resource_uuid)
+            await self._add(order, new, account_uuid)
             limit = min(order.seconds or self._settings.timeout, self._settings.timeout)
-            job = Job(uuid, asyncio.create_task(self._run(uuid, api_name, work, limit), name=f"{api_name} {uuid}"))
+            job = Job(uuid, asyncio.create_task(self._run(new, work, limit), name=f"{api_name} {uuid}"))
             self._running[uuid] = job
             self._at_work.add(uuid)
         finally:
@@ -116,7 +124,9 @@ class Jobs:
         job.task.add_done_callback(lambda _: self._forget(uuid))
         return job
 
-    async def reject(self, order: Order, api_name: str, account_uuid: str, error: ApiError) -> str:
+    async def reject(
+        self, order: Order, api_name: str, account_uuid: str, error: ApiError, resource_uuid: str | None = None
+    ) -> str:
         """Store a job that fails without having run; returns its uuid. The account is "" when nobody is logged in.
 
         Raises:
@@ -124,7 +134,8 @@ class Jobs:
             Overloaded: as many hooks wait as are allowed.
         """
         uuid = order.uuid or uuid4().hex
-        await self._add(order, StoredJob(uuid, api_name, FAILED, _failure(error)), account_uuid)
+        new = StoredJob(uuid, api_name, FAILED, _failure(error), resource_uuid, error.code)
+        await self._add(order, new, account_uuid)
         return uuid
 
     async def wait(self, job: Job) -> StoredJob:
@@ -181,14 +192,17 @@ class Jobs:
             async with asyncio.timeout(_LAST_TRY):
                 await self._write_all()
         for lost in self._unwritten.values():
-            log.error("the result of job %s (%s) could not be stored: it was %s", lost.uuid, lost.api_name, lost.state)
+            log.error(
+                "the result of job %s (%s) could not be stored: it was %s", lost.uuid, lost.api_name, lost.state.lower()
+            )
 
     def _is_known(self, uuid: str) -> bool:
         return uuid in self._running or uuid in self._unwritten or uuid in self._starting
 
-    async def _run(self, uuid: str, api_name: str, work: Callable[[], Awaitable[Payload]], seconds: float) -> StoredJob:
+    async def _run(self, new: StoredJob, work: Callable[[], Awaitable[Payload]], seconds: float) -> StoredJob:
+        uuid = new.uuid
         try:
-            ended = await _work(StoredJob(uuid, api_name, RUNNING, None), work, seconds)
+            ended = await _work(new, work, seconds)
         finally:
             self._at_work.discard(uuid)
         self._unwritten[uuid] = ended
@@ -235,7 +249,8 @@ class Jobs:
     async def _give_up_lost(self) -> None:
         if asyncio.get_running_loop().time() < self._judges_after:
             return
-        if lost := await self._store.give_up(_failure(OperationFailed(_CUT_SHORT)), self._is_known):
+        failure = _failure(OperationFailed(_CUT_SHORT))
+        if lost := await self._store.give_up(failure, OperationFailed.code, self._is_known):
             log.warning("%d jobs were cut short by the end of their management node", lost)
             self._hooks.wake()
 
@@ -248,7 +263,9 @@ async def _work(job: StoredJob, work: Callable[[], Awaitable[Payload]], seconds:
     """Do the work of a job, and return it as it has ended."""
     try:
         async with asyncio.timeout(seconds) as limit:
-            return replace(job, state=DONE, result=to_json(await work()).decode())
+            payload = await work()
+            about = (payload.get("inventory") or {}).get("uuid") or job.resource_uuid
+            return replace(job, state=DONE, result=to_json(payload).decode(), resource_uuid=about)
     except ApiError as error:
         fault = error
     except asyncio.CancelledError:
@@ -259,4 +276,4 @@ async def _work(job: StoredJob, work: Callable[[], Awaitable[Payload]], seconds:
         else:
             log.exception("job %s (%s) failed", job.uuid, job.api_name)
             fault = InternalError("an unexpected fault; the log has the rest")
-    return replace(job, state=FAILED, result=_failure(fault))
+    return replace(job, state=FAILED, result=_failure(fault), error_code=fault.code)

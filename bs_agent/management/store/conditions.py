@@ -17,7 +17,7 @@ from bs_agent.contract.dates import parse_date
 from bs_agent.contract.errors import InvalidArgument
 from bs_agent.contract.query import Condition, Operator
 from bs_agent.contract.uuids import one_form
-from bs_agent.management.store import tables
+from bs_agent.management.store.columns import KEY_OF_LONG, indexed, is_long
 from bs_agent.management.store.fields import Elements, Field, Kind, Resource
 
 Value = str | int | float | bool
@@ -69,22 +69,22 @@ def compare(field: Field, condition: Condition) -> ColumnElement[bool]:
     column: ColumnElement[Any] = field.column
     match condition.operator:
         case Operator.IS_NULL:
-            return tables.indexed(field.column).is_(None)
+            return indexed(field.column).is_(None)
         case Operator.NOT_NULL:
-            return tables.indexed(field.column).is_not(None)
+            return indexed(field.column).is_not(None)
     if field.kind is Kind.TEXT:
         column = func.lower(column)
     match condition.operator:
-        case Operator.EQUAL if tables.is_long(field.column):
+        case Operator.EQUAL if is_long(field.column):
             return _equals_long(field, [condition.value])
-        case Operator.IN if tables.is_long(field.column):
+        case Operator.IN if is_long(field.column):
             return _equals_long(field, condition.values)
         case Operator.IN:
             return column.in_([read_value(field, value) for value in condition.values])
         case Operator.NOT_IN:
             return column.not_in([read_value(field, value) for value in condition.values])
         case Operator.LIKE | Operator.NOT_LIKE:
-            if field.kind not in {Kind.TEXT, Kind.UUID, Kind.FSID}:
+            if field.kind not in {Kind.TEXT, Kind.UUID, Kind.WRITTEN}:
                 raise InvalidArgument(f"field[{field.name}] is no text: {condition.operator} does not apply to it")
             wanted = condition.operator is Operator.LIKE
             # Without an escape character the databases differ; with a doubled one nothing is escaped in either.
@@ -100,18 +100,18 @@ def compare(field: Field, condition: Condition) -> ColumnElement[bool]:
 def _equals_long(field: Field, values: list[str]) -> ColumnElement[bool]:
     """Compare a long text, and its beginning before, which its index holds."""
     wanted = [ascii_lower(value) for value in values]
-    begins = tables.indexed(field.column).in_([value[: tables.KEY_OF_LONG] for value in wanted])
+    begins = indexed(field.column).in_([value[:KEY_OF_LONG] for value in wanted])
     return and_(begins, func.lower(field.column).in_(wanted))
 
 
 def _begins(field: Field, pattern: str) -> list[ColumnElement[bool]]:
     """Say between which texts those lie that fit a pattern with a fixed beginning: an index finds them by that."""
-    fixed = re.split("[%_]", pattern, maxsplit=1)[0][: tables.KEY_OF_LONG]
+    fixed = re.split("[%_]", pattern, maxsplit=1)[0][:KEY_OF_LONG]
     if not fixed or fixed[-1] == _LAST:
         return []
     # Both databases order text by its bytes, which is the order of the characters' numbers.
     after = fixed[:-1] + ("\ue000" if fixed[-1] == "\ud7ff" else chr(ord(fixed[-1]) + 1))
-    column = tables.indexed(field.column)
+    column = indexed(field.column)
     return [column >= fixed, column < after]
 
 
@@ -122,7 +122,7 @@ def read_value(field: Field, text: str) -> Value:
         InvalidArgument: it is none.
     """
     match field.kind:
-        case Kind.TEXT | Kind.FSID:
+        case Kind.TEXT | Kind.WRITTEN:
             return ascii_lower(text)
         case Kind.UUID:
             return ascii_lower(one_form(text))

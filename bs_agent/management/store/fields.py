@@ -15,6 +15,7 @@ from bs_agent.contract.inventory import (
     CephBackupStorageMonInventory,
     ImageStoreBackupStorageInventory,
     Inventory,
+    JobInventory,
     OpenSessionInventory,
     SystemTagInventory,
     UserTagInventory,
@@ -22,14 +23,15 @@ from bs_agent.contract.inventory import (
 )
 from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.management.store import tables
+from bs_agent.management.store.columns import is_in_one_way
 
 
 class Kind(Enum):
-    """How a field's values compare. A fsid is a uuid as Ceph writes it: in lower case, with its hyphens."""
+    """How a field's values compare. WRITTEN is text that is stored in one way only, in lower case, such as a fsid."""
 
     TEXT = auto()
     UUID = auto()
-    FSID = auto()
+    WRITTEN = auto()
     INTEGER = auto()
     REAL = auto()
     BOOLEAN = auto()
@@ -99,8 +101,8 @@ def _kind(column: Column[object]) -> Kind:
         return Kind.DATE
     if column.name.lower().endswith("uuid"):
         return Kind.UUID
-    if column.name == "fsid":
-        return Kind.FSID
+    if is_in_one_way(column):
+        return Kind.WRITTEN
     for type_, kind in ((BigInteger, Kind.INTEGER), (Float, Kind.REAL), (Boolean, Kind.BOOLEAN)):
         if isinstance(column.type, type_):
             return kind
@@ -175,5 +177,6 @@ RESOURCES: dict[type[Inventory], Resource] = {
         _plain(AccountInventory, tables.account),
         _plain(AccessKeyInventory, tables.access_key),
         _plain(OpenSessionInventory, tables.session, until=tables.session.c.expiredDate),
+        _plain(JobInventory, tables.job),
     )
 }

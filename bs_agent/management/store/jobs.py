@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from bs_agent.management.store.columns import comparable
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import is_free
 from bs_agent.management.store.tables import hook, job
 
-RUNNING, DONE, FAILED = "running", "done", "failed"
+RUNNING, DONE, FAILED = "Running", "Done", "Failed"
+_RUNS = comparable(job.c.state) == RUNNING.lower()  # as its index has it
 
 # A web hook waits so long for its caller to have been told of the job; then it goes all the same.
 _UNTOLD = 30.0
@@ -30,12 +32,14 @@ class WebHook:
 
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """A job; `result` is the JSON of its answer once it is done or failed."""
+    """A job; `result` is the JSON of its answer once it is done or failed, `error_code` the code of its error then."""
 
     uuid: str
     api_name: str
     state: str
     result: str | None
+    resource_uuid: str | None = None
+    error_code: str | None = None
 
 
 class JobStore:
@@ -49,11 +53,12 @@ class JobStore:
         """Store a job of this node and its web hook; False when its uuid was used before."""
         row = {"uuid": new.uuid, "apiName": new.api_name, "state": new.state, "result": new.result}
         row |= {"accountUuid": account_uuid, "leaseOwner": self._owner}
+        row |= {"resourceUuid": new.resource_uuid, "errorCode": new.error_code}
         try:
             async with self._database.writing() as connection:
                 now = await self._database.now(connection)
                 finished = None if new.state == RUNNING else int(now)
-                dates = {"createDate": int(now), "lastOpDate": int(now), "finishedDate": finished}
+                dates = {"createDate": int(now), "lastOpDate": int(now), "endDate": finished}
                 await connection.execute(insert(job).values(**row, **dates))
                 if hook_to:
                     where = {"url": hook_to.url, "receiver": hook_to.receiver, "withSchema": hook_to.with_schema}
@@ -72,14 +77,15 @@ class JobStore:
 
     async def finish(self, ended: StoredJob) -> bool:
         """Store how a running job of this node has ended; False when another node has ended it, or it is forgotten."""
-        mine = (job.c.uuid == ended.uuid, job.c.state == RUNNING, job.c.leaseOwner == self._owner)
+        mine = (job.c.uuid == ended.uuid, _RUNS, job.c.leaseOwner == self._owner)
         async with self._database.writing() as connection:
             now = int(await self._database.now(connection))
-            values = {"state": ended.state, "result": ended.result, "finishedDate": now, "lastOpDate": now}
+            values = {"state": ended.state, "result": ended.result, "endDate": now, "lastOpDate": now}
+            values |= {"resourceUuid": ended.resource_uuid, "errorCode": ended.error_code}
             done = await connection.execute(update(job).where(*mine).values(**values))
         return done.rowcount > 0
 
-    async def give_up(self, result: str, is_known: Callable[[str], bool]) -> int:
+    async def give_up(self, result: str, error_code: str, is_known: Callable[[str], bool]) -> int:
         """Let the running jobs that nobody works on fail with `result`; returns how many there were.
 
         They are those of nodes that live no more, and those of this node that it does not know: their beginning was
@@ -89,12 +95,13 @@ class JobStore:
         async with self._database.writing() as connection:
             now = await self._database.now(connection)
             held = or_(is_free(job.c.leaseOwner, now), job.c.leaseOwner == self._owner)
-            rows = await connection.execute(select(job.c.uuid, job.c.leaseOwner).where(job.c.state == RUNNING, held))
+            rows = await connection.execute(select(job.c.uuid, job.c.leaseOwner).where(_RUNS, held))
             lost = [uuid for uuid, owner in rows if owner != self._owner or not is_known(uuid)]
             if not lost:
                 return 0
-            values = {"state": FAILED, "result": result, "finishedDate": int(now), "lastOpDate": int(now)}
-            given_up = update(job).where(job.c.uuid.in_(lost), job.c.state == RUNNING)
+            values = {"state": FAILED, "result": result, "endDate": int(now), "lastOpDate": int(now)}
+            values["errorCode"] = error_code
+            given_up = update(job).where(job.c.uuid.in_(lost), _RUNS)
             return (await connection.execute(given_up.values(**values))).rowcount
 
     async def prune(self, keep: float, most: int) -> None:
@@ -102,13 +109,13 @@ class JobStore:
 
         Jobs that nobody was let run are those of the account "". One whose web hook waits is kept for that.
         """
-        ended = (job.c.state != RUNNING, ~exists().where(hook.c.jobUuid == job.c.uuid))
+        ended = (~_RUNS, ~exists().where(hook.c.jobUuid == job.c.uuid))
         count = func.count()
         many = select(job.c.accountUuid, count).group_by(job.c.accountUuid).having(count > most)
         async with self._database.writing() as connection:
             now = await self._database.now(connection)
             # A date far ahead was written while the database's clock was wrong: it says nothing.
-            old = ~job.c.finishedDate.between(now - keep, now + keep)
+            old = ~job.c.endDate.between(now - keep, now + keep)
             await connection.execute(delete(job).where(*ended, old))
             for account in list((await connection.execute(many)).scalars()):
                 mine = (*ended, job.c.accountUuid == account)

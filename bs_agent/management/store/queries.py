@@ -17,9 +17,10 @@ from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
 from bs_agent.contract.inventory import CephBackupStorageInventory, CephBackupStorageMonInventory, Inventory
 from bs_agent.contract.query import Query
 from bs_agent.management.store import tables
+from bs_agent.management.store.columns import comparable
 from bs_agent.management.store.conditions import SIGNS_OF_ORDER, ascii_lower, where
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.fields import RESOURCES, Field, Kind, Resource
+from bs_agent.management.store.fields import RESOURCES, Field, Resource
 
 Item = dict[str, Any]
 
@@ -125,7 +126,7 @@ def _conditions(database: Database, resource: Resource, query: Query) -> list[Co
         conditions.extend(func.lower(resource.table.c.type) == ascii_lower(type_) for type_ in resource.kinds)
     if query.group_by:
         # One inventory for each value: the one with the smallest uuid.
-        value = _comparable(_own_field(resource, query.group_by, "group by"))
+        value = comparable(_own_field(resource, query.group_by, "group by").column)
         first = select(func.min(resource.key)).where(*conditions).group_by(value).correlate(None)
         conditions.append(resource.key.in_(first))
     return conditions
@@ -135,7 +136,7 @@ def _order(resource: Resource, query: Query) -> list[ColumnElement[Any]]:
     by: list[ColumnElement[Any]] = [resource.key]
     if query.sort:
         sorted_by = _own_field(resource, query.sort, "order by")
-        by.insert(0, _comparable(sorted_by))
+        by.insert(0, comparable(sorted_by.column))
         if sorted_by.column.nullable:  # PostgreSQL has nulls last, unless told; an index helps only where it is not
             by[0] = by[0].desc().nulls_last() if query.descending else by[0].asc().nulls_first()
             return [by[0], resource.key.desc() if query.descending else resource.key]
@@ -162,10 +163,6 @@ def _own_field(resource: Resource, name: str, clause: str) -> Field:
             f"its fields are {', '.join(sorted(resource.fields))}"
         )
     return resource.fields[name]
-
-
-def _comparable(field_: Field) -> ColumnElement[Any]:
-    return func.lower(field_.column) if field_.kind is Kind.TEXT else field_.column
 
 
 async def _read(connection: AsyncConnection, shape: _Shape, page: Select[Any]) -> Found:

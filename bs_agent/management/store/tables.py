@@ -1,80 +1,42 @@
 """The tables. Columns carry the names of the public API's fields, so a query's field is its column.
 
 Dates are Unix seconds (UTC), capacities bytes. Columns that end in `Secret` hold what `secrets.py` encrypted.
-Text is ordered by its bytes in both databases; queries compare it in lower case, and the indexes hold it so.
 """
 
-from typing import Any
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Index, Table, UniqueConstraint, func
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Column,
-    ColumnElement,
-    Float,
-    ForeignKey,
-    Index,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    func,
-    literal_column,
-)
-from sqlalchemy.types import TypeEngine
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _text(length: int | None = None) -> TypeEngine[str]:
-    on_postgresql = String(length, collation="C") if length else Text(collation="C")
-    return (String(length) if length else Text()).with_variant(on_postgresql, "postgresql")
-
-
-def _uuid(name: str = "uuid", *, primary_key: bool = False) -> Column[str]:
-    return Column(name, _text(32), primary_key=primary_key, nullable=False)
+from bs_agent.management.store.columns import dates, index_sorted, indexed, metadata, text_of, uuid_column
 
 
 def _resource_uuid() -> Column[str]:
     return Column("uuid", ForeignKey("resource.uuid", ondelete="CASCADE"), primary_key=True)
 
 
-def _dates() -> tuple[Column[int], Column[int]]:
-    return Column("createDate", BigInteger, nullable=False), Column("lastOpDate", BigInteger, nullable=False)
-
-
 resource = Table(
     "resource",
     metadata,
-    _uuid(primary_key=True),
-    Column("type", _text(64), nullable=False, comment="BackupStorageVO or ZoneVO"),
+    uuid_column(primary_key=True),
+    Column("type", text_of(64), nullable=False, comment="BackupStorageVO or ZoneVO"),
     comment="the resources whose uuid a caller may choose: no two of them have one uuid",
 )
 
 account = Table(
     "account",
     metadata,
-    _uuid(primary_key=True),
-    Column("name", _text(255), nullable=False, unique=True),
-    Column("type", _text(16), nullable=False),
-    Column("passwordHash", _text(), nullable=False),
-    *_dates(),
+    uuid_column(primary_key=True),
+    Column("name", text_of(255), nullable=False, unique=True),
+    Column("type", text_of(16), nullable=False),
+    Column("passwordHash", text_of(), nullable=False),
+    *dates(),
 )
 
 session = Table(
     "session",
     metadata,
-    Column("hash", _text(64), primary_key=True, comment="SHA-256 of the session's uuid, which is the bearer's secret"),
-    Column("uuid", _text(32), nullable=False, unique=True, comment="names the session; is not its secret"),
+    Column(
+        "hash", text_of(64), primary_key=True, comment="SHA-256 of the session's uuid, which is the bearer's secret"
+    ),
+    Column("uuid", text_of(32), nullable=False, unique=True, comment="names the session; is not its secret"),
     Column("accountUuid", ForeignKey("account.uuid", ondelete="CASCADE"), nullable=False, index=True),
     Column("expiredDate", BigInteger, nullable=False, index=True),
     Column("createDate", BigInteger, nullable=False),
@@ -83,18 +45,18 @@ session = Table(
 access_key = Table(
     "access_key",
     metadata,
-    _uuid(primary_key=True),
+    uuid_column(primary_key=True),
     Column("accountUuid", ForeignKey("account.uuid", ondelete="CASCADE"), nullable=False, index=True),
-    Column("description", _text()),
-    Column("AccessKeyID", _text(20), nullable=False, unique=True),
-    Column("keySecret", _text(), nullable=False),
-    *_dates(),
+    Column("description", text_of()),
+    Column("AccessKeyID", text_of(20), nullable=False, unique=True),
+    Column("keySecret", text_of(), nullable=False),
+    *dates(),
 )
 
 used_signature = Table(
     "used_signature",
     metadata,
-    Column("hash", _text(64), primary_key=True, comment="SHA-256 of the signature"),
+    Column("hash", text_of(64), primary_key=True, comment="SHA-256 of the signature"),
     Column("usedDate", Float, nullable=False, index=True, comment="of its first use"),
     comment="what access keys have signed, for as long as the dates in it could count",
 )
@@ -102,9 +64,9 @@ used_signature = Table(
 scrape_token = Table(
     "scrape_token",
     metadata,
-    _uuid(primary_key=True),
-    Column("label", _text(200), nullable=False),
-    Column("hash", _text(64), nullable=False, unique=True, comment="SHA-256 of the token"),
+    uuid_column(primary_key=True),
+    Column("label", text_of(200), nullable=False),
+    Column("hash", text_of(64), nullable=False, unique=True, comment="SHA-256 of the token"),
     Column("createDate", BigInteger, nullable=False),
     comment="by which metrics are scraped",
 )
@@ -113,12 +75,12 @@ zone = Table(
     "zone",
     metadata,
     _resource_uuid(),
-    Column("name", _text(255), nullable=False),
-    Column("description", _text()),
-    Column("state", _text(16), nullable=False),
-    Column("type", _text(64), nullable=False),
+    Column("name", text_of(255), nullable=False),
+    Column("description", text_of()),
+    Column("state", text_of(16), nullable=False),
+    Column("type", text_of(64), nullable=False),
     Column("isDefault", Boolean, nullable=False),
-    *_dates(),
+    *dates(),
 )
 Index(
     "uq_zone_isDefault", zone.c.isDefault, unique=True, sqlite_where=zone.c.isDefault, postgresql_where=zone.c.isDefault
@@ -128,34 +90,34 @@ backup_storage = Table(
     "backup_storage",
     metadata,
     _resource_uuid(),
-    Column("name", _text(255), nullable=False),
-    Column("description", _text()),
-    Column("url", _text(), nullable=False),
-    Column("type", _text(64), nullable=False),
-    Column("state", _text(16), nullable=False),
-    Column("status", _text(16), nullable=False),
+    Column("name", text_of(255), nullable=False),
+    Column("description", text_of()),
+    Column("url", text_of(), nullable=False),
+    Column("type", text_of(64), nullable=False),
+    Column("state", text_of(16), nullable=False),
+    Column("status", text_of(16), nullable=False),
     Column("statusReason", JSON(none_as_null=True)),
     Column("totalCapacity", BigInteger, nullable=False),
     Column("availableCapacity", BigInteger, nullable=False),
     Column("capacityDate", BigInteger),
     Column("capacityStale", Boolean, nullable=False),
-    *_dates(),
+    *dates(),
     # ImageStore
-    Column("hostname", _text(255)),
-    Column("username", _text(255)),
+    Column("hostname", text_of(255)),
+    Column("username", text_of(255)),
     Column("sshPort", BigInteger),
     Column("servicePort", BigInteger),
     # Ceph
-    Column("fsid", _text(36)),
-    Column("poolName", _text(255)),
+    Column("fsid", text_of(36)),
+    Column("poolName", text_of(255)),
     Column("poolId", BigInteger, comment="the number that the cluster has given to the pool, and to no other"),
     Column("poolCreated", Boolean, comment="whether the add call made the pool"),
-    Column("capacityPolicy", _text(16)),
+    Column("capacityPolicy", text_of(16)),
     Column("poolAvailableCapacity", BigInteger),
     Column("poolUsedCapacity", BigInteger),
     Column("poolReplicatedSize", BigInteger),
     Column("poolDiskUtilization", Float),
-    Column("poolSecurityPolicy", _text(16)),
+    Column("poolSecurityPolicy", text_of(16)),
     Column("poolMaxAvail", BigInteger),
     Column("poolStored", BigInteger),
     Column("poolCapacityDate", BigInteger, comment="when the numbers of the pool were measured"),
@@ -174,7 +136,7 @@ backup_storage_zone = Table(
 node = Table(
     "node",
     metadata,
-    _uuid(primary_key=True),
+    uuid_column(primary_key=True),
     Column("leaseDate", Float, nullable=False, index=True, comment="until when it lives, unless it renews that"),
     comment="a management node that runs, or ran; what it holds in other tables names it as leaseOwner",
 )
@@ -182,12 +144,12 @@ node = Table(
 operation = Table(
     "operation",
     metadata,
-    Column("key", _text(64), primary_key=True, comment="storage:<uuid> or agent:<uuid>"),
-    _uuid(),
+    Column("key", text_of(64), primary_key=True, comment="storage:<uuid> or agent:<uuid>"),
+    uuid_column(),
     Column("number", BigInteger, nullable=False, comment="greater than that of each operation on the key before"),
-    Column("kind", _text(16), nullable=False),
-    Column("variant", _text(), nullable=False, comment="what a second call must have in common to join"),
-    Column("leaseOwner", _text(32), index=True, comment="the management node that does it; null when it has ended"),
+    Column("kind", text_of(16), nullable=False),
+    Column("variant", text_of(), nullable=False, comment="what a second call must have in common to join"),
+    Column("leaseOwner", text_of(32), index=True, comment="the management node that does it; null when it has ended"),
     Column("problem", JSON(none_as_null=True), comment="the error that it has ended with"),
     Column("lastOpDate", BigInteger, nullable=False),
     UniqueConstraint("uuid"),
@@ -197,16 +159,16 @@ operation = Table(
 agent = Table(
     "agent",
     metadata,
-    _uuid(primary_key=True),
-    Column("hostname", _text(255), nullable=False, index=True, comment="where it is reached now"),
+    uuid_column(primary_key=True),
+    Column("hostname", text_of(255), nullable=False, index=True, comment="where it is reached now"),
     Column("port", BigInteger, nullable=False),
-    Column("fingerprint", _text(64), nullable=False, unique=True),
-    Column("nextFingerprint", _text(64), unique=True, comment="what it will show after its next rotation"),
-    Column("bootId", _text(64), comment="of its last report"),
-    Column("enrollmentId", _text(32), nullable=False, index=True),
-    Column("tokenSecret", _text(), nullable=False),
+    Column("fingerprint", text_of(64), nullable=False, unique=True),
+    Column("nextFingerprint", text_of(64), unique=True, comment="what it will show after its next rotation"),
+    Column("bootId", text_of(64), comment="of its last report"),
+    Column("enrollmentId", text_of(32), nullable=False, index=True),
+    Column("tokenSecret", text_of(), nullable=False),
     Column("leaving", Boolean, nullable=False, comment="whether its enrolment is being taken from it"),
-    Column("leaseOwner", _text(32), index=True, comment="the management node that polls it"),
+    Column("leaseOwner", text_of(32), index=True, comment="the management node that polls it"),
     Column("lookDate", Float, comment="when another node was told that there is something new; null: nothing is"),
     Column("createDate", BigInteger, nullable=False),
     comment="one machine is one agent",
@@ -215,7 +177,7 @@ agent = Table(
 agent_address = Table(
     "agent_address",
     metadata,
-    Column("hostname", _text(255), primary_key=True),
+    Column("hostname", text_of(255), primary_key=True),
     Column("port", BigInteger, primary_key=True, autoincrement=False),
     Column("agentUuid", ForeignKey("agent.uuid", ondelete="CASCADE"), nullable=False, index=True),
     comment="every name and address by which an agent is reached",
@@ -224,20 +186,20 @@ agent_address = Table(
 host = Table(
     "host",
     metadata,
-    _uuid("monUuid", primary_key=True),
+    uuid_column("monUuid", primary_key=True),
     Column("backupStorageUuid", ForeignKey("backup_storage.uuid", ondelete="CASCADE"), nullable=False, index=True),
     Column("agentUuid", ForeignKey("agent.uuid"), index=True),
-    Column("hostname", _text(255), nullable=False),
-    Column("monAddr", _text(255)),
+    Column("hostname", text_of(255), nullable=False),
+    Column("monAddr", text_of(255)),
     Column("monPort", BigInteger),
     Column("sshPort", BigInteger, nullable=False),
-    Column("sshUsername", _text(255)),
-    Column("sshPasswordSecret", _text()),
-    Column("sshHostKey", _text(), comment="the pinned key, as in a known_hosts line"),
-    Column("status", _text(16), nullable=False),
+    Column("sshUsername", text_of(255)),
+    Column("sshPasswordSecret", text_of()),
+    Column("sshHostKey", text_of(), comment="the pinned key, as in a known_hosts line"),
+    Column("status", text_of(16), nullable=False),
     Column("statusReason", JSON(none_as_null=True)),
     Column("capacityFresh", Boolean, nullable=False, default=False, comment="whether its last numbers are"),
-    *_dates(),
+    *dates(),
     UniqueConstraint("backupStorageUuid", "agentUuid"),
     comment="the host of an ImageStore, or a mon host of a Ceph storage",
 )
@@ -245,15 +207,15 @@ host = Table(
 debt = Table(
     "debt",
     metadata,
-    _uuid(primary_key=True),
+    uuid_column(primary_key=True),
     Column("agentUuid", ForeignKey("agent.uuid"), nullable=False, index=True),
-    Column("operationUuid", _text(32), nullable=False, index=True, comment="it is due when this one is gone"),
-    Column("backupStorageUuid", _text(32), index=True, comment="the storage that is to be cleaned from its host"),
+    Column("operationUuid", text_of(32), nullable=False, index=True, comment="it is due when this one is gone"),
+    Column("backupStorageUuid", text_of(32), index=True, comment="the storage that is to be cleaned from its host"),
     Column("hostOnly", Boolean, nullable=False, comment="whether the storage lives on through other hosts"),
     Column("removePool", JSON(none_as_null=True), comment="the connect command after which the pool goes too"),
-    Column("enrollmentId", _text(32), comment="the enrolment that is to be forgotten, when it is no clean-up"),
-    Column("tokenSecret", _text(), comment="the token of that enrolment"),
-    Column("lastError", _text()),
+    Column("enrollmentId", text_of(32), comment="the enrolment that is to be forgotten, when it is no clean-up"),
+    Column("tokenSecret", text_of(), comment="the token of that enrolment"),
+    Column("lastError", text_of()),
     Column("createDate", BigInteger, nullable=False, index=True),
     comment="a clean-up or a forgetting that is owed to an agent",
 )
@@ -261,25 +223,27 @@ debt = Table(
 tag = Table(
     "tag",
     metadata,
-    _uuid(primary_key=True),
-    Column("type", _text(8), nullable=False, comment="System or User"),
+    uuid_column(primary_key=True),
+    Column("type", text_of(8), nullable=False, comment="System or User"),
     Column("resourceUuid", ForeignKey("resource.uuid", ondelete="CASCADE"), nullable=False, index=True),
-    Column("resourceType", _text(64), nullable=False),
-    Column("tag", _text(2048), nullable=False),
-    *_dates(),
+    Column("resourceType", text_of(64), nullable=False),
+    Column("tag", text_of(2048), nullable=False),
+    *dates(),
 )
 
 job = Table(
     "job",
     metadata,
-    _uuid(primary_key=True),
-    Column("apiName", _text(64), nullable=False),
-    Column("accountUuid", _text(32), nullable=False),
-    Column("state", _text(16), nullable=False, index=True, comment="running, done or failed"),
-    Column("result", _text(), comment="the JSON that the client gets"),
-    Column("leaseOwner", _text(32), comment="the management node that runs it"),
-    Column("finishedDate", BigInteger, index=True),
-    *_dates(),
+    uuid_column(primary_key=True),
+    Column("apiName", text_of(64), nullable=False),
+    Column("accountUuid", text_of(32), nullable=False),
+    Column("state", text_of(16), nullable=False, comment="Running, Done or Failed"),
+    Column("resourceUuid", text_of(32), comment="what the call is about; of a creation, once that is done"),
+    Column("result", text_of(), comment="the JSON that the client gets"),
+    Column("errorCode", text_of(64)),
+    Column("leaseOwner", text_of(32), comment="the management node that runs it"),
+    Column("endDate", BigInteger),
+    *dates(),
     Index("ix_job_accountUuid", "accountUuid", "createDate"),
 )
 
@@ -287,60 +251,25 @@ hook = Table(
     "hook",
     metadata,
     Column("jobUuid", ForeignKey("job.uuid", ondelete="CASCADE"), primary_key=True),
-    Column("url", _text(2048), nullable=False),
-    Column("receiver", _text(2048), nullable=False, comment="scheme, host and port of the URL"),
+    Column("url", text_of(2048), nullable=False),
+    Column("receiver", text_of(2048), nullable=False, comment="scheme, host and port of the URL"),
     Column("withSchema", Boolean, nullable=False),
     Column("tries", BigInteger, nullable=False),
     Column("dueDate", Float, nullable=False, index=True, comment="when it is sent next"),
-    Column("leaseOwner", _text(32), comment="the management node that sends it"),
+    Column("leaseOwner", text_of(32), comment="the management node that sends it"),
     comment="an address that is told how a job ended",
 )
 
-KEY_OF_LONG = 200
-"""Characters of a long text that its index holds: PostgreSQL's take no entry of more than 2.7 KB."""
-
-
-def comparable(column: Column[Any]) -> ColumnElement[Any]:
-    """Return a column as queries compare and order it: text in lower case, but what is written in one way only."""
-    in_one_way = column.name.lower().endswith("uuid") or column.name == "fsid"
-    return func.lower(column) if isinstance(column.type, String) and not in_one_way else column
-
-
-def is_long(column: Column[Any]) -> bool:
-    """Tell whether a text may be longer than an index takes."""
-    return isinstance(column.type, String) and not 0 < (column.type.length or 0) <= 255
-
-
-def indexed(column: Column[Any]) -> ColumnElement[Any]:
-    """Return a column as its index holds it: of a long text the beginning."""
-    whole = comparable(column)
-    if not is_long(column):
-        return whole
-    return func.substr(whole, literal_column("1"), literal_column(str(KEY_OF_LONG)))
-
-
-# With the key within, a page of equal rows is read in the order of the index. What is ordered with nulls first must lie
-# so on PostgreSQL; SQLite has them there by itself.
-_SORTED: tuple[tuple[Table, tuple[str, ...]], ...] = (
+index_sorted(
+    backup_storage,
     (
-        backup_storage,
-        (
-            *("name", "type", "state", "status", "totalCapacity", "availableCapacity"),
-            *("capacityDate", "capacityStale", "lastOpDate", "hostname", "username", "fsid", "poolName"),
-            "poolSecurityPolicy",
-        ),
+        *("name", "type", "state", "status", "totalCapacity", "availableCapacity"),
+        *("capacityDate", "capacityStale", "lastOpDate", "hostname", "username", "fsid", "poolName"),
+        "poolSecurityPolicy",
     ),
-    (zone, ("name",)),
 )
-for _table, _names in _SORTED:
-    for _column in (_table.c[_name] for _name in _names):
-        _of = comparable(_column), *_table.primary_key.columns
-        _name = f"ix_{_table.name}_{_column.name}"
-        if _column.nullable:
-            Index(_name, *_of).ddl_if(dialect="sqlite")
-            Index(_name, _of[0].nulls_first(), *_of[1:]).ddl_if(dialect="postgresql")
-        else:
-            Index(_name, *_of)
+index_sorted(zone, ("name",))
+index_sorted(job, ("apiName", "state", "resourceUuid", "errorCode", "createDate", "endDate"))
 
 # What only some storages have is looked for, and rarely ordered by: the others need no entry.
 for _name in (

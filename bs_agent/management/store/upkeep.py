@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
 from bs_agent.management.model.host_tags import host_key_tag
 from bs_agent.management.store.agents import put_place
+from bs_agent.management.store.columns import metadata
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.tables import agent, agent_address, backup_storage, host, metadata, tag
+from bs_agent.management.store.tables import agent, agent_address, backup_storage, host, tag
 from bs_agent.management.store.tags import shown_keys
 
 _FEW = 100

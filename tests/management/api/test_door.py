@@ -13,7 +13,8 @@ from bs_agent.contract.api import APIS, Api
 from bs_agent.contract.calls_account import LOG_IN
 from bs_agent.contract.examples import VALUES
 from bs_agent.management.access.sessions import ADMIN_UUID
-from bs_agent.management.store.tables import host, metadata
+from bs_agent.management.store.columns import metadata
+from bs_agent.management.store.tables import host
 from tests.management.server import Server, ceph_row, mon_row, storage_row
 
 pytestmark = pytest.mark.asyncio

@@ -32,7 +32,7 @@ def _known(_: str) -> bool:
 
 
 async def _age(database: Database, which: ColumnElement[bool], seconds: int) -> None:
-    dates = {"createDate": job.c.createDate - seconds, "finishedDate": job.c.finishedDate - seconds}
+    dates = {"createDate": job.c.createDate - seconds, "endDate": job.c.endDate - seconds}
     async with database.writing() as connection:
         await connection.execute(update(job).where(which).values(**dates))
 
@@ -196,9 +196,9 @@ async def test_a_job_of_a_killed_node_ends_when_its_lease_runs_out(database: Dat
     store, other = JobStore(database, "this"), JobStore(database, "other")
     await living_node(database, "other")
     await other.add(StoredJob(JOB, "ReconnectBackupStorage", RUNNING, None), "account")
-    assert await store.give_up("{}", _known) == 0
+    assert await store.give_up("{}", "SYS.1006", _known) == 0
     await lost_node(database, "other")
-    assert await store.give_up("{}", _known) == 1
+    assert await store.give_up("{}", "SYS.1006", _known) == 1
     assert await other.finish(StoredJob(JOB, "ReconnectBackupStorage", DONE, "{}")) is False
     found = await store.find(JOB)
     assert found is not None
@@ -241,7 +241,7 @@ async def test_old_jobs_are_forgotten_when_nobody_waits_for_their_web_hook(datab
 async def test_a_running_job_is_held_by_its_living_node(database: Database) -> None:
     async with serving_node(database) as server:
         await _start(server)
-        assert await JobStore(database, "another").give_up("{}", _known) == 0
+        assert await JobStore(database, "another").give_up("{}", "SYS.1006", _known) == 0
         server.fleet.hold.set()
         assert (await _ended(server))[0] == 200
 
@@ -262,8 +262,8 @@ async def test_a_job_that_its_own_node_does_not_know_is_given_up(database: Datab
     await living_node(database, "this")
     store = JobStore(database, "this")
     await store.add(StoredJob(JOB, "ReconnectBackupStorage", RUNNING, None), "account")
-    assert await store.give_up("{}", lambda uuid: uuid == JOB) == 0
-    assert await store.give_up("{}", _known) == 1
+    assert await store.give_up("{}", "SYS.1006", lambda uuid: uuid == JOB) == 0
+    assert await store.give_up("{}", "SYS.1006", _known) == 1
 
 
 async def test_jobs_are_cut_short_when_the_lease_of_their_node_is_lost(database: Database) -> None:

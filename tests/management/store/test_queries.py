@@ -162,7 +162,7 @@ OPERATORS = {
     Kind.BOOLEAN: [Operator.EQUAL, Operator.NOT_EQUAL, Operator.IN, Operator.NOT_IN],
     Kind.TEXT: list(Operator),
     Kind.UUID: list(Operator),
-    Kind.FSID: list(Operator),
+    Kind.WRITTEN: list(Operator),
 }
 NO_TEXT = [operator for operator in Operator if operator not in {Operator.LIKE, Operator.NOT_LIKE}]
 TEXTS = [
@@ -184,7 +184,7 @@ TEXTS = [
 VALUES: dict[Kind, st.SearchStrategy[str]] = {
     Kind.TEXT: st.sampled_from(TEXTS) | st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=5),
     Kind.UUID: st.sampled_from(["0", "%a%", "F%", "8" * 32]),
-    Kind.FSID: st.sampled_from(["D53902bc-ff50-4d08-8769-9d83448478d3", "d539%", "0", "F%"]),
+    Kind.WRITTEN: st.sampled_from(["D53902bc-ff50-4d08-8769-9d83448478d3", "d539%", "0", "F%"]),
     Kind.INTEGER: st.sampled_from([*map(str, NUMBERS), "-1", "2.2E1", "1e30", "99999999999999999999999", " 22 "]),
     Kind.REAL: st.sampled_from(["0.333", "0.5", "1", "-1e9"]),
     Kind.BOOLEAN: st.sampled_from(["true", "FALSE", "1", "0"]),

@@ -10,9 +10,10 @@ from sqlalchemy import insert
 from bs_agent.contract.inventory import BackupStorageInventory, UserTagInventory
 from bs_agent.contract.query import Query, parse_condition
 from bs_agent.contract.report import IMAGESTORE
+from bs_agent.management.store.columns import KEY_OF_LONG
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.queries import find
-from bs_agent.management.store.tables import KEY_OF_LONG, backup_storage, resource, tag
+from bs_agent.management.store.tables import backup_storage, resource, tag
 
 pytestmark = pytest.mark.asyncio
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from bs_agent.management.store.columns import metadata
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.schema import HEAD, SchemaError, migrate
-from bs_agent.management.store.tables import metadata
 from tests.beds.postgresql import PostgreSQL
 
 pytestmark = pytest.mark.asyncio

@@ -2,22 +2,11 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.types import TypeEngine
+
+from bs_agent.management.store.migrations.columns import index_sorted, refers, text
 
 revision = "0001"
 down_revision = None
-
-
-def text(length: int | None = None) -> TypeEngine[str]:
-    """Text that both databases order by its bytes."""
-    on_postgresql = sa.String(length, collation="C") if length else sa.Text(collation="C")
-    return (sa.String(length) if length else sa.Text()).with_variant(on_postgresql, "postgresql")
-
-
-def refers(table: str, column: str, to: str, *, cascade: bool) -> sa.ForeignKeyConstraint:
-    """Return the constraint that a column holds the uuid of a row of another table."""
-    name = f"fk_{table}_{column}"
-    return sa.ForeignKeyConstraint([column], [f"{to}.uuid"], name, ondelete="CASCADE" if cascade else None)
 
 
 def upgrade() -> None:
@@ -121,7 +110,7 @@ def make_zones() -> None:
     op.create_index(
         "uq_zone_isDefault", "zone", ["isDefault"], unique=True, sqlite_where=default, postgresql_where=default
     )
-    op.create_index("ix_zone_name", "zone", [sa.text("lower(name)"), "uuid"])
+    index_sorted("zone", "name", lower=True)
 
 
 def make_storages() -> None:
@@ -170,18 +159,14 @@ def make_storages() -> None:
 def index_storages() -> None:
     """Make an index for each field of a backup storage that a condition may name."""
     op.create_index("ix_backup_storage_createDate", "backup_storage", ["createDate", "uuid"])
-    # PostgreSQL has nulls last, unless told, and queries want them first; SQLite knows no such words in an index.
-    nulls = "" if op.get_bind().dialect.name == "sqlite" else " NULLS FIRST"
-    for name, value in (
-        *((name, f"lower({name})") for name in ("name", "state", "status", "type")),
-        *((name, f'"{name}"') for name in ("availableCapacity", "capacityStale", "lastOpDate", "totalCapacity")),
-        *((name, f"lower({name}){nulls}") for name in ("hostname", "username")),
-        *((name, f'lower("{name}"){nulls}') for name in ("poolName", "poolSecurityPolicy")),
-        ("capacityDate", f'"capacityDate"{nulls}'),
-        ("fsid", f"fsid{nulls}"),
-        *((name, f"substr(lower({name}), 1, 200)") for name in ("description", "url")),
-    ):
-        op.create_index(f"ix_backup_storage_{name}", "backup_storage", [sa.text(value), "uuid"])
+    index_sorted("backup_storage", "availableCapacity", "capacityStale", "lastOpDate", "totalCapacity")
+    index_sorted("backup_storage", "name", "state", "status", "type", lower=True)
+    index_sorted("backup_storage", "capacityDate", "fsid", null=True)
+    index_sorted("backup_storage", "hostname", "username", "poolName", "poolSecurityPolicy", lower=True, null=True)
+    for name in ("description", "url"):
+        op.create_index(
+            f"ix_backup_storage_{name}", "backup_storage", [sa.text(f"substr(lower({name}), 1, 200)"), "uuid"]
+        )
     plain = ("poolAvailableCapacity", "poolDiskUtilization", "poolMaxAvail", "poolReplicatedSize", "poolStored")
     for name in (*plain, "poolUsedCapacity", "sshPort"):
         there = sa.text(f'"{name}" IS NOT NULL')
@@ -337,16 +322,20 @@ def make_the_rest() -> None:
         sa.Column("apiName", text(64), nullable=False),
         sa.Column("accountUuid", text(32), nullable=False),
         sa.Column("state", text(16), nullable=False),
+        sa.Column("resourceUuid", text(32), nullable=True),
         sa.Column("result", text(), nullable=True),
+        sa.Column("errorCode", text(64), nullable=True),
         sa.Column("leaseOwner", text(32), nullable=True),
-        sa.Column("finishedDate", sa.BigInteger(), nullable=True),
+        sa.Column("endDate", sa.BigInteger(), nullable=True),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("uuid", name="pk_job"),
     )
     op.create_index("ix_job_accountUuid", "job", ["accountUuid", "createDate"])
-    op.create_index("ix_job_finishedDate", "job", ["finishedDate"])
-    op.create_index("ix_job_state", "job", ["state"])
+    index_sorted("job", "apiName", "state", lower=True)
+    index_sorted("job", "createDate")
+    index_sorted("job", "resourceUuid", "endDate", null=True)
+    index_sorted("job", "errorCode", lower=True, null=True)
 
 
 def make_hooks() -> None:

@@ -1,0 +1,51 @@
+"""How the databases read what is asked of agents, debts, jobs and events: by an index, as they read storages."""
+
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import Table, insert
+
+from bs_agent.contract.inventory import Inventory, JobInventory
+from bs_agent.management.store.database import Database
+from bs_agent.management.store.tables import job
+from bs_agent.management.store.upkeep import learn
+from tests.management.store.test_plans import asking, plans
+
+pytestmark = pytest.mark.asyncio
+
+COUNT = 1000
+DATE = 1_700_000_000
+
+
+def _jobs() -> list[dict[str, Any]]:
+    return [
+        {"uuid": f"{at:032x}", "apiName": "DeleteBackupStorage", "accountUuid": f"{at % 3:032x}"}
+        | {"state": "Failed" if at % 9 else "Done", "errorCode": f"SYS.{at}" if at % 9 else None}
+        | {"resourceUuid": f"{at % 100:032x}", "createDate": DATE + at, "endDate": DATE + at, "lastOpDate": DATE}
+        for at in range(COUNT)
+    ]
+
+
+TABLES: dict[type[Inventory], tuple[Table, list[dict[str, Any]]]] = {JobInventory: (job, _jobs())}
+ASKED: dict[type[Inventory], list[str]] = {
+    JobInventory: [
+        f"q=uuid={7:032x}", f"q=accountUuid={7:032x}", f"q=resourceUuid={7:032x}", "q=apiName=AddBackupStorage",
+        "q=state=Running", "q=errorCode=SYS.77", "q=endDate is null", "q=createDate<2001-01-01T00:00:00Z",
+        "sort=-createDate", "sort=createDate", "sort=-endDate", "sort=apiName", "sort=state", "sort=resourceUuid",
+        "sort=-createDate&start=900", "count=true&q=state=Running",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("inventory", ASKED, ids=lambda inventory: inventory.__name__)
+async def test_what_is_asked_of_these_is_found_by_an_index(database: Database, inventory: type[Inventory]) -> None:
+    table, rows = TABLES[inventory]
+    async with database.writing() as connection:
+        await connection.execute(insert(table), rows)
+    await learn(database, -1)
+    for text in ASKED[inventory]:
+        first, *_ = await plans(database, asking(database, inventory, text))
+        assert not re.search(rf"^\s*SCAN {table.name}$|Seq Scan on {table.name}\b", first, re.MULTILINE), (text, first)
+        if text.startswith("sort=") and "start=" not in text:
+            assert not re.search(r"USE TEMP B-TREE FOR (?:RIGHT PART OF )?ORDER BY|\bSort Key", first), (text, first)
