@@ -30,6 +30,7 @@
 The HTTP statuses are those that existing clients of the API expect: 503 for every failure after dispatch.
 """
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -56,6 +57,8 @@ class ApiError(Exception):
     code: ClassVar[str]
     description: ClassVar[str]
     http_status: ClassVar[int] = 503
+    cure: ClassVar[str] = ""
+    """What to do about it, where the details do not say that by themselves."""
     retry_after: int = 0
     """Seconds after which the same would be taken; 0 when nothing is known of that. Travels as a header."""
 
@@ -75,6 +78,7 @@ class InternalError(ApiError):
 
     code = "SYS.1000"
     description = "An internal error happened in system"
+    cure = "Read the log of the management node (`journalctl -u bs-management`): it has the rest."
 
 
 class OperationTimeout(ApiError):
@@ -82,6 +86,7 @@ class OperationTimeout(ApiError):
 
     code = "SYS.1001"
     description = "A message or a operation timeout"
+    cure = "Look whether it was done all the same, then try again; a host or a cluster may be slow."
 
 
 class ResourceNotFound(ApiError):
@@ -89,6 +94,7 @@ class ResourceNotFound(ApiError):
 
     code = "SYS.1003"
     description = "Unable to find the requested resource"
+    cure = "Query what there is: a uuid is 32 hexadecimal digits, and a name is none."
 
 
 class CannotDelete(ApiError):
@@ -96,6 +102,10 @@ class CannotDelete(ApiError):
 
     code = "SYS.1004"
     description = "Unable to delete the resource"
+    cure = (
+        "See to the cause and delete again; `deleteMode=Enforcing` removes the record at once and cleans the "
+        "hosts when they are back."
+    )
 
 
 class CannotChangeState(ApiError):
@@ -124,6 +134,10 @@ class AuthenticationFailed(ApiError):
 
     code = "ID.1000"
     description = "Unable to authenticate a user"
+    cure = (
+        "Give the right name and password (the API takes the SHA-512 of the password, bs-cli and the SDK make "
+        "it); `bs-management set-password admin` sets a new one."
+    )
 
 
 class InvalidSession(ApiError):
@@ -131,6 +145,7 @@ class InvalidSession(ApiError):
 
     code = "ID.1001"
     description = "The session is invalid, either wrong session id or the session has been expired"
+    cure = "Log in again: `bs-cli LogInByAccount accountName=admin`."
 
 
 class TooManySessions(ApiError):
@@ -138,6 +153,7 @@ class TooManySessions(ApiError):
 
     code = "ID.1006"
     description = "The account has too many sessions"
+    cure = "End sessions that nobody uses (QuerySession, RevokeSession), or wait until they expire."
 
 
 class RequestError(ApiError):
@@ -153,6 +169,7 @@ class Unauthorized(RequestError):
 
     description = "The request shows neither a token nor a session"
     http_status = 401
+    cure = "Send `Authorization: OAuth <session>`, a signature or the token that is made for this."
 
 
 class TimeTooSkewed(RequestError):
@@ -160,6 +177,7 @@ class TimeTooSkewed(RequestError):
 
     description = "The clocks of client and server are too far apart"
     http_status = 403
+    cure = "Let chrony, ntpd or systemd-timesyncd set the clocks of this host and of the management node."
 
 
 class NoSuchPath(RequestError):
@@ -167,6 +185,10 @@ class NoSuchPath(RequestError):
 
     description = "There is no such path"
     http_status = 404
+    cure = (
+        "Compare the path with docs/api.md, and see that this is the management node's port; a job that has ended is "
+        "kept for a while only."
+    )
 
 
 class MethodNotAllowed(RequestError):
@@ -174,6 +196,7 @@ class MethodNotAllowed(RequestError):
 
     description = "The method is not allowed for this path"
     http_status = 405
+    cure = "Compare method and path with docs/api.md."
 
 
 class RequestTimeout(RequestError):
@@ -181,6 +204,7 @@ class RequestTimeout(RequestError):
 
     description = "The request did not arrive in time"
     http_status = 408
+    cure = "Send the whole body at once; look at the network in between."
 
 
 class BodyTooLarge(RequestError):
@@ -188,6 +212,7 @@ class BodyTooLarge(RequestError):
 
     description = "The request body is too large"
     http_status = 413
+    cure = "Send less in one request."
 
 
 class UnsupportedEncoding(RequestError):
@@ -195,6 +220,7 @@ class UnsupportedEncoding(RequestError):
 
     description = "The request's Content-Encoding is not supported"
     http_status = 415
+    cure = "Send the body as it is, without compression."
 
 
 class TooManyRequests(RequestError):
@@ -202,6 +228,7 @@ class TooManyRequests(RequestError):
 
     description = "Too many requests"
     http_status = 429
+    cure = "Wait a while, or as long as `Retry-After` says, then try again; less may be asked for at once."
 
 
 class Overloaded(RequestError):
@@ -209,6 +236,7 @@ class Overloaded(RequestError):
 
     description = "The server has too much to do"
     http_status = 503
+    cure = "Wait a while, or as long as `Retry-After` says, then try again; less may be asked for at once."
 
 
 class StorageProblem(ApiError):
@@ -278,6 +306,24 @@ def from_shown(shown: ErrorCode) -> ApiError:
         return StorageProblem.of(ReasonCode(reason), details)
     kinds = {kind.code: kind for kind in ApiError.__subclasses__() if kind not in {RequestError, StorageProblem}}
     return kinds.get(shown.code, InternalError)(details, cause=cause)
+
+
+def cure_of(shown: ErrorCode) -> str:
+    """Say what to do about an error as it is shown: what it says itself, or what is known of its code; or nothing."""
+    if shown.elaboration:
+        return shown.elaboration
+    if (reason := shown.code.removeprefix("BS.")) in set(ReasonCode):
+        return REASONS[ReasonCode(reason)].cure
+    # Several kinds of requests that are wrong have one code: their descriptions tell them apart.
+    known = (kind.cure for kind in _kinds(ApiError) if (kind.code, kind.description) == (shown.code, shown.description))
+    return next(known, "")
+
+
+def _kinds(root: type[ApiError]) -> Iterator[type[ApiError]]:
+    for kind in root.__subclasses__():
+        if kind is not StorageProblem:
+            yield kind
+            yield from _kinds(kind)
 
 
 def explain(error: ValidationError) -> str:

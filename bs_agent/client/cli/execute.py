@@ -17,7 +17,7 @@ from bs_agent.client.cli.session import Session, SessionFileError
 from bs_agent.client.cli.text import plain
 from bs_agent.client.sdk import ACTIONS
 from bs_agent.client.wire.transport import DEFAULT_URL, Client, Progress
-from bs_agent.contract.errors import ErrorCode, InvalidSession
+from bs_agent.contract.errors import ErrorCode, InvalidSession, cure_of
 
 DONE, USAGE, FAILED, INTERRUPTED = 0, 1, 3, 130
 OnProgress = Callable[[Progress], None]
@@ -96,19 +96,25 @@ def not_logged_in(client: Client, kept: Session | None) -> str:
 
 
 def show_error(error: ErrorCode, *, as_json: bool) -> None:
-    """Print an error for people, and as JSON too where the output is read by a program."""
+    """Print an error for people, each with its cure under it, and as JSON too where a program reads the output."""
     if as_json:
-        click.echo(to_json({"error": error.model_dump(mode="json", exclude_none=True), "success": False}))
+        click.echo(to_json({"error": _cured(error).model_dump(mode="json", exclude_none=True), "success": False}))
     depth, one = "", error
     while True:
         click.secho(f"{depth}{one.code}: {plain(one.description)}", err=True, fg="red")
         if one.details:
             click.echo(f"{depth}  {plain(one.details)}", err=True)
+        if cure := cure_of(one):
+            click.echo(f"{depth}  -> {plain(cure)}", err=True)
         if one.cause is None:
-            break
+            return
         depth, one = f"{depth}  ", one.cause
-    if error.code == InvalidSession.code:
-        click.echo("  `bs-cli LogInByAccount accountName=admin` opens a new session", err=True)
+
+
+def _cured(error: ErrorCode) -> ErrorCode:
+    """Return the error with its cure as the elaboration, that of its cause too."""
+    cause = _cured(error.cause) if error.cause else None
+    return error.model_copy(update={"elaboration": cure_of(error) or None, "cause": cause})
 
 
 def to_json(answer: object) -> str:

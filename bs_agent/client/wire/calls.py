@@ -19,6 +19,7 @@ from bs_agent.contract.errors import ErrorCode
 JOB_PATIENCE = 120.0
 """How long a job is still asked for while the management node does not answer: it may be restarting. Seconds."""
 
+_ANOTHER = "Another server than the management node answers: check host and port."
 _LOCATION = re.compile(r"/api-jobs/([0-9a-f]{32})/?$")
 
 
@@ -95,16 +96,26 @@ def _outcome(answer: Answer) -> dict[str, Any]:
         error = None
     if isinstance(error, dict):
         raise CallFailed(_error(answer, error))
-    raise bad_answer(f"the http status code[{answer.status}] indicates a failure happened", answer.text)
+    description = f"the http status code[{answer.status}] indicates a failure happened"
+    raise bad_answer(description, answer.text, _cure_of_status(answer.status))
+
+
+def _cure_of_status(status: int) -> str:
+    """Say what to do about an answer that is none of the API's: who gives it is not the management node."""
+    if 300 <= status < 400:
+        return "Give the URL that this one leads to: a call follows no other, lest a session goes to it."
+    if status in {407, 502, 504}:
+        return "A proxy or load balancer answers: see that a management node runs behind it, and that it lets calls in."
+    return _ANOTHER if 400 <= status < 500 else "Look at the log of the management node, and of what stands before it."
 
 
 def _object(answer: Answer) -> dict[str, Any]:
     try:
         found = json.loads(answer.body) if answer.body.strip() else {}
     except (ValueError, RecursionError) as error:
-        raise bad_answer("the answer is not JSON", f"{error}: {answer.text[:200]}") from error
+        raise bad_answer("the answer is not JSON", f"{error}: {answer.text[:200]}", _ANOTHER) from error
     if not isinstance(found, dict):
-        raise bad_answer("the answer is not a JSON object", answer.text[:200])
+        raise bad_answer("the answer is not a JSON object", answer.text[:200], _ANOTHER)
     return found
 
 

@@ -5,6 +5,7 @@ sdk.1001  a job did not end before the polling time was over
 sdk.1002  the management node cannot be reached, or did not answer before the deadline
 """
 
+from bs_agent.contract.declaration import PREFIX
 from bs_agent.contract.errors import ErrorCode
 
 BAD_ANSWER, POLLING_TIMEOUT, UNREACHABLE = "sdk.1000", "sdk.1001", "sdk.1002"
@@ -28,19 +29,24 @@ class NoAnswer(Exception):  # noqa: N818 RUF100  as CallFailed
         self.arrived = arrived
 
 
-def bad_answer(description: str, details: str = "") -> CallFailed:
-    """Build the error of an answer that the client cannot use."""
-    return CallFailed(ErrorCode(code=BAD_ANSWER, description=description, details=details[:MAX_TEXT] or None))
+def bad_answer(description: str, details: str = "", cure: str = "") -> CallFailed:
+    """Build the error of an answer that the client cannot use; the cure is its elaboration."""
+    return _failed(BAD_ANSWER, description, details, cure)
 
 
-def unreachable(url: str, details: str) -> CallFailed:
+def unreachable(url: str, details: str, cure: str) -> CallFailed:
     """Build the error of a management node that does not answer."""
-    description = f"the management node at {url} cannot be reached"
-    return CallFailed(ErrorCode(code=UNREACHABLE, description=description, details=details[:MAX_TEXT] or None))
+    return _failed(UNREACHABLE, f"the management node at {url} cannot be reached", details, cure)
 
 
 def polling_timeout(job: str, seconds: float) -> CallFailed:
     """Build the error of a job that runs on although the client waits no longer."""
     description = "the time to wait for the job is over"
     details = f"job[{job}] still ran after {seconds:g} s; it goes on without this client"
-    return CallFailed(ErrorCode(code=POLLING_TIMEOUT, description=description, details=details))
+    cure = f"Ask for it: GET {PREFIX}/api-jobs/{job}; a longer `--timeout` (polling_timeout) waits longer."
+    return _failed(POLLING_TIMEOUT, description, details, cure)
+
+
+def _failed(code: str, description: str, details: str, cure: str) -> CallFailed:
+    shown = ErrorCode(code=code, description=description, details=details[:MAX_TEXT] or None, elaboration=cure or None)
+    return CallFailed(shown)

@@ -1,7 +1,6 @@
 """Requests over HTTP: whom to trust, and what kept an answer from coming. All that the client needs aiohttp for."""
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +12,8 @@ from yarl import URL
 
 from bs_agent import __version__
 from bs_agent.client.wire.encoding import JSON, Answer, Request
-from bs_agent.client.wire.failures import NoAnswer, bad_answer, unreachable
+from bs_agent.client.wire.failures import bad_answer
+from bs_agent.client.wire.unreached import explained, no_certificates
 
 MAX_ANSWER = 256 * 1024 * 1024
 
@@ -21,8 +21,9 @@ MAX_ANSWER = 256 * 1024 * 1024
 class Line:
     """Connections to the management node at `url`."""
 
-    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, ca_file: Path | None, http: aiohttp.ClientSession) -> None:
         self._url = url
+        self._ca_file = ca_file
         self._http = http
 
     async def ask(self, request: Request, headers: dict[str, str]) -> Answer:
@@ -34,15 +35,8 @@ class Line:
         """
         try:
             return await self._ask(request, headers)
-        except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as error:
-            raise unreachable(self._url, f"its certificate is not trusted: {error}") from error
-        except aiohttp.ClientConnectorError as error:
-            raise NoAnswer(unreachable(self._url, _cause(error)), arrived=False) from error
-        except TimeoutError:
-            waited = f"no answer within {self._http.timeout.total:g} s"
-            raise NoAnswer(unreachable(self._url, waited), arrived=True) from None
-        except aiohttp.ClientError as error:
-            raise NoAnswer(unreachable(self._url, f"the connection broke: {error}"), arrived=True) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise await explained(self._url, self._ca_file, error, self._http.timeout) from error
 
     async def _ask(self, request: Request, headers: dict[str, str]) -> Answer:
         if request.body is not None:
@@ -70,21 +64,17 @@ async def opened(url: str, ca_file: Path | None, patience: float) -> AsyncIterat
     if url.startswith("https:"):
         trust = await asyncio.to_thread(_trust, url, ca_file)
     async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=patience),
+        # A half for the connection alone: so a host that is not there is told from one that does not answer.
+        timeout=aiohttp.ClientTimeout(total=patience, sock_connect=patience / 2),
         connector=aiohttp.TCPConnector(ssl=trust, enable_cleanup_closed=NEEDS_CLEANUP_CLOSED),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"bs-agent-client/{__version__}"},
     ) as http:
-        yield Line(url, http)
-
-
-def _cause(error: aiohttp.ClientConnectorError) -> str:
-    number = error.os_error.errno
-    return os.strerror(number) if number and number > 0 else error.os_error.strerror or str(error)
+        yield Line(url, ca_file, http)
 
 
 def _trust(url: str, ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise unreachable(url, f"ca file {ca_file}: {error}") from error
+        raise no_certificates(url, ca_file, error) from error

@@ -20,6 +20,8 @@ from bs_agent.client.sdk import ACTIONS
 from bs_agent.contract.api import APIS
 from bs_agent.contract.declaration import Api
 from bs_agent.contract.enrollment import encode
+from bs_agent.contract.errors import CannotDelete
+from bs_agent.contract.reasons import REASONS, ReasonCode
 from tests.beds import mounts
 from tests.client.fleet import STORE
 from tests.client.node import PASSWORD, SESSION, Node
@@ -104,9 +106,14 @@ def test_a_cause_is_shown_below_its_effect(node: Node, home: Path) -> None:
     done = bs_cli(home, "DeleteBackupStorage", f"uuid={UUID}")
     assert done.stderr.splitlines() == [
         "SYS.1004: Unable to delete the resource",
+        f"  -> {CannotDelete.cure}",
         "  BS.NoRoute: The host cannot be reached.",
         "    \N{REPLACEMENT CHARACTER}[31mred",
+        f"    -> {REASONS[ReasonCode.NO_ROUTE].cure}",
     ]
+    shown = json.loads(done.stdout)["error"]
+    assert shown["elaboration"] == CannotDelete.cure
+    assert shown["cause"]["elaboration"] == REASONS[ReasonCode.NO_ROUTE].cure
 
 
 def test_a_node_that_is_not_there_is_code_3(tmp_path: Path) -> None:
@@ -165,7 +172,7 @@ def test_an_expired_session_is_forgotten_but_not_its_place(node: Node, home: Pat
     done = bs_cli(home, "QueryBackupStorage")
     assert done.returncode == 3
     assert "ID.1001" in done.stderr
-    assert "opens a new session" in done.stderr
+    assert "\n  -> Log in again: `bs-cli LogInByAccount accountName=admin`.\n" in done.stderr
     again = bs_cli(home, "QueryBackupStorage")
     assert again.returncode == 1
     assert f"not logged in to {node.url}" in again.stderr
