@@ -51,6 +51,38 @@ class PostgreSQL:
         _run([*_control(self.folder), "-m", "fast", "-l", f"{self.folder}/log", "restart"])
 
     @contextlib.contextmanager
+    def standby(self) -> Iterator["PostgreSQL"]:
+        """Have a second server follow this one while the context is open; it may be promoted."""
+        with _folder() as folder:
+            port = _free_port()
+            source = f"host=127.0.0.1 port={self.port} user=postgres application_name=standby"
+            copy = ["-D", f"{folder}/data", "--write-recovery-conf", "--checkpoint=fast", "-d", source]
+            _run([*_as_postgres(), str(_PROGRAMS[-1] / "pg_basebackup"), *copy])
+            with _running(folder, port):
+                yield PostgreSQL(folder, port, self._numbers)
+
+    def promote(self) -> None:
+        """Take writes from now on, as a standby whose first server is lost."""
+        _run([*_control(self.folder), "promote"])
+
+    def caught_up(self) -> bool:
+        """Tell whether the standby of this server has all that was written here."""
+        behind = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()"
+        return self._sql(behind) == "1"
+
+    def deadlocks(self) -> int:
+        """Return how many transactions were given up because of deadlocks, in all databases."""
+        return int(self._sql("SELECT sum(deadlocks) FROM pg_stat_database"))
+
+    def crash(self) -> None:
+        """Let the server end as if the machine had failed."""
+        _run([*_control(self.folder), "-m", "immediate", "stop"])
+
+    def start(self) -> None:
+        """Start a server that was stopped."""
+        _start(self.folder, self.port)
+
+    @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
         """Have no server while the context is open."""
         _run([*_control(self.folder), "-m", "fast", "stop"])
@@ -72,28 +104,41 @@ class PostgreSQL:
             for process in processes:
                 process.resume()
 
-    def _sql(self, statement: str) -> None:
-        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
-        _run([str(_PROGRAMS[-1] / "psql"), *where, "-v", "ON_ERROR_STOP=1", "-c", statement])
+    def _sql(self, statement: str) -> str:
+        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres", "-At"]
+        return _run([str(_PROGRAMS[-1] / "psql"), *where, "-v", "ON_ERROR_STOP=1", "-c", statement])
 
 
 @contextlib.contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
     """Run a server while the context is open, in a temporary folder that its user may enter."""
+    with _folder() as folder:
+        port = _free_port()
+        settings = ["-A", "trust", "-N", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
+        _run([*_as_postgres(), str(_PROGRAMS[-1] / "initdb"), "-D", f"{folder}/data", *settings])
+        with _running(folder, port):
+            yield PostgreSQL(folder, port, count(1))
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="bs-postgresql-"))
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
-        port = _free_port()
-        settings = ["-A", "trust", "-N", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
-        _run([*_as_postgres(), str(_PROGRAMS[-1] / "initdb"), "-D", f"{folder}/data", *settings])
-        _start(folder, port)
-        try:
-            yield PostgreSQL(folder, port, count(1))
-        finally:
-            _run([*_control(folder), "-m", "immediate", "stop"])
+        yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _running(folder: Path, port: int) -> Iterator[None]:
+    _start(folder, port)
+    try:
+        yield
+    finally:
+        if (folder / "data" / "postmaster.pid").exists():
+            _run([*_control(folder), "-m", "immediate", "stop"])
 
 
 def _start(folder: Path, port: int) -> None:
@@ -109,10 +154,11 @@ def _as_postgres() -> list[str]:
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE + 10, check=False, cwd="/")
     if done.returncode:
         raise RuntimeError(f"{command}: {done.stdout[-500:]} {done.stderr[-500:]}")
+    return done.stdout.strip()
 
 
 def _free_port() -> int:

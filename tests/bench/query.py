@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-import asyncpg  # type: ignore[import-untyped]  # it ships no types
+import asyncpg
 from pydantic_core import to_json
 
 from bs_agent.contract.inventory import BackupStorageInventory

@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import access_key, account
 
 Obstacle = Literal["no account", "too many", "id taken"]
@@ -22,6 +23,7 @@ class StoredKey:
     encrypted: str = field(repr=False)
 
 
+@each_repeated
 class AccessKeyStore:
     """Reads and writes access keys."""
 

@@ -6,6 +6,7 @@ from uuid import uuid4
 from sqlalchemy import delete, func, insert, select, update
 
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import account, session
 
 
@@ -28,6 +29,7 @@ class StoredSession:
     left: float
 
 
+@each_repeated
 class AccountStore:
     """Reads and writes accounts and sessions; all dates are by the database's clock."""
 

@@ -13,6 +13,7 @@ from bs_agent.management.model.records import AgentRecord, Debt
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import write_debts
 from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import agent, agent_address, debt, host
 
@@ -20,6 +21,7 @@ Place = tuple[str, int]
 """A host name or address, and a port."""
 
 
+@each_repeated
 class AgentStore:
     """The agents in the database. Every method is one transaction."""
 

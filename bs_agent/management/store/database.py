@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Float, cast, event, func, literal, select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -26,15 +26,29 @@ _AWAY = ("08", "25P03", "40", "53", "55", "57", "58")
 resources, locks, an operator's intervention, system (PostgreSQL's appendix A)."""
 
 
+_READ_ONLY = "25006"
+"""The SQLSTATE of a server that takes no writes any more: another one does."""
+_GIVEN_UP = ("40001", "40P01")
+"""Those of a transaction that the database gave up because of another one: it may be done again as it was."""
+_COME_BACK = 5
+
+
 class DatabaseUnavailable(InternalError):
     """The database cannot be reached, or is locked by another process for too long."""
+
+    retry_after = _COME_BACK
+
+
+class TransactionGivenUp(DatabaseUnavailable):
+    """The database has given up a transaction, of which nothing was done: the same would go now."""
 
 
 class Database:
     """Hands out connections for reading and for writing. `clock` is the one of SQLite: this machine's own."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, name: str) -> None:
         self.engine = engine
+        self.name = name  # where it is, without its password
         self.clock: Callable[[], float] = time.time
         self.wakes = Wakes(engine)
         self._topics: dict[int, list[str]] = {}
@@ -47,8 +61,8 @@ class Database:
         Raises:
             OSError: the file of a new SQLite database cannot be made.
         """
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
+        if not url.startswith("postgresql://"):
+            parsed = make_url(url)
             if parsed.database:
                 _make_private(Path(parsed.database))
             engine = create_async_engine(
@@ -59,25 +73,21 @@ class Database:
             )
             event.listen(engine.sync_engine, "connect", _set_up_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        else:
-            engine = create_async_engine(
-                parsed.set(drivername="postgresql+asyncpg"),
-                connect_args={
-                    "timeout": _BUSY_SECONDS,
-                    "command_timeout": _LONGEST_COMMAND,
-                    "server_settings": {"idle_in_transaction_session_timeout": f"{_LONGEST_PAUSE}s"},
-                },
-                pool_size=8,
-                pool_timeout=_BUSY_SECONDS,
-                pool_pre_ping=True,
-                hide_parameters=True,
-            )
-        return cls(engine)
+            return cls(engine, url)
+        from bs_agent.management.store.servers import Servers, check, without_password  # noqa: PLC0415  brings the driver
 
-    @property
-    def name(self) -> str:
-        """Where the database is, without its password."""
-        return self.engine.url.render_as_string(hide_password=True).replace("+aiosqlite", "").replace("+asyncpg", "")
+        paused = {"idle_in_transaction_session_timeout": f"{_LONGEST_PAUSE}s"}
+        servers = Servers(url, _BUSY_SECONDS, command_timeout=_LONGEST_COMMAND, server_settings=paused)
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=servers.connect,
+            pool_size=8,
+            pool_timeout=_BUSY_SECONDS,
+            hide_parameters=True,
+        )
+        event.listen(engine.sync_engine, "checkout", check)
+        event.listen(engine.sync_engine, "handle_error", _leave_if_read_only)
+        return cls(engine, without_password(url))
 
     @property
     def is_sqlite(self) -> bool:
@@ -146,6 +156,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        if _is_given_up(error):
+            raise TransactionGivenUp(f"the database has given up the transaction: {error.orig}") from error
         if not _is_away(error):
             raise
         raise DatabaseUnavailable(f"the database does not answer: {error.orig}") from error
@@ -155,9 +167,23 @@ def _translated() -> Iterator[None]:
 
 def _is_away(error: DBAPIError) -> bool:
     """Tell an absent database from a wrong statement: a PostgreSQL that starts or stops gives a plain DBAPIError."""
-    state = str(getattr(error.orig, "sqlstate", None) or "")
     lost = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
-    return lost or state.startswith(_AWAY)
+    return lost or _state(error).startswith(_AWAY)
+
+
+def _is_given_up(error: DBAPIError) -> bool:
+    """Tell whether a transaction may be done again: of others, or of a change of the tables, it was in the way."""
+    outdated = type(error.orig).__name__ == "InvalidCachedStatementError"  # a table is not as it was when prepared for
+    return outdated or _state(error) in _GIVEN_UP
+
+
+def _state(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or "")
+
+
+def _leave_if_read_only(context: ExceptionContext) -> None:
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _make_private(file: Path) -> None:

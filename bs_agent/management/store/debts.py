@@ -9,10 +9,12 @@ from bs_agent.management.model.records import Debt
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import is_free
 from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import debt, host, operation
 
 
+@each_repeated
 class DebtStore:
     """The debts in the database. Every method is one transaction."""
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, delete, func, literal,
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.jobs import RUNNING, StoredJob
 from bs_agent.management.store.leases import is_free, living
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import hook, job
 
 LONGEST_PAUSE = 300.0
@@ -29,6 +30,7 @@ class DueHook:
     job: StoredJob
 
 
+@each_repeated
 class HookStore:
     """Reads and writes web hooks, as the node `owner` sees them; all dates are by the database's clock."""
 

@@ -14,6 +14,7 @@ from bs_agent.management.store.agents import put_place
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import settle_arrived, write_debts
 from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import host, tag
 from bs_agent.management.store.tags import Tagged, put_tags, shown_keys
@@ -21,6 +22,7 @@ from bs_agent.management.store.tags import Tagged, put_tags, shown_keys
 _HEALTH = {"status", "statusReason", "capacityFresh"}  # the intake writes those
 
 
+@each_repeated
 class HostStore:
     """The hosts in the database. Every method is one transaction."""
 

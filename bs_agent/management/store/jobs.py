@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from bs_agent.management.store.columns import comparable
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import is_free
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import hook, job
 
 RUNNING, DONE, FAILED = "Running", "Done", "Failed"
@@ -42,6 +43,7 @@ class StoredJob:
     error_code: str | None = None
 
 
+@each_repeated
 class JobStore:
     """Reads and writes jobs, as the node `owner` sees them; all dates are by the database's clock."""
 

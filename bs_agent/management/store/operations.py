@@ -16,6 +16,7 @@ from bs_agent.contract.errors import ErrorCode, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import is_free, living
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import backup_storage, debt, node, operation
 
 _KEPT = 86400
@@ -47,6 +48,7 @@ class Ended:
     problem: ErrorCode | None
 
 
+@each_repeated
 class OperationStore:
     """The operations in the database, as the node `owner` sees them. Every method is one transaction."""
 

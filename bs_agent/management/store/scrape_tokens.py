@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, insert, select
 
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import scrape_token
 
 
@@ -17,6 +18,7 @@ class StoredToken:
     created: int
 
 
+@each_repeated
 class ScrapeTokenStore:
     """Reads and writes the tokens. Every method is one transaction."""
 

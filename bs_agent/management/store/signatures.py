@@ -6,9 +6,11 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import used_signature
 
 
+@each_repeated
 class SignatureStore:
     """Reads and writes the first uses of signatures, which are named by their hashes."""
 

@@ -13,6 +13,7 @@ from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import settle_arrived, write_debts
 from bs_agent.management.store.hosts import one_machine, write_hosts
 from bs_agent.management.store.operations import Held, OperationStore
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.resources import claim, refuse_taken_uuid, release
 from bs_agent.management.store.rows import columns_of, to_record, to_values
 from bs_agent.management.store.tables import backup_storage, backup_storage_zone, host, tag
@@ -28,6 +29,7 @@ class Capacity(NamedTuple):
     available: int
 
 
+@each_repeated
 class OperatedStore:
     """The storages as operations read and write them. Every method is one transaction."""
 
@@ -123,6 +125,7 @@ class OperatedStore:
             await write_debts(connection, debts, int(await self._database.now(connection)))
 
 
+@each_repeated
 class StorageStore:
     """Changes and sums up backup storages."""
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.management.model.host_tags import host_key_tag
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.resources import ResourceType
 from bs_agent.management.store.tables import backup_storage, tag, zone
 
@@ -25,6 +26,7 @@ class Tagged(NamedTuple):
     uuid: str
 
 
+@each_repeated
 class TagStore:
     """Reads and writes tags."""
 

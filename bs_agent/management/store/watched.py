@@ -18,6 +18,7 @@ from bs_agent.management.store.agents import Place
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import is_due
 from bs_agent.management.store.leases import is_free, living
+from bs_agent.management.store.repeated import repeated
 from bs_agent.management.store.rows import batched, columns_of, to_health, to_record
 from bs_agent.management.store.tables import agent, agent_address, debt, host, node
 
@@ -52,6 +53,7 @@ class Claimed:
     unwatched: dict[str, float] = field(default_factory=dict)
 
 
+@repeated
 async def claim(database: Database, owner: str) -> Claimed:
     """Return the agents that `owner` polls while its lease lasts; what is as it was costs no write."""
     async with database.reading() as connection:
@@ -79,6 +81,7 @@ async def claim(database: Database, owner: str) -> Claimed:
     return claimed
 
 
+@repeated
 async def ask_to_look(database: Database, agent_uuid: str) -> None:
     """Make the node that holds an agent look at it at once."""
     async with database.writing() as connection:
@@ -87,6 +90,7 @@ async def ask_to_look(database: Database, agent_uuid: str) -> None:
         await database.wake(connection, LOOK + agent_uuid)
 
 
+@repeated
 async def asked_to_look(database: Database, owner: str) -> list[str]:
     """Return the agents of `owner` that it was asked to look at since the last time."""
     asked = (agent.c.leaseOwner == owner, agent.c.lookDate.is_not(None))

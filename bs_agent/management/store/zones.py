@@ -9,11 +9,13 @@ from sqlalchemy import delete, insert, select, text, update
 from bs_agent.contract.errors import OperationFailed
 from bs_agent.contract.inventory import BackupStorageInventory, Inventory, ZoneInventory
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.resources import claim, release
 from bs_agent.management.store.tables import backup_storage, backup_storage_zone, zone
 from bs_agent.management.store.tags import Tagged, put_tags
 
 
+@each_repeated
 class ZoneStore:
     """Reads and writes zones."""
 

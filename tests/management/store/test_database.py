@@ -12,6 +12,7 @@ from bs_agent.management.config import HookSettings, JobSettings, SessionSetting
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs, Order
 from bs_agent.management.store import database as module
+from bs_agent.management.store import servers
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.jobs import DONE
@@ -35,6 +36,7 @@ def own_server() -> Iterator[postgresql.PostgreSQL]:
 async def database(own_server: postgresql.PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     monkeypatch.setattr(module, "_BUSY_SECONDS", 1)
     monkeypatch.setattr(module, "_LONGEST_COMMAND", 1)
+    monkeypatch.setattr(servers, "_PROOF", 1)
     opened = Database.connect(own_server.new_database())
     await migrate(opened)
     yield opened
