@@ -34,8 +34,8 @@ ERRORS = """# Errors
 
 Every failure of the public API is answered with `{{"error": {{"code", "description", "details"}}}}`, and `cause` where
 another error is behind it. `details` says what was seen; this page says what it means, and what to do. bs-cli shows the
-cure under the error, and as `elaboration` in its JSON; an error of the client itself (`sdk.1000` an answer that is none of
-the API, `sdk.1001` a job that was not waited for, `sdk.1002` no answer) brings its own.
+cure under the error, and as `elaboration` in its JSON; an error of the client itself (`sdk.1000` an answer that is none
+of the API, `sdk.1001` a job that was not waited for, `sdk.1002` no answer) brings its own.
 
 ## Codes of the API
 
@@ -151,9 +151,8 @@ def _codes(kind: type[errors.ApiError]) -> list[str]:
     rows = []
     for error in sorted(kind.__subclasses__(), key=lambda found: (found.__name__ == "StorageProblem", found.__name__)):
         if error is not errors.StorageProblem and error.__module__ == errors.__name__:
-            rows.append(
-                f"| `{error.code}` {error.__name__} | {error.http_status} | {error.description}. | {error.cure or NONE} |"
-            )
+            named = f"`{error.code}` {error.__name__}"
+            rows.append(f"| {named} | {error.http_status} | {error.description}. | {error.cure or NONE} |")
             rows += _codes(error)
     return rows
 

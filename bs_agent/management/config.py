@@ -68,8 +68,8 @@ class DatabaseSettings(Settings):
 
     url: Annotated[str, AfterValidator(_check_url)] = Field(
         "sqlite:////var/lib/bs-agent/management.db",
-        description="`sqlite:///FILE`, or `postgresql://USER:PASSWORD@HOST/NAME`, which several nodes share. Of servers "
-        "that fail over all are named: `postgresql://USER@HOST1:PORT,HOST2:PORT/NAME?target_session_attrs=read-write`.",
+        description="`sqlite:///FILE`, or `postgresql://USER:PASSWORD@HOST/NAME`, which several nodes share. Of "
+        "servers that fail over all are named: `postgresql://USER@HOST1:PORT,HOST2:PORT/NAME?target_session_attrs=read-write`.",
     )
     lease: float = Field(
         15, ge=1, le=600, description="Seconds after which other nodes take over from a node that has fallen silent."
