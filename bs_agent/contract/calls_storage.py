@@ -17,6 +17,7 @@ from bs_agent.contract.declaration import (
     QueryReply,
     Reply,
 )
+from bs_agent.contract.deletion import DeletePreviewInventory
 from bs_agent.contract.inventory import (
     AnyBackupStorage,
     BackupStorageInventory,
@@ -68,6 +69,12 @@ class DeleteParameters(OneResource):
     )
 
 
+class DeleteStorageParameters(DeleteParameters):
+    """What to delete, and how; or only what that would do."""
+
+    dryRun: bool = Field(default=False, description="Change nothing, and return what would be done on which host.")
+
+
 class ChangeStateParameters(OneResource):
     """Whether the storage may be used."""
 
@@ -117,6 +124,12 @@ class QueryCephReply(QueryReply):
     """The Ceph backup storages that were found."""
 
     inventories: list[CephBackupStorageInventory] | None = None
+
+
+class DeleteReply(Reply):
+    """With `dryRun` what would be done; otherwise nothing."""
+
+    inventory: DeletePreviewInventory | None = None
 
 
 class CapacityReply(Reply):
@@ -171,7 +184,7 @@ UPDATE_BACKUP_STORAGE = Api(
     must_exist=_STORAGE,
 )  # fmt: skip
 DELETE_BACKUP_STORAGE = Api(
-    "DeleteBackupStorage", "DELETE", ("/backup-storage/{uuid}",), DeleteParameters, Reply,
+    "DeleteBackupStorage", "DELETE", ("/backup-storage/{uuid}",), DeleteStorageParameters, DeleteReply,
     "Delete a backup storage and clean its hosts; images are kept.", long=True,
 )  # fmt: skip
 GET_CAPACITY = Api(

@@ -31,6 +31,7 @@ VALUES: dict[str, Any] = {
     "capacityStale": False,
     "createDate": _CREATED,
     "deleteMode": "Permissive",
+    "dryRun": True,
     "description": "images of the first zone",
     "endDate": _CHANGED,
     "errorCode": "SYS.1006",
@@ -86,6 +87,14 @@ QUERY: dict[str, Any] = {
 }
 
 _OF_INVENTORY: dict[str, dict[str, Any]] = {
+    "DeletePreviewInventory": {"permissive": "Deleted", "enforcing": "Deleted"},
+    "HostCleanupInventory": {
+        "answers": True,
+        "hostOnly": False,
+        "steps": [{"action": "remove", "target": "/zstack_imagestore/.bs-agent.json"}],
+        "permissive": "Cleaned",
+        "enforcing": "Cleaned",
+    },
     "JobInventory": {"uuid": _JOB, "state": "Failed"},
 }
 """Values that a name has in one inventory alone."""

@@ -18,6 +18,7 @@ from bs_agent.management.operations.debts import Debts
 from bs_agent.management.operations.delete import Deleting
 from bs_agent.management.operations.means import Means
 from bs_agent.management.operations.meet import Meeting
+from bs_agent.management.operations.preview import Previewing
 from bs_agent.management.operations.reconnect import Reconnecting
 from bs_agent.management.operations.turns import Operations
 from bs_agent.management.operations.update_mon import UpdatingMon
@@ -99,6 +100,7 @@ async def open_fleet(
         yield FleetService(
             add_image_store=AddingImageStore(means, arriving).add, add_ceph=AddingCeph(means, arriving).add,
             reconnect=reconnecting.reconnect, delete=Deleting(means).delete,
+            preview=Previewing(means).preview,
             add_mons=mons.add, remove_mons=mons.remove, update_mon=UpdatingMon(means, meeting).update,
             poller=poller, pushes=pushes, means=means,
         )  # fmt: skip

@@ -106,6 +106,13 @@ async def test_a_pool_that_we_make_is_kept_unless_a_tag_asks_for_its_removal(
     assert (await client.storage(uuid))["poolName"] == name
     made = cluster.pools()[name]
     assert (made["pg_autoscale_mode"], made["application_metadata"]) == ("on", {"rbd": {"bs-agent": uuid}})
+    preview = await client.ok("DELETE", f"/backup-storage/{uuid}?dryRun=true")
+    assert [host["hostOnly"] for host in preview["hosts"]] == [False, True, True]
+    assert [[step["action"] for step in host["steps"]] for host in preview["hosts"]] == [
+        ["removeMark", "forget", "forgetEnrollment"], *[["forget", "forgetEnrollment"]] * 2,
+    ]  # fmt: skip
+    asked = await client.ok("DELETE", f"/backup-storage/{uuid}?dryRun=true&systemTags=removePool::{name}")
+    assert asked["hosts"][0]["steps"][0] == {"action": "removePool", "target": name}
     await client.ok("DELETE", f"/backup-storage/{uuid}")
     assert pools(cluster) == sorted([*before, name])
 

@@ -23,6 +23,7 @@ from bs_agent.contract.calls_ceph import (
     RemoveMonParameters,
     UpdateMonParameters,
 )
+from bs_agent.contract.deletion import DeletePreviewInventory
 from bs_agent.contract.errors import ApiError, ResourceNotFound
 from bs_agent.contract.inventory import CephBackupStorageMonInventory
 from bs_agent.contract.monurl import parse_mon_url
@@ -132,8 +133,8 @@ class TableFleet:
     def acts(self) -> Acts:
         """What the calls do."""
         return Acts(
-            self.add_image_store, self.add_ceph, self.reconnect, self.delete, self.add_mons, self.remove_mons,
-            self.update_mon,
+            self.add_image_store, self.add_ceph, self.reconnect, self.delete, self.preview, self.add_mons,
+            self.remove_mons, self.update_mon,
         )  # fmt: skip
 
     async def add_image_store(self, parameters: AddImageStoreParameters) -> str:
@@ -183,6 +184,10 @@ class TableFleet:
         async with self.database.reading() as connection:
             if (await connection.execute(select(backup_storage).where(backup_storage.c.uuid == uuid))).first() is None:
                 raise ResourceNotFound(f"invalid field[uuid], resource[uuid:{uuid}, type:BackupStorageVO] not found")
+
+    async def preview(self, uuid: str, system_tags: Sequence[str] = ()) -> DeletePreviewInventory:
+        refused = bool(self.fail)
+        return DeletePreviewInventory(uuid=uuid, name="a name", permissive="Refused" if refused else "Deleted")
 
     async def delete(self, uuid: str, mode: DeleteMode, system_tags: Sequence[str] = ()) -> None:
         if self.fail and mode == "Permissive":

@@ -4,7 +4,7 @@ from typing import Literal
 
 from bs_agent.client.actions.action import Action, QueryAction
 from bs_agent.contract import calls_storage as calls
-from bs_agent.contract.declaration import DeleteMode, Reply
+from bs_agent.contract.declaration import DeleteMode
 
 
 class AddImageStoreBackupStorageAction(Action[calls.ImageStoreReply]):
@@ -72,12 +72,13 @@ class UpdateBackupStorageAction(Action[calls.BackupStorageReply]):
     description: str | None
 
 
-class DeleteBackupStorageAction(Action[Reply]):
-    """Delete a backup storage and clean its hosts; images are kept."""
+class DeleteBackupStorageAction(Action[calls.DeleteReply]):
+    """Delete a backup storage and clean its hosts; images are kept. With `dryRun` only tell what that would do."""
 
     api = calls.DELETE_BACKUP_STORAGE
     uuid: str
     deleteMode: DeleteMode
+    dryRun: bool
 
 
 class GetBackupStorageCapacityAction(Action[calls.CapacityReply]):

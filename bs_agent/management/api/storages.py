@@ -55,8 +55,11 @@ class StorageCalls:
         """Change the name or the description."""
         return await self._change(parameters, parameters.model_dump(include={"name", "description"}, exclude_none=True))
 
-    async def delete(self, parameters: calls.DeleteParameters, _: Caller) -> Payload:
-        """Delete a storage and clean its hosts."""
+    async def delete(self, parameters: calls.DeleteStorageParameters, _: Caller) -> Payload:
+        """Delete a storage and clean its hosts, or only tell what that would do."""
+        if parameters.dryRun:
+            preview = await self._acts.preview(parameters.uuid, parameters.systemTags)
+            return {"inventory": preview.model_dump(mode="json", exclude_none=True)}
         await self._acts.delete(parameters.uuid, parameters.deleteMode, parameters.systemTags)
         return {}
 

@@ -1,7 +1,7 @@
 """How a job ended, as JSON, with the `schema` by which existing clients read it."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import web
 from pydantic_core import from_json, to_json
@@ -35,8 +35,11 @@ def schema(api: Api, payload: Item) -> dict[str, str]:
         return {f"{name}[{index}]": "java.lang.String" for name, value in texts.items() for index in range(len(value))}
     item = payload["inventory"]
     declared = api.reply.model_fields["inventory"].annotation
-    if isinstance(declared, type) and issubclass(declared, Inventory):
-        return dict(classes("inventory", declared, item))
+    kinds = [
+        kind for kind in get_args(declared) or [declared] if isinstance(kind, type) and issubclass(kind, Inventory)
+    ]
+    if len(kinds) == 1:
+        return dict(classes("inventory", kinds[0], item))
     return dict(classes("inventory", BACKUP_STORAGE_KINDS[item["type"]], item))
 
 

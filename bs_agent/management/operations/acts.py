@@ -7,6 +7,7 @@ from typing import Protocol
 from bs_agent.contract.calls_ceph import AddCephParameters, AddMonParameters, RemoveMonParameters, UpdateMonParameters
 from bs_agent.contract.calls_storage import AddImageStoreParameters
 from bs_agent.contract.declaration import DeleteMode
+from bs_agent.contract.deletion import DeletePreviewInventory
 
 
 class Reconnect(Protocol):
@@ -23,6 +24,13 @@ class Delete(Protocol):
         """Delete a storage and clean its hosts; an unknown one is deleted already."""
 
 
+class Preview(Protocol):
+    """See `preview.py`."""
+
+    async def __call__(self, uuid: str, system_tags: Sequence[str] = ()) -> DeletePreviewInventory:
+        """Tell what a delete would do."""
+
+
 @dataclass(frozen=True)
 class Acts:
     """The use cases; those that add, and the change of a mon, return the uuid of the storage."""
@@ -31,6 +39,7 @@ class Acts:
     add_ceph: Callable[[AddCephParameters], Awaitable[str]]
     reconnect: Reconnect
     delete: Delete
+    preview: Preview
     add_mons: Callable[[AddMonParameters], Awaitable[None]]
     remove_mons: Callable[[RemoveMonParameters], Awaitable[None]]
     update_mon: Callable[[UpdateMonParameters], Awaitable[str]]

@@ -80,6 +80,15 @@ class OperationStore:
             return Ended(ErrorCode.model_validate(row.problem) if row.problem else None)
         return Running(uuid, row.kind, row.variant)
 
+    async def number(self, key: str) -> int:
+        """Return a number that agents do not take for overtaken: that of the latest operation on a key, or the clock's.
+
+        Only for questions: a command wants a turn of its own.
+        """
+        async with self.database.reading() as connection:
+            latest = (await connection.execute(select(operation.c.number).where(operation.c.key == key))).scalar()
+            return max(latest or 0, int(await self.database.now(connection) * 1000))
+
     async def end(self, held: Held, problem: ErrorCode | None) -> None:
         """End an operation; nothing happens when another node has taken it over."""
         values = {

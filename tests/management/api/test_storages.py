@@ -182,3 +182,21 @@ async def test_the_types_are_listed(server: Server) -> None:
     _, body = await server.call("GET", "/backup-storage/types", headers={"X-JSON-Schema": "true"})
     assert body["types"] == ["ImageStoreBackupStorage", "Ceph"]
     assert body["schema"] == {"types[0]": "java.lang.String", "types[1]": "java.lang.String"}
+
+
+async def test_a_dry_run_deletes_nothing_and_shows_what_would_be_done(server: Server) -> None:
+    await server.store(storage_row(uuid=STORAGE))
+    path = f"/backup-storage/{STORAGE}"
+    status, body = await server.call("DELETE", path, params={"dryRun": "true"}, headers={"X-JSON-Schema": "true"})
+    preview = body["inventory"]
+    assert (status, preview["uuid"], preview["permissive"], preview["enforcing"]) == (
+        200,
+        STORAGE,
+        "Deleted",
+        "Deleted",
+    )
+    assert body["schema"]["inventory"].endswith("DeletePreviewInventory")
+    assert (await server.query(count="true"))[1]["total"] == 1
+    assert (await server.call("DELETE", path, params={"dryRun": "perhaps"}))[0] == 400
+    assert (await server.call("DELETE", path, headers={"X-JSON-Schema": "true"})) == (200, {"schema": {}})
+    assert (await server.query(count="true"))[1]["total"] == 0
