@@ -67,6 +67,7 @@ VALUES: dict[str, Any] = {
     "status": "Connected",
     "tag": "rack::7",
     "totalCapacity": 9992857976832,
+    "urgency": 50,
     "url": "/zstack_imagestore",
     "username": "root",
     "userUuid": _ACCOUNT,

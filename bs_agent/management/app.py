@@ -4,6 +4,7 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from bs_agent.contract.errors import InternalError
 from bs_agent.daemon.certificate import ServedCertificate
@@ -15,6 +16,7 @@ from bs_agent.management.access.access_keys import AccessKeys
 from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import Auth
 from bs_agent.management.access.signature import Signatures
+from bs_agent.management.api.calls import Calls
 from bs_agent.management.api.metrics import Metrics
 from bs_agent.management.api.routes import Services, application
 from bs_agent.management.api.use_cases import use_cases
@@ -79,8 +81,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         signatures=signatures,
         jobs=jobs,
         hooks=hooks,
-        use_cases=use_cases(auth, keys, fleet, database),
-        find=lambda inventory, query: find(database, inventory, query),
+        calls=Calls(use_cases(auth, keys, fleet, database), partial(find, database), jobs),
         ready=lambda: _ask(fleet),
         metrics=metrics,
         scrape_tokens=ScrapeTokens(ScrapeTokenStore(database)),

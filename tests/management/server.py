@@ -34,6 +34,7 @@ from bs_agent.management.access.access_keys import AccessKeys
 from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import ADMIN, ADMIN_UUID, Auth
 from bs_agent.management.access.signature import Signatures
+from bs_agent.management.api.calls import Calls
 from bs_agent.management.api.metrics import Metrics
 from bs_agent.management.api.routes import Services, application
 from bs_agent.management.api.use_cases import use_cases
@@ -261,8 +262,7 @@ async def serving_node(
             signatures=await stack.enter_async_context(Signatures.open(keys, SignatureStore(database))),
             jobs=running,
             hooks=told,
-            use_cases=use_cases(auth, keys, fleet.acts, database),
-            find=lambda inventory, query: find(database, inventory, query),
+            calls=Calls(use_cases(auth, keys, fleet.acts, database), partial(find, database), running),
             ready=database.ping,
             metrics=Metrics(),
             scrape_tokens=ScrapeTokens(ScrapeTokenStore(database)),

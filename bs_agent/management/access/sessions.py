@@ -1,11 +1,13 @@
 """Who calls: accounts, passwords and sessions.
 
 A password is kept as argon2 of its SHA-512 in hexadecimal, which is what existing clients send instead of it. A session
-is a random uuid; only its hash is stored. Guesses are slowed down per address, and hashing is bounded to two threads.
+is a random secret; only its hash is stored. Guesses are slowed down per address, and hashing is bounded to two threads.
+Each door has secrets of its own: what the cookie of the console holds opens no call of the API, nor the reverse.
 """
 
 import asyncio
 import hashlib
+import hmac
 import math
 import re
 import secrets
@@ -15,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import TypeVar
 
@@ -38,13 +41,21 @@ _MOST_ADDRESSES = 10_000
 _MOST_WAITING = 100
 
 
+class Door(StrEnum):
+    """Where a session was opened, and alone counts."""
+
+    API = "api"
+    CONSOLE = "console"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and from where; `session` is the secret that the call carried."""
+    """Who calls, and from where; `session` names the session without being its secret, `session_hash` is its hash."""
 
     account_uuid: str = ""
     account_name: str = ""
     session: str = ""
+    session_hash: str = ""
     address: str = ""
 
 
@@ -138,10 +149,13 @@ class Auth:
         return account is not None and await self.change_password(account.uuid, password)
 
     async def change_password(self, account_uuid: str, password: str, keep: str = "") -> bool:
-        """Change the password of an account and end its sessions but `keep`; False when there is no such account."""
-        return await self._store.set_password(account_uuid, await self._hash(password), _digest(keep))
+        """Change the password of an account and end its sessions; False when there is no such account.
 
-    async def log_in(self, name: str, password: str, address: str) -> NewSession:
+        The session whose hash is `keep` goes on.
+        """
+        return await self._store.set_password(account_uuid, await self._hash(password), keep)
+
+    async def log_in(self, name: str, password: str, address: str, door: Door = Door.API) -> NewSession:
         """Open a session.
 
         Raises:
@@ -155,25 +169,25 @@ class Auth:
             with suppress(Overloaded):  # the next log-in will do it
                 await self._store.rehash(account.uuid, await self._hash(password))
         secret, (lifetime, most) = secrets.token_hex(16), (self._settings.lifetime, self._settings.per_account)
-        created = await self._store.add_session(_digest(secret), account.uuid, lifetime, most)
+        created = await self._store.add_session(_digest(secret, door), account.uuid, lifetime, most)
         if created is None:
             raise TooManySessions(f"{name} has {most} sessions; end some of them")
         return NewSession(secret, account.uuid, created, created + lifetime)
 
-    async def check(self, secret: str, address: str) -> Caller:
-        """Return whose session it is; its use lets it live on.
+    async def check(self, secret: str, address: str, door: Door = Door.API, *, renew: bool = True) -> Caller:
+        """Return whose session it is; its use lets it live on, unless that is not to count.
 
         Raises:
             InvalidSession: there is none, or it has expired.
         """
-        digest, lifetime = _digest(secret), self._settings.lifetime
+        digest, lifetime = _digest(secret, door), self._settings.lifetime
         found = await self._store.find_session(digest)
         if found is None:
             raise InvalidSession("Session expired")
         # More than a lifetime is left when the database's clock was set back.
-        if abs(lifetime - found.left) >= min(_RENEWAL, lifetime / 10):
+        if renew and abs(lifetime - found.left) >= min(_RENEWAL, lifetime / 10):
             await self._store.renew_session(digest, lifetime)
-        return Caller(found.account_uuid, found.account_name, secret, address)
+        return Caller(found.account_uuid, found.account_name, found.uuid, digest, address)
 
     async def is_valid(self, secret: str) -> bool:
         """Tell whether a session can be used; the question does not renew it."""
@@ -183,9 +197,9 @@ class Auth:
         """End the session of this name; an unknown one has ended already."""
         await self._store.revoke_session(uuid)
 
-    async def log_out(self, secret: str) -> None:
+    async def log_out(self, secret: str, door: Door = Door.API) -> None:
         """End a session; an unknown one too."""
-        await self._store.delete_session(_digest(secret))
+        await self._store.delete_session(_digest(secret, door))
 
     async def forget_expired(self) -> None:
         """Forget the sessions that have expired."""
@@ -226,8 +240,10 @@ def _sent(password: str) -> str:
     return hashlib.sha512(password.encode()).hexdigest()
 
 
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+def _digest(secret: str, door: Door = Door.API) -> str:
+    if door is Door.API:
+        return hashlib.sha256(secret.encode()).hexdigest()
+    return hmac.new(door.encode(), secret.encode(), "sha256").hexdigest()
 
 
 def _network(address: str) -> str:

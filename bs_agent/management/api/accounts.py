@@ -6,7 +6,7 @@ from bs_agent.contract.declaration import OneResource
 from bs_agent.contract.inventory import AccessKeyInventory, AccountInventory
 from bs_agent.management.access.access_keys import AccessKeys
 from bs_agent.management.access.sessions import Auth, Caller
-from bs_agent.management.api.routes import UseCase
+from bs_agent.management.api.calls import UseCase
 from bs_agent.management.jobs.jobs import Payload
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.queries import not_found, shown
@@ -63,7 +63,7 @@ class AccountCalls:
     async def update_account(self, parameters: calls.UpdateAccountParameters, caller: Caller) -> Payload:
         """Change a password; the caller's own session goes on."""
         password = parameters.password.get_secret_value()
-        if not await self._auth.change_password(parameters.uuid, password, keep=caller.session):
+        if not await self._auth.change_password(parameters.uuid, password, keep=caller.session_hash):
             raise not_found(AccountInventory, parameters.uuid)
         return {"inventory": await shown(self._database, AccountInventory, parameters.uuid)}
 

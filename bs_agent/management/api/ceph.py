@@ -4,7 +4,7 @@ from bs_agent.contract import calls_ceph as calls
 from bs_agent.contract.declaration import Parameters
 from bs_agent.contract.inventory import CephBackupStorageInventory
 from bs_agent.management.access.sessions import Caller
-from bs_agent.management.api.routes import UseCase
+from bs_agent.management.api.calls import UseCase
 from bs_agent.management.api.tags import TagCalls
 from bs_agent.management.jobs.jobs import Payload
 from bs_agent.management.operations.acts import Acts

@@ -6,56 +6,51 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network
 
 from aiohttp import hdrs, web
 
-from bs_agent.contract.api import APIS, PREFIX, Api, Parameters
+from bs_agent.contract.api import APIS, PREFIX, Api
 from bs_agent.contract.enrollment import holds_code
 from bs_agent.contract.errors import ApiError, NoSuchPath, RequestError, Unauthorized
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Condition, Operator, Query, parse_query
-from bs_agent.contract.uuids import is_uuid, one_form
+from bs_agent.contract.uuids import one_form
 from bs_agent.daemon.connection import error_response
 from bs_agent.daemon.http import MAX_BODY, render_errors
+from bs_agent.management.access.address import address_of
 from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import Auth, Caller
 from bs_agent.management.access.signature import Signatures, Signed, read_signed
 from bs_agent.management.api import docs
+from bs_agent.management.api.calls import Calls, about
 from bs_agent.management.api.decode import Raw, choose, collect, read_body, validate
 from bs_agent.management.api.encode import answer, found, job_ended
 from bs_agent.management.api.metrics import Metrics
 from bs_agent.management.jobs.ended import schema
 from bs_agent.management.jobs.hooks import HEADER, Hooks
-from bs_agent.management.jobs.jobs import Jobs, Order, Payload
+from bs_agent.management.jobs.jobs import Jobs, Order
 from bs_agent.management.store.database import DatabaseUnavailable
 from bs_agent.management.store.jobs import RUNNING
-from bs_agent.management.store.queries import Found, not_found
 
 log = logging.getLogger(__name__)
 
-UseCase = Callable[[Any, Caller], Awaitable[Payload]]
-Finder = Callable[[type[Inventory], Query], Awaitable[Found]]
 Check = Callable[[], Awaitable[None]]
 
 _JOB_UUID = re.compile(r"[A-Za-z0-9_-]{32}")
-_ABOUT = ("uuid", "resourceUuid", "backupStorageUuid", "monUuid")
-"""Parameters that name what a call is about."""
 
 JOB_UUID, SCHEMA, TIMEOUT = "X-Job-UUID", "X-JSON-Schema", "X-API-Timeout"
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the routes call: a use case for each API that is no query, and what finds inventories for the others."""
+    """What the routes call."""
 
     auth: Auth
     signatures: Signatures
     jobs: Jobs
     hooks: Hooks
-    use_cases: Mapping[str, UseCase]
-    find: Finder
+    calls: Calls
     ready: Check
     metrics: Metrics
     scrape_tokens: ScrapeTokens
@@ -138,7 +133,7 @@ class Routes:
         uuid = request.match_info.get("uuid")
         query = _by_uuid(uuid) if uuid else parse_query(request.query.items())
         await self._caller(who, request)
-        return found(await self._services.find(inventory, query), with_schema=SCHEMA in request.headers)
+        return found(await self._services.calls.find(inventory, query), with_schema=SCHEMA in request.headers)
 
     async def _call(self, request: web.Request, api: Api, body: Raw) -> web.Response:
         who = _credentials(request) if api.needs_session else None
@@ -146,7 +141,7 @@ class Routes:
         if not api.long:
             parameters = validate(api, raw)
             caller = await self._caller(who, request)
-            payload = await self._services.use_cases[api.name](parameters, caller)
+            payload = await self._services.calls.use(api, parameters, caller)
             return answer(payload | {"schema": schema(api, payload)} if SCHEMA in request.headers else payload)
         return await self._run(request, api, raw, who)
 
@@ -155,8 +150,7 @@ class Routes:
         jobs, order = self._services.jobs, self._order(request)
         polls = bool(order.uuid) or order.hook is not None
         try:
-            parameters = validate(api, raw)
-            await self._look_up(api, parameters)
+            parameters = await self._services.calls.checked(api, raw)
             caller = await self._caller(who, request)
         except RequestError:
             raise
@@ -164,22 +158,12 @@ class Routes:
             account = await self._account(who, request)
             if not polls or (order.hook and not account):
                 raise
-            uuid = await jobs.reject(order, api.name, account, error, _about(raw))
+            uuid = await jobs.reject(order, api.name, account, error, about(raw))
             return await self._accepted(request, uuid, order)
-        use_case, about = self._services.use_cases[api.name], _about(parameters.model_dump(include=set(_ABOUT)))
-        job = await jobs.start(order, api.name, caller.account_uuid, lambda: use_case(parameters, caller), about)
+        job = await self._services.calls.run(api, parameters, caller, order)
         if polls:
             return await self._accepted(request, job.uuid, order)
         return job_ended(await jobs.wait(job), with_schema=SCHEMA in request.headers)
-
-    async def _look_up(self, api: Api, parameters: Parameters) -> None:
-        """Refuse a uuid that names nothing. It counts as a check of parameters, so it comes before the session's."""
-        for name, inventory in api.must_exist:
-            uuid = getattr(parameters, name)
-            by_uuid = Condition("uuid", Operator.EQUAL, uuid)
-            result = await self._services.find(inventory, Query(conditions=(by_uuid,), fields=("uuid",)))
-            if not result.inventories:
-                raise not_found(inventory, uuid, name)
 
     def _order(self, request: web.Request) -> Order:
         url = request.headers.get(HEADER, "")
@@ -190,7 +174,7 @@ class Routes:
 
     async def _caller(self, who: str | Signed | None, request: web.Request) -> Caller:
         """Return who calls: by a session, by an access key, or anybody."""
-        address = _address(request, self._services.trusted_proxies)
+        address = address_of(request, self._services.trusted_proxies)
         if isinstance(who, Signed):
             uuid, name = await self._services.signatures.check(who)
             return Caller(uuid, name, address=address)
@@ -225,23 +209,8 @@ def _by_route() -> dict[tuple[str, str], dict[str, Api]]:
     return routes
 
 
-def _about(parameters: Raw) -> str | None:
-    """Return the uuid of what a call is about, if its parameters name one."""
-    named = (one_form(value) for value in map(parameters.get, _ABOUT) if isinstance(value, str))
-    return next((uuid for uuid in named if is_uuid(uuid)), None)
-
-
 def _by_uuid(uuid: str) -> Query:
     return Query(conditions=(Condition("uuid", Operator.EQUAL, uuid),))
-
-
-def _address(request: web.Request, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
-    """Return where a request comes from; a trusted proxy names its client last, behind what the client has written."""
-    remote = request.remote or ""
-    with suppress(ValueError):
-        if any(ip_address(remote) in proxy for proxy in proxies):
-            return str(ip_address(request.headers.getall("X-Forwarded-For", [""])[-1].rpartition(",")[2].strip()))
-    return remote
 
 
 def _credentials(request: web.Request) -> str | Signed:

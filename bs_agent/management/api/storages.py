@@ -5,7 +5,7 @@ from bs_agent.contract.declaration import OneResource, Parameters
 from bs_agent.contract.errors import InvalidArgument
 from bs_agent.contract.inventory import BACKUP_STORAGE_KINDS, BackupStorageInventory
 from bs_agent.management.access.sessions import Caller
-from bs_agent.management.api.routes import UseCase
+from bs_agent.management.api.calls import UseCase
 from bs_agent.management.api.tags import TagCalls
 from bs_agent.management.jobs.jobs import Payload
 from bs_agent.management.operations.acts import Acts

@@ -12,7 +12,7 @@ from bs_agent.contract.inventory import (
 )
 from bs_agent.contract.tags import HOST_KEY
 from bs_agent.management.access.sessions import Caller
-from bs_agent.management.api.routes import UseCase
+from bs_agent.management.api.calls import UseCase
 from bs_agent.management.jobs.jobs import Payload
 from bs_agent.management.model.host_tags import stored_tags
 from bs_agent.management.store.database import Database

@@ -4,7 +4,7 @@ from bs_agent.contract import calls_zone as calls
 from bs_agent.contract.calls_storage import DeleteParameters
 from bs_agent.contract.inventory import BackupStorageInventory, ZoneInventory
 from bs_agent.management.access.sessions import Caller
-from bs_agent.management.api.routes import UseCase
+from bs_agent.management.api.calls import UseCase
 from bs_agent.management.api.tags import TagCalls
 from bs_agent.management.jobs.jobs import Payload
 from bs_agent.management.model.host_tags import stored_tags

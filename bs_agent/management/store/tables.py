@@ -3,7 +3,19 @@
 Dates are Unix seconds (UTC), capacities bytes. Columns that end in `Secret` hold what `secrets.py` encrypted.
 """
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, ForeignKey, Index, Table, UniqueConstraint, func
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    Float,
+    ForeignKey,
+    Index,
+    Table,
+    UniqueConstraint,
+    func,
+)
 
 from bs_agent.management.store.columns import dates, index_sorted, indexed, metadata, text_of, uuid_column
 
@@ -86,6 +98,13 @@ Index(
     "uq_zone_isDefault", zone.c.isDefault, unique=True, sqlite_where=zone.c.isDefault, postgresql_where=zone.c.isDefault
 )
 
+URGENCY = """
+100 * CASE WHEN status = 'Disconnected' THEN 3 WHEN status <> 'Connected' THEN 2
+  WHEN "statusReason" IS NOT NULL OR "capacityStale" OR "availableCapacity" < "totalCapacity" / 20 THEN 1 ELSE 0 END
++ ("totalCapacity" - "availableCapacity") / ("totalCapacity" / 100 + 1)
+"""
+"""See `BackupStorageInventory.urgency`; what is nearly full (a twentieth is left) is not well."""
+
 backup_storage = Table(
     "backup_storage",
     metadata,
@@ -101,6 +120,7 @@ backup_storage = Table(
     Column("availableCapacity", BigInteger, nullable=False),
     Column("capacityDate", BigInteger),
     Column("capacityStale", Boolean, nullable=False),
+    Column("urgency", BigInteger, Computed(URGENCY.strip(), persisted=True), nullable=False),
     *dates(),
     # ImageStore
     Column("hostname", text_of(255)),
@@ -264,7 +284,7 @@ index_sorted(
     backup_storage,
     (
         *("name", "type", "state", "status", "totalCapacity", "availableCapacity"),
-        *("capacityDate", "capacityStale", "lastOpDate", "hostname", "username", "fsid", "poolName"),
+        *("urgency", "capacityDate", "capacityStale", "lastOpDate", "hostname", "username", "fsid", "poolName"),
         "poolSecurityPolicy",
     ),
 )

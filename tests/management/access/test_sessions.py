@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from bs_agent.contract.errors import AuthenticationFailed, InvalidSession, Overloaded, TooManyRequests, TooManySessions
 from bs_agent.management.access import sessions
-from bs_agent.management.access.sessions import Auth, RateLimit
+from bs_agent.management.access.sessions import Auth, Door, RateLimit
 from bs_agent.management.config import SessionSettings
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
@@ -63,6 +63,31 @@ async def test_wrong_names_and_passwords_fail_alike(database: Database) -> None:
         for name, password in (("admin", "wrong"), ("nobody", "wrong"), ("", ""), ("admin", "")):
             with pytest.raises(AuthenticationFailed, match="wrong account name or password"):
                 await auth.log_in(name, password, HERE)
+
+
+async def test_a_session_counts_at_the_door_where_it_was_opened(database: Database) -> None:
+    async with Auth.open(AccountStore(database), FEW) as auth:
+        password = await auth.ensure_admin() or ""
+        for here, there in ((Door.API, Door.CONSOLE), (Door.CONSOLE, Door.API)):
+            opened = await auth.log_in("admin", password, HERE, here)
+            caller = await auth.check(opened.secret, HERE, here)
+            for secret in (opened.secret, caller.session, caller.session_hash):
+                with pytest.raises(InvalidSession):
+                    await auth.check(secret, HERE, there)
+            await auth.log_out(opened.secret, there)
+            await auth.check(opened.secret, HERE, here)
+            await auth.log_out(opened.secret, here)
+            with pytest.raises(InvalidSession):
+                await auth.check(opened.secret, HERE, here)
+
+
+async def test_a_look_that_does_not_count_renews_nothing(database: Database) -> None:
+    async with Auth.open(AccountStore(database), FEW) as auth:
+        opened = await auth.log_in("admin", await auth.ensure_admin() or "", HERE)
+        await _age(database, 7000)
+        before = await _expiry(database)
+        await auth.check(opened.secret, HERE, renew=False)
+        assert await _expiry(database) == before
 
 
 async def test_use_renews_a_session_at_most_once_a_minute(database: Database) -> None:

@@ -11,8 +11,8 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 from sqlalchemy import insert
 
+from bs_agent.management.access.address import address_of
 from bs_agent.management.access.sessions import Auth
-from bs_agent.management.api import routes as http
 from bs_agent.management.store.tables import host
 from tests.management.server import PASSWORD, Server, ceph_row, mon_row, storage_row
 
@@ -41,6 +41,7 @@ async def test_a_query_answers_as_the_sample_on_the_page(server: Server) -> None
                 "status": "Connected",
                 "totalCapacity": 9992857976832,
                 "type": "ImageStoreBackupStorage",
+                "urgency": 50,
                 "url": "/zstack_imagestore",
                 "username": "root",
                 "uuid": "1ab3b836a88342e1bbc1b1a17d092f0f",
@@ -135,7 +136,7 @@ async def test_a_trusted_proxy_says_who_calls(peer: str, forwarded: list[str], a
     transport = Mock(get_extra_info=lambda name: (peer, 1) if name == "peername" else None)
     headers = CIMultiDict([("X-Forwarded-For", one) for one in forwarded])
     request = make_mocked_request("GET", "/", headers=headers, transport=transport)
-    assert http._address(request, [ip_network("10.1.0.0/16")]) == address
+    assert address_of(request, [ip_network("10.1.0.0/16")]) == address
 
 
 async def test_two_slashes_before_the_context_path_are_one(server: Server) -> None:

@@ -40,7 +40,7 @@ BY_ITS_INDEX = [
     f"q=uuid={ONE['uuid']}", "q=name=store-77", "q=name~=store-77%", "q=name?=store-1,store-2", "q=status=Disconnected",
     "q=state=Disabled", "q=type=Ceph", "q=hostname=host-7", "q=username=nobody", "q=sshPort=23", "q=url=/nowhere",
     "q=url~=/nowhere%", "q=description=nothing", "q=description is null", f"q=fsid={ROWS[10]['fsid']}",
-    "q=poolName=none", "q=capacityStale=true", "q=poolReplicatedSize=9", "q=poolSecurityPolicy=Copy",
+    "q=poolName=none", "q=capacityStale=true", "q=urgency=350", "q=poolReplicatedSize=9", "q=poolSecurityPolicy=Copy",
     "q=poolDiskUtilization=0.5", "q=totalCapacity=5", "q=availableCapacity=5", "q=capacityDate=2001-01-01T00:00:00Z",
     "q=createDate=2001-01-01T00:00:00Z", "q=lastOpDate=2001-01-01T00:00:00Z", "q=poolStored=1", "q=poolMaxAvail=1",
     f"q=attachedZoneUuids={ZONE}", "q=zone.name=zone-3", "q=__userTag__=rack::7", "q=__userTag__~=rack::7%",
@@ -49,13 +49,13 @@ BY_ITS_INDEX = [
 ]  # fmt: skip
 OF_ANOTHER_KIND = ("hostname", "username", "sshPort")
 RANGES = [
-    *("availableCapacity<5", "totalCapacity<5", "createDate>2030-01-01T00:00:00Z"),
+    *("availableCapacity<5", "urgency>390", "totalCapacity<5", "createDate>2030-01-01T00:00:00Z"),
     *("lastOpDate<1971-01-01T00:00:00Z", "poolStored>5"),
 ]
 IN_ORDER = [
     "", "sort=-uuid", "sort=name", "sort=-name", "sort=createDate", "sort=-createDate", "sort=lastOpDate",
     "sort=availableCapacity", "sort=-totalCapacity", "sort=hostname", "sort=-hostname", "sort=status", "sort=type",
-    "sort=fsid", "sort=-poolName", "sort=capacityDate", "q=status=Connected",
+    "sort=-urgency", "sort=fsid", "sort=-poolName", "sort=capacityDate", "q=status=Connected",
     "q=availableCapacity>5&sort=availableCapacity",
 ]  # fmt: skip
 

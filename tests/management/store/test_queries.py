@@ -88,6 +88,14 @@ def _storage(chance: random.Random, name: str) -> Row:
     return row
 
 
+def _urgency(row: Row) -> int:
+    well = {"Connected": 0, "Disconnected": 3}.get(row["status"], 2)
+    if not well and (row["capacityStale"] or row["availableCapacity"] < row["totalCapacity"] // 20):
+        well = 1
+    used, share = row["totalCapacity"] - row["availableCapacity"], row["totalCapacity"] // 100 + 1
+    return int(100 * well + (used // share if used >= 0 else -(-used // share)))
+
+
 def _mon(chance: random.Random, storage: Row) -> Row:
     status = chance.choice(["Connected", "Disconnected"])
     return {
@@ -131,9 +139,10 @@ async def rows(database: Database) -> AsyncIterator[Rows]:
             for kind, text in labels
         ]
         storage |= {"zone": mine, "mons": own if storage["type"] == CEPH else []}
+        storage |= {"urgency": _urgency(storage)}
         storage |= {"attachedZoneUuids": [each["uuid"] for each in mine]}
         storage |= {f"__{kind}Tag__": [text for of, text in labels if of == kind] for kind in ("system", "user")}
-    columns = set(backup_storage.c.keys())
+    columns = set(backup_storage.c.keys()) - {"urgency"}
     async with database.writing() as connection:
         await connection.execute(insert(resource), [{"uuid": row["uuid"], "type": "x"} for row in [*zones, *storages]])
         await connection.execute(insert(zone), zones)

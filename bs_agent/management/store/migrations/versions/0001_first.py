@@ -113,6 +113,13 @@ def make_zones() -> None:
     index_sorted("zone", "name", lower=True)
 
 
+URGENCY = """
+100 * CASE WHEN status = 'Disconnected' THEN 3 WHEN status <> 'Connected' THEN 2
+  WHEN "statusReason" IS NOT NULL OR "capacityStale" OR "availableCapacity" < "totalCapacity" / 20 THEN 1 ELSE 0 END
++ ("totalCapacity" - "availableCapacity") / ("totalCapacity" / 100 + 1)
+"""
+
+
 def make_storages() -> None:
     """Make backup_storage."""
     op.create_table(
@@ -129,6 +136,7 @@ def make_storages() -> None:
         sa.Column("availableCapacity", sa.BigInteger(), nullable=False),
         sa.Column("capacityDate", sa.BigInteger(), nullable=True),
         sa.Column("capacityStale", sa.Boolean(), nullable=False),
+        sa.Column("urgency", sa.BigInteger(), sa.Computed(URGENCY.strip(), persisted=True), nullable=False),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.Column("lastOpDate", sa.BigInteger(), nullable=False),
         sa.Column("hostname", text(255), nullable=True),
@@ -159,7 +167,7 @@ def make_storages() -> None:
 def index_storages() -> None:
     """Make an index for each field of a backup storage that a condition may name."""
     op.create_index("ix_backup_storage_createDate", "backup_storage", ["createDate", "uuid"])
-    index_sorted("backup_storage", "availableCapacity", "capacityStale", "lastOpDate", "totalCapacity")
+    index_sorted("backup_storage", "availableCapacity", "capacityStale", "lastOpDate", "totalCapacity", "urgency")
     index_sorted("backup_storage", "name", "state", "status", "type", lower=True)
     index_sorted("backup_storage", "capacityDate", "fsid", null=True)
     index_sorted("backup_storage", "hostname", "username", "poolName", "poolSecurityPolicy", lower=True, null=True)
