@@ -102,19 +102,26 @@ class Poller:
     async def run(self) -> None:
         """Keep the watches in step as long as the process lives; at the end nothing is left under way."""
         loop = asyncio.get_running_loop()
+        next_sweep = loop.time()
         try:
             while True:
                 self._asked.clear()
+                is_due = loop.time() >= next_sweep
                 try:
-                    await self._watches.sweep()
-                    self._start("house", self._keep_house())
+                    if is_due:
+                        await self._watches.sweep()
+                        self._start("house", self._keep_house())
+                    else:
+                        await self._watches.look_where_told()
                 except ApiError as error:
                     log.warning("cannot read which agents to poll: %s", error.details)
                 except Exception:  # edge: polling must go on
                     log.exception("the sweep failed")
                 self._swept_at = loop.time()
+                if is_due:
+                    next_sweep = self._swept_at + min(_TICK, self._settings.interval / 2)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._asked.wait(), min(_TICK, self._settings.interval / 2))
+                    await asyncio.wait_for(self._asked.wait(), max(0.0, next_sweep - loop.time()))
         finally:
             self._watches.drop_all()
             tasks = list(self._tasks.values())

@@ -114,6 +114,10 @@ class Watches:
             self._tell()
         for uuid in self._unwatched.keys() & self._by_uuid.keys():
             self.unwatched(self._by_uuid[uuid], self._unwatched.pop(uuid))
+        await self.look_where_told()
+
+    async def look_where_told(self) -> None:
+        """Look at the agents that other nodes were told of."""
         for uuid in await asked_to_look(self._database, self._node.uuid):
             if uuid in self._by_uuid:
                 self.look(self._by_uuid[uuid])

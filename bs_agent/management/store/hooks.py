@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, func, or_, select, update
 
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.jobs import RUNNING, StoredJob
-from bs_agent.management.store.leases import is_free, living
+from bs_agent.management.store.leases import goes_on, is_free
 from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import hook, job
 
@@ -53,7 +53,7 @@ class HookStore:
         """
         async with self._database.writing() as connection:
             now = await self._database.now(connection)
-            waiting = (*self._waiting(now, share, under_way), _is_due(now), literal(self._owner).in_(living(now)))
+            waiting = (*self._waiting(now, share, under_way), _is_due(now), goes_on(self._owner, now))
             chosen = _fairly(waiting, most, share, under_way)
             # What another node is just taking is skipped, not waited for.
             taken = select(hook.c.jobUuid).where(hook.c.jobUuid.in_(chosen), self._is_free(now, under_way))

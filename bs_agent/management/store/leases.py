@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.daemon.lifecycle import background
 from bs_agent.management.store.database import Database, DatabaseUnavailable
@@ -42,6 +41,15 @@ def is_free(owner: ColumnElement[str | None], now: float, me: str = "") -> Colum
     return or_(owner.is_(None), and_(owner != me, owner.not_in(living(now))))
 
 
+def goes_on(owner: str, now: float) -> ColumnElement[bool]:
+    """Tell whether a node may go on with what still names it: it lives, or nobody does who could have taken it.
+
+    A node alone that was too busy to renew its lease, or whose database's clock was set forward, goes on.
+    """
+    mine = node.c.uuid == owner
+    return or_(exists(living(now).where(mine)), ~exists(living(now).where(~mine)))
+
+
 class Node:
     """This management node's lease. What it holds must be let go of when `lost` is called."""
 
@@ -67,13 +75,11 @@ class Node:
                 await held._give_back()
 
     def on_loss(self, lost: Callable[[], None]) -> None:
-        """Call `lost` whenever the lease could not be renewed in time: others may have what was held."""
-        self._lost.append(lost)
+        """Call `lost` whenever the lease could not be renewed in time: others may have what was held.
 
-    async def is_held(self, connection: AsyncConnection) -> bool:
-        """Tell whether this node lives in the eyes of the others, as of this transaction."""
-        now = await self._database.now(connection)
-        return (await connection.execute(living(now).where(node.c.uuid == self.uuid))).first() is not None
+        That is never so on SQLite, where there are no others.
+        """
+        self._lost.append(lost)
 
     async def _begin(self) -> None:
         asked = asyncio.get_running_loop().time()
@@ -115,6 +121,8 @@ class Node:
         """Expect the end of the lease at this moment of the loop's clock, which is not later than the others see it."""
         if self._end:
             self._end.cancel()
+        if self._database.is_sqlite:
+            return
         self._end = asyncio.get_running_loop().call_at(moment, self._lose) if moment is not None else None
 
     def _lose(self) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bs_agent.contract.errors import ErrorCode, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.leases import is_free, living
+from bs_agent.management.store.leases import goes_on, is_free, living
 from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import backup_storage, debt, node, operation
 
@@ -121,14 +121,20 @@ class OperationStore:
         query = select(operation.c.uuid).where(*self._mine(held)).with_for_update()
         found = (await connection.execute(query)).first()
         now = await self.database.now(connection)
-        if not found or not (await connection.execute(living(now).where(node.c.uuid == self._owner))).first():
+        if not found or not (await connection.execute(select(goes_on(self._owner, now)))).scalar_one():
             raise lost(held.key)
 
     async def busy(self, connection: AsyncConnection, keys: Sequence[str]) -> set[str]:
-        """Return those of the keys on which somebody does an operation."""
+        """Return those of the keys on which somebody does an operation; on others nobody begins one before the end.
+
+        The end of this writing transaction, that is. On whose row somebody has a hand just now, that one is busy.
+        """
         now = await self.database.now(connection)
-        query = select(operation.c.key, self._is_free(now)).where(operation.c.key.in_(keys))
-        return {key for key, free in await connection.execute(query) if not free}
+        these = operation.c.key.in_(keys)
+        locked = select(operation.c.key, self._is_free(now)).where(these).with_for_update(read=True, skip_locked=True)
+        free = {key for key, is_free in await connection.execute(locked) if is_free}
+        # After that: a row that has come meanwhile is of an operation that has just begun.
+        return set((await connection.execute(select(operation.c.key).where(these))).scalars()) - free
 
     async def prune(self) -> None:
         """Forget operations that ended long ago, but the last one of each storage that is there.

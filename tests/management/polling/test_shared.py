@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import update
 
 from bs_agent.management.config import ManagementSettings
+from bs_agent.management.polling import poller, watches
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.tables import node as node_table
-from bs_agent.management.store.watched import ask_to_look
+from bs_agent.management.store.watched import Claimed, ask_to_look, claim
 from tests.beds.agent import AgentProcess
 from tests.beds.fleet import POLL, FleetBed, fleet, image_store, until
 from tests.beds.played import Played, Players, players
@@ -82,6 +83,32 @@ async def test_who_hears_of_news_makes_the_holder_look(tmp_path: Path, postgresq
                 return agent.asked["GET report"] > polls and shown is not None and shown["capacityStale"]
 
             await until(has_looked)
+
+
+async def test_who_looks_sweeps_no_more_often_for_that(
+    tmp_path: Path, postgresql_server: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "_TICK", 3600.0)
+    sweeps: list[str] = []
+    async def counted(database: Database, owner: str) -> Claimed:
+        sweeps.append(owner)
+        return await claim(database, owner)
+
+    async with players(tmp_path) as stage:
+        bed = fleet(tmp_path, postgresql_server.new_database(), poll=QUIET)
+        async with bed as holder:
+            agent, _ = await _add(holder, stage)
+            (watch,) = holder.service.poller._watches
+            monkeypatch.setattr(watches, "claim", counted)
+            for _ in range(5):
+                polls = agent.asked["GET report"]
+                await ask_to_look(holder.database, watch.uuid)
+                await until(lambda polls=polls: _has_polled(agent, polls))  # type: ignore[misc]
+            assert sweeps == []
+
+
+async def _has_polled(agent: Played, before: int) -> bool:
+    return agent.asked["GET report"] > before
 
 
 async def test_letting_go_of_an_agent_and_an_add_on_another_node_do_not_meet(

@@ -1,20 +1,23 @@
 """Who may write what is heard of a storage: its operation, or the node that polls; never one that was asleep."""
 
+import asyncio
 import time
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, text, update
 
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import CEPH
 from bs_agent.management.model.capacity import measured
 from bs_agent.management.model.health import Health
 from bs_agent.management.model.records import HostRecord
+from bs_agent.management.store import changes
 from bs_agent.management.store.changes import CapacityChange, HostChange, apply
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.operations import Held, storage_key
 from bs_agent.management.store.tables import agent as agent_table
 from bs_agent.management.store.watched import claim
+from tests.beds.fleet import until
 from tests.beds.stores import LONG, Stores, agent, nodes, slept, storage, stores
 from tests.management.store.known import known, report
 
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.asyncio
 
 GONE = Health("Disconnected", Reason(code=ReasonCode.AGENT_UNREACHABLE, details="seen"))
 WELL = Health("Connected")
+CONNECTING = Health("Connecting")
 
 
 async def tells(by: Stores, of: HostRecord, health: Health, held: Held | None = None) -> bool:
@@ -71,6 +75,41 @@ async def test_an_operation_goes_before_the_polls(database: Database) -> None:
             assert await tells(one, there, GONE)
             assert await tells(one, there, WELL)
             assert await tells(one, beside, WELL)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_what_an_operation_says_is_not_overwritten_by_a_poll_that_was_before_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, at = storage(), agent()
+    monkeypatch.setattr(changes, "_LOCKED", text("SET LOCAL lock_timeout = '60s'"))
+    async with nodes(database) as (one, other):
+        (there,) = await one.put(new, [at])
+
+        async def operate() -> None:
+            async with other.turn(storage_key(new.uuid), "reconnect") as held:
+                assert await tells(other, there, CONNECTING, held)
+
+        async with database.engine.begin() as busy:
+            await busy.execute(select(agent_table).where(agent_table.c.uuid == at.uuid).with_for_update())
+            poll = asyncio.create_task(tells(one, there, GONE))
+            await until(lambda: waits(database, 1))
+            operation = asyncio.create_task(operate())
+            await until(lambda: waits(database, 2, operation))
+        await asyncio.gather(poll, operation)
+        shown = await one.hosts.find(there.monUuid)
+        assert shown is not None
+        assert shown.health == CONNECTING, "the operation came later"
+
+
+async def waits(database: Database, count: int, done: "asyncio.Task[None] | None" = None) -> bool:
+    """Tell whether so many wait for locks, or it is done what else would wait."""
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with database.reading() as connection:
+        waiting: int = (await connection.execute(query)).scalar_one()
+    return waiting >= count or bool(done and done.done())
 
 
 async def test_polls_are_heard_again_when_the_node_of_an_operation_is_gone(database: Database) -> None:

@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bs_agent.contract.errors import StorageProblem
 from bs_agent.management.store import tables
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.leases import Node, living
+from bs_agent.management.store.operations import Held
 from bs_agent.management.store.watched import claim
 from tests.beds.fleet import until
 from tests.beds.stores import LONG, agent, nodes, set_clock, shift_clock, storage, stores
@@ -28,8 +30,7 @@ async def alive(database: Database) -> set[str]:
 
 
 async def lives(node: Node, database: Database) -> bool:
-    async with database.reading() as connection:
-        return await node.is_held(connection)
+    return node.uuid in await alive(database)
 
 
 async def is_over(node: Node, database: Database) -> bool:
@@ -66,6 +67,25 @@ async def test_a_lease_that_others_have_cleared_away_is_taken_anew(database: Dat
         await until(lambda: lives(node, database))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_node_alone_loses_nothing_by_not_renewing_in_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stores(database, QUICK) as one:
+        losses: list[bool] = []
+        one.node.on_loss(lambda: losses.append(True))
+        held = await one.operations.take("storage:held", "change")
+        assert isinstance(held, Held)
+        with monkeypatch.context() as busy:
+            busy.setattr(database, "writing", hangs)
+            await until(lambda: is_over(one.node, database))
+            await asyncio.sleep(QUICK)
+        async with database.writing() as connection:
+            await one.operations.confirm(connection, held)
+        assert losses == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_a_lease_that_cannot_be_renewed_is_lost_once_each_time(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +116,7 @@ async def has(what: list[bool], count: int) -> bool:
     return len(what) >= count
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_a_lease_is_lost_in_time_though_the_database_gives_no_answer(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,8 +169,27 @@ async def test_a_clock_that_is_set_back_does_not_keep_a_silent_node_alive(databa
         assert await alive(database) == {other.node.uuid}
         assert len((await claim(database, other.node.uuid)).uuids) == 1
         assert await other.operations.take("storage:held", "change") != held
-        async with database.reading() as connection:
-            assert await other.node.is_held(connection)
+        assert await lives(other.node, database)
+
+
+async def test_a_node_alone_goes_on_with_what_it_does_when_the_clock_is_set_forward(database: Database) -> None:
+    async with stores(database) as alone:
+        held = await alone.operations.take("storage:held", "change")
+        assert isinstance(held, Held)
+        shift_clock(database, 365 * DAY)
+        async with database.writing() as connection:
+            await alone.operations.confirm(connection, held)
+
+
+async def test_a_node_that_is_not_alone_does_not_go_on_past_its_lease(database: Database) -> None:
+    async with nodes(database) as (one, other):
+        held = await one.operations.take("storage:held", "change")
+        assert isinstance(held, Held)
+        await one.lives(0)
+        with pytest.raises(StorageProblem, match="has lost its lease"):
+            async with database.writing() as connection:
+                await one.operations.confirm(connection, held)
+        assert await lives(other.node, database)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
