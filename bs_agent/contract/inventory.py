@@ -71,8 +71,8 @@ class BackupStorageInventory(Inventory):
     urgency: int = Field(
         0,
         description="How much it wants to be looked at: `sort=-urgency` has the worst first. The hundreds say why (3 "
-        "Disconnected, 2 Connecting, 1 Connected with a reason, stale or nearly full, 0 well), the rest is the percents "
-        "that are used.",
+        "Disconnected, 2 Connecting, 1 Connected with a reason, stale or nearly full, 0 well), the rest is the "
+        "percents that are used.",
     )
     createDate: ApiDate = Field(description="The creation date.")
     lastOpDate: ApiDate = Field(description="The last operation date.")

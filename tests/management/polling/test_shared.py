@@ -90,6 +90,7 @@ async def test_who_looks_sweeps_no_more_often_for_that(
 ) -> None:
     monkeypatch.setattr(poller, "_TICK", 3600.0)
     sweeps: list[str] = []
+
     async def counted(database: Database, owner: str) -> Claimed:
         sweeps.append(owner)
         return await claim(database, owner)

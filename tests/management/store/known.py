@@ -112,10 +112,10 @@ async def refusing(database: Database, table: str, column: str, like: str) -> As
 @asynccontextmanager
 async def read_only(database: Database) -> AsyncIterator[None]:
     """Have the database accept no writes while the context is open."""
-    name = database.engine.url.database
     if database.is_sqlite:
         event.listen(database.engine.sync_engine, "connect", _only_query)
     else:
+        name = await name_of(database)
         await run(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     await database.close()  # other connections, which see it
     try:
@@ -126,6 +126,12 @@ async def read_only(database: Database) -> AsyncIterator[None]:
         else:
             await run(database, "SET TRANSACTION READ WRITE", f"ALTER DATABASE {name} RESET ALL")
         await database.close()
+
+
+async def name_of(database: Database) -> str:
+    """Return the name of a database on PostgreSQL."""
+    async with database.reading() as connection:
+        return str(await connection.scalar(text("SELECT current_database()")))
 
 
 def _only_query(connection: Any, _record: object) -> None:

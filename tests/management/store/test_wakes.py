@@ -17,7 +17,7 @@ from bs_agent.management.store.leases import Node
 from bs_agent.management.store.operations import Held, OperationStore, Running
 from tests.beds.fleet import until
 from tests.beds.stores import LONG
-from tests.management.store.known import run
+from tests.management.store.known import name_of, run
 
 pytestmark = pytest.mark.asyncio
 
@@ -122,8 +122,7 @@ async def test_a_node_hears_as_soon_as_the_server_lets_it_in(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bs_agent.management.store.wakes._AGAIN", 0.05)
-    name = database.engine.url.database
-    role = f"{name}_guest"
+    role = f"{await name_of(database)}_guest"
     await run(database, f"CREATE ROLE {role} LOGIN PASSWORD 'guest' CONNECTION LIMIT 0")
     url = make_url(database_url).set(username=role, password="guest")
     async with another(url.render_as_string(hide_password=False)) as other:
