@@ -94,7 +94,7 @@ class ResourceNotFound(ApiError):
 
     code = "SYS.1003"
     description = "Unable to find the requested resource"
-    cure = "Query what there is: a uuid is 32 hexadecimal digits, and a name is none."
+    cure = "Query what there is. The API takes uuids, of 32 hexadecimal digits; bs-cli takes names too."
 
 
 class CannotDelete(ApiError):

@@ -4,16 +4,16 @@ A query takes conditions as they are (`status=Connected`, `name~=store`, `descri
 `NAME=VALUE` (`limit=10`, `fields=name,uuid`). A secret never stands on the command line: it is asked or read.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import click
-
 from bs_agent.client.cli import catalog
 from bs_agent.client.cli.catalog import Field
+from bs_agent.client.cli.faults import UsageFault, either, near, nearest
+from bs_agent.client.cli.manual import example
+from bs_agent.client.cli.values import check_value
 from bs_agent.contract.api import APIS
 from bs_agent.contract.declaration import Api
 from bs_agent.contract.errors import RequestError
@@ -21,7 +21,6 @@ from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Operator, parse_condition
 
 MAX_FILE = 64 * 1024
-MOST_HINTS = 5
 
 _WITH_SECRETS = frozenset({"monUrls", "systemTags", "userTags"})
 _ADDRESS = re.compile(r"\[[^\"\]]*:[^\"\]]*\]")
@@ -29,12 +28,11 @@ _SECRET_ITEM = re.compile(r"agentEnrollment::|(^|[=,\[\"])[^@,\s]*:[^@\s]+@")
 
 NEW = "new "
 
+ONE_OF = {"GetBackupStorageCapacity": ("all=true", "backupStorageUuids=A,B", "zoneUuids=A,B")}
+"""Of these parameters one is needed, though none of them by itself."""
+
 Ask = Callable[[str], str]
 """Asks for a secret by name; one that is `new ` should be asked twice."""
-
-
-class UsageFault(click.ClickException):
-    """The command line is wrong; the message says what, where, and what is allowed."""
 
 
 def api_named(name: str) -> Api:
@@ -45,8 +43,8 @@ def api_named(name: str) -> Api:
     """
     if name in APIS:
         return APIS[name]
-    near = [one for one in APIS if name.casefold() in one.casefold()] or _near(name, APIS)
-    hint = f"did you mean {_either(near)}?" if near else "`bs-cli --help` lists the commands"
+    close = [one for one in APIS if name.casefold() in one.casefold()] or near(name, APIS)
+    hint = f"did you mean {either(close)}?" if close else "`bs-cli --help` lists the commands"
     raise UsageFault(f"there is no command {name!r}; {hint}")
 
 
@@ -78,6 +76,18 @@ def parse_words(api: Api, words: Sequence[str], ask: Ask) -> dict[str, object]:
     return values
 
 
+def missing(api: Api, values: Mapping[str, object]) -> str:
+    """Say which parameters are needed and not given, with an example; nothing if all are there."""
+    choice = ONE_OF.get(api.name, ())
+    if choice and not any(values.get(name.partition("=")[0]) for name in choice):
+        return f"say which: {either(choice)}"
+    absent = [field.name for field in catalog.parameters(api).values() if field.needed and field.name not in values]
+    if not absent:
+        return ""
+    named = " and ".join(filter(None, [", ".join(absent[:-1]), absent[-1]]))
+    return f"{named} {'are' if len(absent) > 1 else 'is'} left out; for example `{example(api)}`"
+
+
 def parse_condition_word(inventory: type[Inventory], word: str, known: Iterable[str] = ()) -> str:
     """Return a condition as the API wants it: `null` and the wildcards of `~=` are conveniences of the command line.
 
@@ -99,26 +109,10 @@ def parse_condition_word(inventory: type[Inventory], word: str, known: Iterable[
         return f"{condition.field} {sign}"
     if value == "null" and sign in {Operator.EQUAL, Operator.NOT_EQUAL}:
         return f"{condition.field} {Operator.IS_NULL if sign is Operator.EQUAL else Operator.NOT_NULL}"
+    check_value(inventory, word, condition)
     if sign in {Operator.LIKE, Operator.NOT_LIKE} and not re.search("[%_]", value):
         value = f"%{value}%"
     return f"{condition.field}{sign}{value}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which names come near, or else which there are."""
-    known = list(known)
-    near = _near(name, known)
-    return f"did you mean {_either(near)}?" if near else f"there are {', '.join(known)}"
-
-
-def _either(near: Sequence[str]) -> str:
-    few = [*near[:MOST_HINTS], "another"] if len(near) > MOST_HINTS else near
-    return " or ".join(filter(None, [", ".join(few[:-1]), few[-1]]))
-
-
-def _near(name: str, known: Iterable[str]) -> list[str]:
-    by_folded = {one.casefold(): one for one in known}
-    return [by_folded[one] for one in difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.6)]
 
 
 def shows_secret(api: Api, word: str) -> bool:

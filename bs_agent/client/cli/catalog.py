@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from bs_agent.client.actions.partial import kinds
 from bs_agent.contract.api import APIS
 from bs_agent.contract.declaration import Api, Parameters
-from bs_agent.contract.inventory import Inventory
+from bs_agent.contract.inventory import BACKUP_STORAGE_KINDS, BackupStorageInventory, Inventory, TagInventory
 from bs_agent.contract.query import Operator
 
 Kind = Literal["text", "number", "date", "boolean"]
@@ -25,6 +25,12 @@ TAG_FIELDS = ("__systemTag__", "__userTag__")
 
 OF_SEVERAL = {"tags": ("/system-tags", "/user-tags")}
 """Collections that hold what several others list."""
+
+USUAL: dict[tuple[type[Inventory], str], tuple[str, ...]] = {
+    (BackupStorageInventory, "type"): tuple(BACKUP_STORAGE_KINDS),
+    (TagInventory, "resourceType"): ("BackupStorageVO", "ZoneVO"),
+}
+"""Values of fields that a newer management node may know more of."""
 
 _LISTS = (Operator.IN, Operator.NOT_IN)
 _TEXT = (Operator.EQUAL, Operator.NOT_EQUAL, Operator.LIKE, Operator.NOT_LIKE, *_LISTS)
@@ -35,7 +41,10 @@ _KINDS: dict[Any, Kind] = {bool: "boolean", int: "number", float: "number", date
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A value that can be given: a parameter of an API, or a field of an inventory."""
+    """A value that can be given: a parameter of an API, or a field of an inventory.
+
+    It is one of the `choices` if there are some; the `usual` ones are those that this version knows of.
+    """
 
     name: str
     kind: Kind = "text"
@@ -45,6 +54,7 @@ class Field:
     many: bool = False
     secret: bool = False
     nullable: bool = False
+    usual: tuple[str, ...] = ()
 
     @property
     def operators(self) -> tuple[Operator, ...]:
@@ -56,7 +66,7 @@ class Field:
     @property
     def values(self) -> tuple[str, ...]:
         """The values that are known beforehand."""
-        return ("true", "false") if self.kind == "boolean" else self.choices
+        return ("true", "false") if self.kind == "boolean" else self.choices or self.usual
 
 
 @cache
@@ -157,10 +167,12 @@ def _query_apis() -> list[Api]:
 
 def _fields(model: type[Inventory] | type[Parameters]) -> dict[str, Field]:
     hints = get_type_hints(model)
-    return {
+    found = {
         name: _field(name, hints[name], declared.description or "", declared.is_required())
         for name, declared in model.model_fields.items()
     }
+    usual = {name: values for (kind, name), values in USUAL.items() if issubclass(model, kind)}
+    return found | {name: replace(found[name], usual=values) for name, values in usual.items()}
 
 
 def _field(name: str, annotation: Any, description: str, needed: bool) -> Field:

@@ -1,6 +1,6 @@
 """The program `bs-cli`: options, help and exit codes. What a command needs is imported when it runs: start-up is quick.
 
-Exit codes: 0 done, 1 the command line is wrong (nothing was sent), 3 the API or the way to it failed, 130 Ctrl-C.
+Exit codes: 0 done, 2 the command line is wrong (nothing was changed), 3 the API or the way to it failed, 130 Ctrl-C.
 """
 
 import io
@@ -13,8 +13,9 @@ import click
 
 from bs_agent import __version__
 from bs_agent.client.cli.commands import COMMANDS
+from bs_agent.client.cli.output import FORMS
 
-_USAGE, _FAILED, _INTERRUPTED, _BROKEN_PIPE = 1, 3, 130, 141
+_USAGE, _FAILED, _INTERRUPTED, _BROKEN_PIPE = 2, 3, 130, 141
 
 _WIDEST = max(len(name) for commands in COMMANDS.values() for name in commands)
 
@@ -32,12 +33,12 @@ _EPILOG = "\n".join(
         "Examples:",
         "  bs-cli LogInByAccount accountName=admin",
         "  bs-cli QueryBackupStorage status=Connected name~=store fields=name,uuid",
-        "  bs-cli QueryBackupStorage 'availableCapacity<1099511627776' sortBy=name --json",
-        "  bs-cli ReconnectBackupStorage uuid=1ab3b836a88342e1bbc1b1a17d092f0f",
+        "  bs-cli QueryBackupStorage 'availableCapacity<1099511627776' sortBy=name --output yaml",
+        "  bs-cli ReconnectBackupStorage uuid=my-store",
         "  bs-cli --watch",
         "  eval \"$(bs-cli completion bash)\"",
         "",
-        "Quote conditions with < > ! or ? for your shell. Exit codes: 0 done, 1 wrong usage, 3 the call failed.",
+        "Quote conditions with < > ! or ? for your shell. Exit codes: 0 done, 2 wrong usage, 3 the call failed.",
     ]
 )  # fmt: skip
 
@@ -54,7 +55,13 @@ _EPILOG = "\n".join(
 @click.option("--port", metavar="PORT", type=click.IntRange(1, 65535), help="Its port; 8080 without it.")
 @click.option("--ca-file", metavar="FILE", envvar="BS_CLI_CA_FILE", help="Certificates to trust for https.")
 @click.option("--allow-plain-http", is_flag=True, help="Allow plain http to another host: passwords become visible.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; so it is when the output is no terminal.")
+@click.option(
+    "--output",
+    type=click.Choice(FORMS),
+    metavar="FORM",
+    help="table, json, yaml or tsv; without it a table on a terminal, and JSON elsewhere.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --output json.")
 @click.option("--watch", is_flag=True, help="Show the fleet live, or what a query finds; Ctrl-C ends.")
 @click.option(
     "--interval", default=2.0, type=click.FloatRange(0.2), metavar="SECONDS", help="Between two looks of --watch; 2."

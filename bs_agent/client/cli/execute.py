@@ -1,7 +1,6 @@
 """One command from its words to its output: the one-shot command line and the interactive shell share it."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +11,18 @@ import click
 
 from bs_agent.client.actions.action import Action
 from bs_agent.client.cli import session as sessions
-from bs_agent.client.cli.arguments import Ask, UsageFault, api_named, parse_words
+from bs_agent.client.cli.arguments import Ask, api_named, missing, parse_words
+from bs_agent.client.cli.faults import UsageFault
+from bs_agent.client.cli.names import left_out, resolved
+from bs_agent.client.cli.output import Form, print_answer
 from bs_agent.client.cli.session import Session, SessionFileError
 from bs_agent.client.cli.text import plain
 from bs_agent.client.sdk import ACTIONS
+from bs_agent.client.wire.failures import CallFailed
 from bs_agent.client.wire.transport import DEFAULT_URL, Client, Progress
 from bs_agent.contract.errors import ErrorCode, InvalidSession, cure_of
 
-DONE, USAGE, FAILED, INTERRUPTED = 0, 1, 3, 130
+DONE, FAILED = 0, 3
 OnProgress = Callable[[Progress], None]
 
 LOG_IN, LOG_OUT = "LogInByAccount", "LogOut"
@@ -33,9 +36,14 @@ class Options:
     url: str | None = None
     ca_file: str | None = None
     allow_plain_http: bool = False
-    as_json: bool = False
+    output: Form | None = None
     timeout: float = 3 * 3600.0
     patience: float = 2.0
+
+    @property
+    def form(self) -> Form:
+        """What an answer is printed as: a table on a terminal and JSON elsewhere, unless another is asked for."""
+        return self.output or ("table" if sys.stdout.isatty() else "json")
 
     def client(self, kept: Session | None, on_progress: OnProgress | None = None) -> Client:
         """Return the client: the log-in says what the options do not, unless they name another management node.
@@ -71,22 +79,30 @@ def execute(words: Sequence[str], options: Options, ask: Ask) -> int:
     values = parse_words(kind.api, words[1:], ask)
     if kind.api.name in OF_SESSION and kept and kept.uuid:
         values.setdefault("sessionUuid", kept.uuid)
-    action = kind(**values)
-    if fault := action.check():
-        raise UsageFault(f"{kind.api.name}: {fault.details}")
     with _progress(kind.api.name) as on_progress:
         client = options.client(kept, on_progress)
+        if lacks := left_out(kind.api, values, client) or missing(kind.api, values):
+            raise UsageFault(f"{kind.api.name}: {lacks}")
+        if fault := kind(**values).check():
+            raise UsageFault(f"{kind.api.name}: {fault.details}")
         if kind.api.needs_session and not client.session_id:
             raise UsageFault(not_logged_in(client, kept))
-        res = action.call(client)
-    if res.error:
-        if res.error.code == InvalidSession.code and kept and client.session_id == kept.uuid:
-            _keep(replace(kept, uuid=""))
-        show_error(res.error, as_json=options.as_json)
-        return FAILED
+        try:
+            action = kind(**resolved(kind.api, values, client))
+            res = action.call(client)
+            res.unwrap()
+        except CallFailed as failure:
+            _failed(failure.error, client, kept, options)
+            return FAILED
     _remember(action, client, res.answer, kept)
     _show(action, res.answer, options)
     return DONE
+
+
+def _failed(error: ErrorCode, client: Client, kept: Session | None, options: Options) -> None:
+    if error.code == InvalidSession.code and kept and client.session_id == kept.uuid:
+        _keep(replace(kept, uuid=""))
+    show_error(error, options.form)
 
 
 def not_logged_in(client: Client, kept: Session | None) -> str:
@@ -95,10 +111,11 @@ def not_logged_in(client: Client, kept: Session | None) -> str:
     return f"not logged in to {client.url}{where}: `bs-cli LogInByAccount accountName=admin` asks for the password"
 
 
-def show_error(error: ErrorCode, *, as_json: bool) -> None:
-    """Print an error for people, each with its cure under it, and as JSON too where a program reads the output."""
-    if as_json:
-        click.echo(to_json({"error": _cured(error).model_dump(mode="json", exclude_none=True), "success": False}))
+def show_error(error: ErrorCode, form: Form = "table") -> None:
+    """Print an error for people, each with its cure under it, and whole too where a program reads the output."""
+    if form in {"json", "yaml"}:
+        shown = {"error": _cured(error).model_dump(mode="json", exclude_none=True), "success": False}
+        print_answer(shown, form)
     depth, one = "", error
     while True:
         click.secho(f"{depth}{one.code}: {plain(one.description)}", err=True, fg="red")
@@ -115,11 +132,6 @@ def _cured(error: ErrorCode) -> ErrorCode:
     """Return the error with its cure as the elaboration, that of its cause too."""
     cause = _cured(error.cause) if error.cause else None
     return error.model_copy(update={"elaboration": cure_of(error) or None, "cause": cause})
-
-
-def to_json(answer: object) -> str:
-    """Write an answer as people and programs read it."""
-    return json.dumps(answer, indent=4, sort_keys=True, ensure_ascii=False)
 
 
 def kept_session() -> Session | None:
@@ -152,16 +164,13 @@ def _keep(session: Session) -> None:
 
 
 def _show(action: Action[Any], answer: dict[str, Any], options: Options) -> None:
+    """Print an answer; a session, which is kept, is shown to nobody who has not asked for a form that has it."""
     shown = {name: value for name, value in answer.items() if name != "schema"}
-    if options.as_json:
-        click.echo(to_json(shown))
-    elif action.api.name == LOG_IN:
+    if action.api.name == LOG_IN and options.output in {None, "table"}:
         ends = answer["inventory"].get("expiredDate")
         click.echo(f"logged in as {vars(action)['accountName']}; the session ends on {ends} unless it is used")
     else:
-        from bs_agent.client.cli.tables import show_answer  # noqa: PLC0415  rich is slow to import
-
-        show_answer(shown, vars(action).get("fields") or ())
+        print_answer(shown, options.form, vars(action).get("fields") or ())
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ SAMPLES = {
     "monHostnames": "172.24.249.174",
     "tag": "room::4",
 }
+ALSO = {"GetBackupStorageCapacity": ("all=true",), "UpdateBackupStorage": ("description=new",)}
 
 
 def command_help(api: Api) -> str:
@@ -24,7 +25,6 @@ def command_help(api: Api) -> str:
 
 def _lines(api: Api) -> Iterator[str]:
     known = catalog.parameters(api)
-    needed = [field.name for field in known.values() if field.needed]
     yield f"Usage: bs-cli {api.name} {'[CONDITION]... ' if api.queries else ''}[NAME=VALUE]..."
     yield ""
     yield f"  {api.summary}"
@@ -44,12 +44,18 @@ def _lines(api: Api) -> Iterator[str]:
     yield from _rows(known.values())
     yield ""
     yield "Example:"
+    yield f"  {example(api)}"
+
+
+def example(api: Api) -> str:
+    """Return a command line that works, where there are resources of these names."""
     if api.queries:
         by = next(name for name in ("name", "tag", "createDate") if name in catalog.fields(api.queries))
         words = [f"{by}~=a" if by != "createDate" else "limit=10", f"sortBy={by}", f"fields={by},uuid"]
     else:
-        words = [f"{name}={_sample(known[name])}" for name in needed if not known[name].secret]
-    yield f"  bs-cli {' '.join([api.name, *words])}"
+        known = catalog.parameters(api)
+        words = [f"{field.name}={_sample(field)}" for field in known.values() if field.needed and not field.secret]
+    return f"bs-cli {' '.join([api.name, *words, *ALSO.get(api.name, ())])}"
 
 
 def _rows(fields: Iterable[Field], *, of_inventory: bool = False) -> Iterator[str]:

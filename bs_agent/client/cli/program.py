@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from bs_agent.client.cli.arguments import NEW, UsageFault
+from bs_agent.client.cli.arguments import NEW
 from bs_agent.client.cli.execute import Options, execute
+from bs_agent.client.cli.faults import UsageFault
 
 MAX_SECRET = 4096
 
@@ -63,6 +64,6 @@ def _options(given: Mapping[str, Any]) -> Options:
         url=url,
         ca_file=given["ca_file"],
         allow_plain_http=given["allow_plain_http"],
-        as_json=given["as_json"] or not sys.stdout.isatty(),
+        output=given["output"] or ("json" if given["as_json"] else None),
         timeout=given["timeout"],
     )

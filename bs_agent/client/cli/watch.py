@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bs_agent.client.actions.action import Action
-from bs_agent.client.cli.arguments import UsageFault, api_named, parse_words
+from bs_agent.client.cli.arguments import api_named, parse_words
 from bs_agent.client.cli.execute import DONE, FAILED, Options, kept_session, not_logged_in, show_error
+from bs_agent.client.cli.faults import UsageFault
 from bs_agent.client.cli.tables import cell, listed
 from bs_agent.client.cli.text import human, plain
 from bs_agent.client.sdk import ACTIONS
@@ -45,7 +46,7 @@ def watch(words: Sequence[str], options: Options, interval: float) -> int:
         raise UsageFault(not_logged_in(client, kept))
     with contextlib.suppress(KeyboardInterrupt):
         if error := asyncio.run(_look(action, client, console, interval)):
-            show_error(error, as_json=False)
+            show_error(error)
             return FAILED
     return DONE
 

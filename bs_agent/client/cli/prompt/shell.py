@@ -14,9 +14,11 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from bs_agent import __version__
-from bs_agent.client.cli.arguments import Ask, UsageFault, api_named
+from bs_agent.client.cli.arguments import Ask, api_named
 from bs_agent.client.cli.execute import Options, execute, kept_session
+from bs_agent.client.cli.faults import UsageFault
 from bs_agent.client.cli.manual import command_help
+from bs_agent.client.cli.output import FORMS
 from bs_agent.client.cli.prompt.completion import Completion, Names, complete
 from bs_agent.client.cli.prompt.history import open_history
 from bs_agent.client.cli.prompt.lexing import OWN_SPECIALS, Line, escape, split
@@ -32,7 +34,7 @@ HELP = """Type a command and Tab: it shows the fields, the tables and the parame
   help COMMAND     what a command takes
   exit             or Ctrl-D
 
---json behind a command prints JSON. A line that begins with a space is not kept in the history."""
+--output json, yaml or tsv behind a command prints that. A line that begins with a space is not kept in the history."""
 
 
 def interact(options: Options, ask: Ask) -> int:
@@ -120,9 +122,7 @@ def _run(text: str, options: Options, ask: Ask) -> None:
         words = shlex.split(text, comments=True)
     except ValueError as error:
         raise UsageFault(f"{error}: close the quotation, or write a backslash before the quote") from None
-    if "--json" in words:
-        words.remove("--json")
-        options = replace(options, as_json=True)
+    options = _with_output(words, options)
     match words:
         case []:
             return
@@ -132,6 +132,25 @@ def _run(text: str, options: Options, ask: Ask) -> None:
             click.echo(command_help(api_named(name)))
         case _:
             execute(words, options, ask)
+
+
+def _with_output(words: list[str], options: Options) -> Options:
+    """Take `--json` and `--output FORM` from the words of a line.
+
+    Raises:
+        UsageFault: there is no such form.
+    """
+    if "--json" in words:
+        words.remove("--json")
+        options = replace(options, output="json")
+    if "--output" in words:
+        place = words.index("--output")
+        form = next((form for form in FORMS if words[place + 1 :][:1] == [form]), None)
+        if form is None:
+            raise UsageFault(f"--output is one of {', '.join(FORMS)}")
+        del words[place : place + 2]
+        options = replace(options, output=form)
+    return options
 
 
 def _client(options: Options) -> Client | None:

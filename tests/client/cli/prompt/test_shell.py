@@ -163,7 +163,7 @@ def test_the_live_view_follows_the_fleet(node: Node, home: Path) -> None:
 
 def test_a_live_view_that_cannot_begin_says_why(node: Node, home: Path) -> None:
     with terminal(home, [*BS_CLI, "--watch", "ReconnectBackupStorage"]) as screen:
-        assert screen.end() == 1
+        assert screen.end() == 2
         assert "--watch shows what a query finds" in screen.shown
     node.canned = (503, '{"error":{"code":"ID.1001","description":"The session is invalid"}}')
     with terminal(home, [*BS_CLI, "--watch"]) as screen:
@@ -185,7 +185,7 @@ def test_the_history_is_bounded(node: Node, home: Path) -> None:
 
 def test_a_home_that_cannot_be_written_costs_only_what_is_kept(node: Node, tmp_path: Path) -> None:
     (tmp_path / ".local").write_text("a file where a directory should be")
-    done = bs_cli(tmp_path, "--url", node.url, "LogInByAccount", "accountName=admin", stdin=f"{PASSWORD}\n")
+    done = bs_cli(tmp_path, "--url", node.url, "LogInByAccount", "accountName=admin", "--json", stdin=f"{PASSWORD}\n")
     assert done.returncode == 0
     assert "Not a directory; the log-in is not kept" in done.stderr
     assert json.loads(done.stdout)["inventory"]["uuid"] == SESSION
