@@ -120,17 +120,17 @@ async def test_a_name_that_nobody_knows_says_nothing_about_the_mon(host: Host) -
 
 
 @pytest.mark.parametrize(
-    ("content", "code"),
+    ("content", "code", "why"),
     [
-        (None, ReasonCode.AUTH_FAILED),
-        ("[client.admin]\n\tkey = AQDhvlZfAAAAABAAFqpBmC7ZbNq0cLz8MnJm7A==\n", ReasonCode.AUTH_FAILED),
-        ("[client.other]\n\tkey = AQDhvlZfAAAAABAAFqpBmC7ZbNq0cLz8MnJm7A==\n", ReasonCode.AUTH_FAILED),
-        ("rubbish\n", ReasonCode.CEPH_CONF_INVALID),
+        (None, ReasonCode.CEPH_CONF_INVALID, "keyring cannot be read: No such file or directory"),
+        ("[client.admin]\n\tkey = AQDhvlZfAAAAABAAFqpBmC7ZbNq0cLz8MnJm7A==\n", ReasonCode.AUTH_FAILED, ""),
+        ("[client.other]\n\tkey = AQDhvlZfAAAAABAAFqpBmC7ZbNq0cLz8MnJm7A==\n", ReasonCode.AUTH_FAILED, ""),
+        ("rubbish\n", ReasonCode.CEPH_CONF_INVALID, "the keyring cannot be parsed"),
     ],
     ids=["removed", "wrong", "of another client", "no keyring"],
 )
 async def test_a_keyring_that_does_not_fit(
-    cluster: CephCluster, tmp_path: Path, content: str | None, code: ReasonCode
+    cluster: CephCluster, tmp_path: Path, content: str | None, code: ReasonCode, why: str
 ) -> None:
     keyring = tmp_path / "keyring"
     if content:
@@ -138,13 +138,24 @@ async def test_a_keyring_that_does_not_fit(
     async with on_host(settings(cluster, keyring=str(keyring))) as host:
         problem = await refused(host)
         assert problem.reason.code == code
+        assert why in problem.details
         assert "AQD" not in problem.details
         keyring.write_bytes(cluster.keyring.read_bytes())
         assert await connect(host), "the right keyring works at once"
 
 
-@pytest.mark.parametrize("content", [None, "[global]\n", "[global\nfoo=%%%"], ids=["missing", "empty", "no conf"])
-async def test_a_configuration_that_does_not_fit(cluster: CephCluster, tmp_path: Path, content: str | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("[global]\n", "it names no mons (mon_host)"),
+        ("[global\nfoo=%%%", "cannot be parsed"),
+    ],
+    ids=["missing", "empty", "no conf"],
+)
+async def test_a_configuration_that_does_not_fit(
+    cluster: CephCluster, tmp_path: Path, content: str | None, why: str
+) -> None:
     conf = tmp_path / "ceph.conf"
     if content:
         conf.write_text(content)
@@ -152,6 +163,8 @@ async def test_a_configuration_that_does_not_fit(cluster: CephCluster, tmp_path:
         problem = await refused(host)
     assert problem.reason.code == ReasonCode.CEPH_CONF_INVALID
     assert str(conf) in problem.details
+    assert why in problem.details
+    assert "object not found" not in problem.details
 
 
 async def test_a_client_that_may_not_look_is_told(cluster: CephCluster, tmp_path: Path) -> None:

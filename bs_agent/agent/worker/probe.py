@@ -44,6 +44,16 @@ DENIED = (errno.EPERM, errno.EACCES)
 REASON_OF_RADOS_ERRNO = {errno.EPERM: "AuthFailed", errno.EACCES: "AuthFailed", errno.ETIMEDOUT: "ClusterUnreachable"}
 
 
+def must_open(what: str, path: str) -> None:
+    """Open a file for reading: librados says of a missing one that an object was not found."""
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise Problem("CephConfInvalid", "%s %s cannot be read: %s" % (what, path, why)) from error
+
+
 class Cluster:
     """The one handle to a Ceph cluster that this process holds."""
 
@@ -60,14 +70,23 @@ class Cluster:
         self.options = dict(
             {"keyring": access["keyring"]} if access["keyring"] else {}, **dict.fromkeys(names, access["seconds"])
         )
-        with self.problems(access["conf"], "CephConfInvalid"):
+        must_open("the Ceph configuration", access["conf"])
+        if access["keyring"] and not set("$,; ") & set(access["keyring"]):  # else a list, or Ceph has to fill it in
+            must_open("the keyring", access["keyring"])
+        with self.problems("the Ceph configuration %s cannot be parsed" % access["conf"], "CephConfInvalid"):
             self.handle = self.rados.Rados(conffile=access["conf"], name=access["client"], conf=self.options)
 
     def connected(self) -> Any:  # noqa: ANN401 RUF100  rados has no types
         """Return the handle, connected."""
         if self.handle.state != "connected":
-            with self.problems("%s with %s" % (self.access["client"], self.access["conf"]), "CephConfInvalid"):
-                self.handle.connect()
+            target = "%s with %s" % (self.access["client"], self.access["conf"])
+            with self.problems(target, "CephConfInvalid"):
+                try:
+                    self.handle.connect()
+                except self.rados.ObjectNotFound as error:  # of no object: of the mons
+                    raise Problem("CephConfInvalid", "%s: it names no mons (mon_host)" % target) from error
+                except self.rados.IOError as error:
+                    raise Problem("CephConfInvalid", "%s: the keyring cannot be parsed" % target) from error
         return self.handle
 
     @contextlib.contextmanager

@@ -62,7 +62,9 @@ def test_names_in_a_list(node: Node, home: Path) -> None:
 
 
 def test_a_mon_by_its_hostname() -> None:
-    mons = [{"monUuid": str(number) * 32, "hostname": f"mon-{number}"} for number in (3, 4)]
+    rest = {"backupStorageUuid": CEPH["uuid"], "monAddr": "m", "monPort": 6789, "sshPort": 22, "status": "Connected"}
+    dates = {name: CEPH[name] for name in ("createDate", "lastOpDate")}
+    mons = [{"monUuid": f"{number}" * 32, "hostname": f"mon-{number}", **rest, **dates} for number in (3, 4)]
     (place,) = places(UPDATE_MON, "monUuid", {})
     assert (place.api.name, place.table, place.field, place.handle) == (
         "QueryCephBackupStorage", "mons", "monUuid", "hostname",
