@@ -20,7 +20,8 @@ CONFIGURATION = """# Configuration
 
 Two TOML files, `{agent}` and `{management}`; `--config FILE` names another. Every key has a default, so an empty file
 is valid. What the environment says wins over the file, and the command line over both. `bs-agent check-config` and
-`bs-management check-config` report every fault at once. SIGHUP (`systemctl reload`) reads the file again; a bad one
+`bs-management check-config` report every fault at once, each with its line, its variable or the option that it is from.
+SIGHUP (`systemctl reload`) reads the file again; a bad one
 keeps the old configuration.
 
 ## agent.toml

@@ -22,6 +22,7 @@ from bs_agent.agent.trust.told import Told
 from bs_agent.contract.errors import StorageProblem, explain
 from bs_agent.daemon.certificate import CertificateError, ServedCertificate
 from bs_agent.daemon.configuration import Address, ConfigError
+from bs_agent.daemon.cures import cannot_listen
 from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import Daemon, enter_guarded
 from bs_agent.daemon.logs import set_up_logging
@@ -107,7 +108,7 @@ async def start(settings: AgentSettings, stack: AsyncExitStack) -> Agent:
     try:
         address = await enter_guarded(stack, server)
     except OSError as error:
-        raise state.StateError(f"cannot listen on {settings.server.listen}: {error.strerror}") from error
+        raise state.StateError(cannot_listen(settings.server.listen, error)) from error
     announce(address)
     return Agent(parts, address, kept)
 

@@ -1,8 +1,10 @@
 """The command line of the agent; what a command needs is loaded when it runs, so `--help` is quick."""
 
 import asyncio
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -162,16 +164,24 @@ def check_config(file: Path | None, assignments: tuple[str, ...]) -> None:
 
 @main.command(epilog=example("bs-agent doctor"))
 @configured
-def doctor(file: Path | None, assignments: tuple[str, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a list of level, subject, text and cure as JSON.")
+def doctor(file: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 RUF100  a flag of click
     """Say what is wrong on this host and what to do, one line each.
 
     The exit status is 1 when something keeps a storage or the agent from working.
     """
-    from bs_agent.agent.doctor.doctor import examine  # noqa: PLC0415  heavy, and only this command needs it
+    from bs_agent.agent.doctor.doctor import examine, misconfigured  # noqa: PLC0415  heavy, and only this command
+    from bs_agent.daemon.configuration import ConfigError  # noqa: PLC0415
 
-    findings = asyncio.run(examine(load(file, assignments)))
-    for finding in findings:
-        click.echo(finding)
+    try:
+        findings = asyncio.run(examine(read(file, assignments)))
+    except ConfigError as error:
+        findings = misconfigured(error.faults)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(finding)
     if any(finding.level == "FAIL" for finding in findings):
         sys.exit(1)
 

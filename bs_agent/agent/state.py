@@ -27,6 +27,7 @@ from bs_agent.daemon.certificate import (
     server_context,
 )
 from bs_agent.daemon.configuration import Address, parse_address
+from bs_agent.daemon.cures import cannot_use
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ def _explained(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StateError(f"the state directory {directory} cannot be used: {error}") from error
+        otherwise = "Name a directory that can be made in state.directory."
+        raise StateError(cannot_use("the state directory", directory, error, otherwise)) from error
     except (CertificateError, database.DatabaseRefusedError) as error:
         raise StateError(str(error)) from error
 

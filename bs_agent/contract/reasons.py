@@ -102,8 +102,9 @@ class ReasonText:
 
 REASONS: dict[ReasonCode, ReasonText] = {
     ReasonCode.NO_ROUTE: ReasonText(
-        "The host cannot be reached over the network.",
-        "Check the host name, the network to the host, and that sshd listens on the SSH port.",
+        "The host, or its SSH port, cannot be reached over the network.",
+        "Check the host name, the network to the host, and that sshd listens on the SSH port; with a code of "
+        "`bs-agent enroll` no SSH is needed.",
     ),
     ReasonCode.SSH_AUTH_FAILED: ReasonText(
         "The host refused the SSH user name or password.",
@@ -115,7 +116,7 @@ REASONS: dict[ReasonCode, ReasonText] = {
         "else somebody may sit in between.",
     ),
     ReasonCode.SSH_FAILED: ReasonText(
-        "The SSH session to the host failed.", "Read the details; try the same log-in by hand."
+        "The SSH session to the host failed.", "Read the details; try the same by hand: `ssh -p PORT USER@HOST`."
     ),
     ReasonCode.AGENT_NOT_INSTALLED: ReasonText(
         "There is no bs-agent on the host.", "Install it on the host, then add or reconnect again."

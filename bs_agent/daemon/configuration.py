@@ -3,6 +3,7 @@
 A daemon declares its sections as `Settings` models; the reference page is written from the same declaration.
 """
 
+import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+
+from bs_agent.daemon.cures import cannot_read
 
 
 class Settings(BaseModel):
@@ -23,6 +26,7 @@ _PORT = re.compile("[0-9]{1,5}")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]+")
 MAX_FILE = 1024 * 1024
 LONGEST_FAULT = 1000
+LONGEST_SEARCH = 1000  # lines in which a key is looked for
 
 BAD_CONFIGURATION = 78  # the exit status (EX_CONFIG) at which systemd does not start a daemon again
 
@@ -92,17 +96,23 @@ def load(
     Raises:
         ConfigError: the file cannot be read, or something in one of the layers is not allowed.
     """
-    from_file = _read(path) if path else {}
+    text = _read(path) if path else ""
+    from_file = _parse(path, text) if path else {}
     from_environment, sources, faults = _overlay(model, environment, prefix)
     merged: dict[str, Any] = {**from_file}
-    for layer in (from_environment, command_line or {}):
+    above = command_line or {}
+    for section, values in above.items():
+        sources |= {(section, key): f"command line: --set {section}.{key}" for key in values}
+    for layer in (from_environment, above):
         for section, values in layer.items():
             below = merged.get(section, {})
             merged[section] = {**below, **values} if isinstance(below, dict) else values
     try:
         settings = model.model_validate(merged)
     except ValidationError as error:
-        faults += [_sentence(fault["loc"], fault["msg"], sources, path) for fault in error.errors()]
+        for fault in error.errors():
+            where = _place(fault["loc"], sources, path, text)
+            faults.append(f"{where}: {_message(model, fault['loc'], fault['msg'])}")
     if faults:
         raise ConfigError(faults)
     return settings
@@ -133,25 +143,57 @@ def _variable(prefix: str, section: str, key: str) -> str:
     return f"{prefix}_{section}_{key}".upper()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE + 1)
         if len(content) > MAX_FILE:
             raise ConfigError([f"{path}: is larger than {MAX_FILE} bytes"])
-        return tomllib.loads(content.decode())
+        return content.decode()
     except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+        raise ConfigError([cannot_read(path, error)]) from error
+    except ValueError as error:
+        raise ConfigError([f"{path}: is not TOML: {error}"]) from error
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except RecursionError as error:
         raise ConfigError([f"{path}: is not TOML that can be read: it nests too deep"]) from error
     except ValueError as error:
-        raise ConfigError([f"{path}: is not TOML: {error}"]) from error
+        what, _, where = str(error).removesuffix(")").rpartition(" (at ")
+        raise ConfigError([f"{path}: {where}: is not TOML: {what}"]) from error
+
+
+def _line(text: str, location: tuple[int | str, ...]) -> int:
+    """Return the number of the line where a key is given, or 0: the first lines that hold it, as the parser reads them.
+
+    Lines that end within a value are no TOML by themselves, so a value of several lines begins behind those before it.
+    """
+    lines = text.splitlines(keepends=True)
+    begin = 1
+    for number in range(1, min(len(lines), LONGEST_SEARCH) + 1):
+        try:
+            found: Any = tomllib.loads("".join(lines[:number]))
+        except (ValueError, RecursionError):
+            continue
+        for part in location:
+            if not isinstance(found, dict) or part not in found:
+                break
+            found = found[part]
+            if not isinstance(found, dict):
+                return begin
+        else:
+            return begin
+        begin = number + 1
+    return 0
 
 
 def _overlay(
     model: type[Settings], environment: Mapping[str, str], prefix: str
 ) -> tuple[dict[str, dict[str, Any]], dict[tuple[str, str], str], list[str]]:
-    """Return the values of the environment, the variable of each, and a fault for each variable that names no key."""
+    """Return the values of the environment, where each is from, and a fault for each variable that names no key."""
     keys = {section: _section(model, section).model_fields for section in model.model_fields}
     known = {_variable(prefix, section, key): (section, key) for section, fields in keys.items() for key in fields}
     values: dict[str, dict[str, Any]] = {}
@@ -163,18 +205,31 @@ def _overlay(
             is_list = isinstance(keys[section][key].get_default(call_default_factory=True), list | tuple)
             parts = [part.strip() for part in text.split(",") if part.strip()]
             values.setdefault(section, {})[key] = parts if is_list else text
-            sources[section, key] = variable
+            sources[section, key] = f"environment: {variable}"
         elif variable.startswith(prefix + "_"):
             faults.append(f"environment: {variable}: there is no such setting")
     return values, sources, faults
 
 
-def _sentence(
-    location: tuple[int | str, ...], message: str, sources: Mapping[tuple[str, str], str], path: Path | None
+def _place(
+    location: tuple[int | str, ...], sources: Mapping[tuple[str, str], str], path: Path | None, text: str
 ) -> str:
+    """Say where a key is given: by the command line, the environment, or on which line of the file."""
+    own = sources.get((str(location[0]), str(location[1]))) if len(location) > 1 else None
+    if own:
+        return own
     key = ".".join(str(part) for part in location)
-    variable = sources.get((str(location[0]), str(location[1]))) if len(location) > 1 else None
-    where = f"environment: {variable}" if variable else f"{path or 'command line'}: {key}"
-    if message == "Extra inputs are not permitted":
-        message = "there is no such key"
-    return f"{where}: {message.removeprefix('Value error, ')}"
+    if path and (line := _line(text, location)):
+        return f"{path}: line {line}: {key}"
+    above = [source for (section, _), source in sources.items() if section == location[0]]
+    return f"{' and '.join(above)}: {key}" if above else f"{path or 'command line'}: {key}"
+
+
+def _message(model: type[Settings], location: tuple[int | str, ...], message: str) -> str:
+    """Say what is wrong; of a key that there is not, which comes near."""
+    if message != "Extra inputs are not permitted":
+        return message.removeprefix("Value error, ")
+    known = model.model_fields if len(location) == 1 else _section(model, str(location[0])).model_fields
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return f"there is no such key; {hint}"

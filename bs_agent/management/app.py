@@ -9,6 +9,7 @@ from functools import partial
 from bs_agent.contract.errors import InternalError
 from bs_agent.daemon.certificate import ServedCertificate
 from bs_agent.daemon.configuration import Address
+from bs_agent.daemon.cures import cannot_listen
 from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import background, enter_guarded
 from bs_agent.daemon.notify import inherited_sockets
@@ -92,7 +93,10 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     where = inherited_sockets() or settings.server.listen
     web = application(services)
     web.add_routes(fleet.pushes.routes())
-    address = await enter_guarded(stack, serving(web, where, tls))
+    try:
+        address = await enter_guarded(stack, serving(web, where, tls))
+    except OSError as error:
+        raise OSError(cannot_listen(settings.server.listen, error)) from error
     # Last, because the password is shown only when all has started.
     return Started(address, tls, fleet, await auth.ensure_admin())
 

@@ -9,8 +9,12 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from bs_agent.daemon.cures import cannot_use
+
 KEY_FILE = "secrets.key"
 MAX_FILE = 4096
+
+_DIRECTORY = "Name a directory that is there in state.directory."
 
 
 class SecretsError(Exception):
@@ -37,7 +41,7 @@ class Keyring:
             if not path.exists():
                 _make(path)
         except OSError as error:
-            raise SecretsError(f"{path}: {error.strerror}") from error
+            raise SecretsError(cannot_use("the key file", path, error, _DIRECTORY)) from error
         return KeyFile(path)
 
     def encrypt(self, secret: str) -> str:
@@ -106,7 +110,7 @@ class KeyFile(Keyring):
             os.fsync(directory)
             os.close(directory)
         except OSError as error:
-            raise SecretsError(f"{self._path}: {error.strerror}") from error
+            raise SecretsError(cannot_use("the key file", self._path, error, _DIRECTORY)) from error
         self._follow()
 
     def _follow(self) -> bool:
@@ -125,7 +129,7 @@ class KeyFile(Keyring):
                     raise SecretsError(f"{self._path}: others may read it; run `chmod 600 {self._path}`")
                 return file.read(MAX_FILE), (state.st_ino, state.st_mtime_ns)
         except OSError as error:
-            raise SecretsError(f"{self._path}: {error.strerror}") from error
+            raise SecretsError(cannot_use("the key file", self._path, error, _DIRECTORY)) from error
 
 
 def _make(path: Path) -> None:

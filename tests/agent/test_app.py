@@ -174,8 +174,16 @@ async def test_it_stops_although_the_name_server_hangs(process: AgentProcess, di
 @pytest.mark.parametrize(
     ("settings", "status", "said"),
     [
-        ({"server": {"listen": "192.0.2.1:0"}}, 1, "cannot listen on 192.0.2.1:0"),
-        ({"state": {"directory": "/dev/null/state"}}, 1, "the state directory /dev/null/state cannot be used"),
+        (
+            {"server": {"listen": "192.0.2.1:0"}},
+            1,
+            "cannot listen on 192.0.2.1:0: Cannot assign requested address -> server.listen must name an address",
+        ),
+        (
+            {"state": {"directory": "/dev/null/state"}},
+            1,
+            "the state directory /dev/null/state cannot be used: Not a directory -> Name a directory that can be made",
+        ),
         ({"probe": {"interval": 0}}, BAD_CONFIGURATION, "probe.interval"),
     ],
 )

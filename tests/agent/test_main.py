@@ -11,6 +11,7 @@ import pytest
 
 from bs_agent import __version__
 from bs_agent.contract.enrollment import decode
+from bs_agent.contract.reasons import REASONS, ReasonCode
 from bs_agent.contract.report import HostReport
 from bs_agent.daemon.configuration import BAD_CONFIGURATION
 from tests.agent.asking import MARKER, connect
@@ -124,8 +125,36 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     file.write_text('[server]\nlisten = "here"\n[probe]\ninterval = 0\n[log]\nlevel = "loud"\n[extra]\nkey = 1\n')
     done = _run("check-config", "--config", str(file))
     assert done.returncode == BAD_CONFIGURATION
-    for key in ("server.listen", "probe.interval", "log.level", "extra"):
+    for key in ("line 2: server.listen", "line 4: probe.interval", "line 6: log.level", "line 7: extra"):
         assert f"{file}: {key}:" in done.stderr
+
+
+def test_the_doctor_says_what_cures_a_configuration_that_does_not_hold(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    done = _run("doctor", "--config", str(file))
+    cure = "Create it (an empty one is valid), or name another by --config."
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == f"FAIL  configuration {file}: cannot be read: No such file or directory -> {cure}\n"
+    file.write_text("[probe]\ninterval = 0\nintervall = 1\n")
+    done = _run("doctor", "--config", str(file), "--json")
+    assert done.returncode == 1
+    assert [(one["level"], one["subject"]) for one in json.loads(done.stdout)] == [("FAIL", "configuration")] * 2
+    assert f"{file}: line 3: probe.intervall: there is no such key; did you mean interval?" in done.stdout
+    assert "bs-agent check-config" in json.loads(done.stdout)[0]["cure"]
+
+
+def test_the_doctor_prints_its_findings_as_json(tmp_path: Path) -> None:
+    done = _run("doctor", "--json", "--set", f"state.directory={tmp_path}", "--set", "server.listen=127.0.0.1:0")
+    found = json.loads(done.stdout)
+    assert {frozenset(one) for one in found} == {frozenset(("level", "subject", "text", "cure"))}
+    assert "python" in {one["subject"] for one in found}
+
+
+def test_a_report_says_the_cure_of_what_is_not_well(tmp_path: Path) -> None:
+    done = _run("report", "--set", f"state.directory={tmp_path}", "--directory", str(tmp_path / "gone"))
+    assert done.returncode == 1
+    assert "DirectoryMissing" in done.stderr
+    assert f"-> {REASONS[ReasonCode.DIRECTORY_MISSING].cure}\n" in done.stderr
 
 
 def test_layers_of_the_configuration(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_an_error_shows_its_cause() -> None:
         "details": "host h1 refused",
         "cause": {
             "code": "BS.NoRoute",
-            "description": "The host cannot be reached over the network.",
+            "description": "The host, or its SSH port, cannot be reached over the network.",
             "details": "h1: no route",
         },
     }

@@ -52,11 +52,44 @@ def test_all_faults_are_reported_with_file_key_and_what_is_allowed(tmp_path: Pat
     assert caught.value.faults == [
         "environment: X_SERVER_PORT: there is no such setting",
         (
-            f"{path}: server.listen: must be host:port with a port within 0..65535, for example 127.0.0.1:8080, "
-            "not 'nowhere'"
+            f"{path}: line 2: server.listen: must be host:port with a port within 0..65535, for example "
+            "127.0.0.1:8080, not 'nowhere'"
         ),
-        f"{path}: server.lissten: there is no such key",
-        f"{path}: probe.interval: Input should be greater than 0",
+        f"{path}: line 3: server.lissten: there is no such key; did you mean listen?",
+        f"{path}: line 5: probe.interval: Input should be greater than 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[probe]\n# a comment\n\ninterval = 0\n", "line 4: probe.interval"),
+        ("probe.interval = 0\n", "line 1: probe.interval"),
+        ("\nprobe = {interval = 0}\n", "line 2: probe.interval"),
+        ('["probe"]\n"interval" = 0\n', "line 2: probe.interval"),
+        ("[server]\nnames = [\n'interval = 1',\n]\n[probe]\ninterval = 0", "line 6: probe.interval"),
+        ("[server]\n\nnames = [\n'a',\n1,\n]\n", "line 3: server.names.1"),
+        ('[server]\nlisten = """\n[probe]\ninterval = 1"""\n', "line 2: server.listen"),
+        ("[prob]\ninterval = 1\n", "line 1: prob"),
+        ("[server\n", "line 1, column 8: is not TOML"),
+        ("a = \n", "line 1, column 5: is not TOML"),
+    ],
+)
+def test_a_fault_of_a_file_names_its_line(tmp_path: Path, text: str, where: str) -> None:
+    path = _file(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(Sample, path, {}, "X")
+    assert caught.value.faults[0].startswith(f"{path}: {where}: ")
+
+
+def test_a_fault_of_the_command_line_is_not_said_to_be_the_files(tmp_path: Path) -> None:
+    path = _file(tmp_path, "[probe]\ninterval = 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load(Sample, path, {}, "X", {"probe": {"interval": "fast", "x": 1}, "prob": {"interval": 1}})
+    assert [fault.rpartition(": ")[0] for fault in caught.value.faults] == [
+        "command line: --set probe.interval",
+        "command line: --set probe.x",
+        "command line: --set prob.interval: prob",
     ]
 
 
@@ -74,7 +107,7 @@ def test_what_is_no_configuration_file(tmp_path: Path, text: str) -> None:
 
 
 def test_a_file_that_is_missing_is_a_fault(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot be read: No such file or directory -> Create it"):
         load(Sample, tmp_path / "none.toml", {}, "X")
 
 

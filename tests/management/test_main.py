@@ -242,7 +242,7 @@ async def test_check_config_tells_all_faults_at_once(tmp_path: Path) -> None:
     )
     code, _, faults = await _program("check-config", "--config", config)
     assert code == 78
-    for key in ("poll.interval", "server.colour", "session.lifetime"):
+    for key in ("line 2: poll.interval", "line 5: server.colour", "line 7: session.lifetime"):
         assert f"bs-management: {config}: {key}: " in faults
     config.write_text('[server]\nlisten = "0.0.0.0:80"\n')
     assert "not a loopback address: give tls_certificate" in (await _program("check-config", "--config", config))[2]

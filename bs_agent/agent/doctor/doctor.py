@@ -4,7 +4,7 @@ It looks with the rights of the service's user, so that what it can read the ser
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -44,6 +44,17 @@ async def examine(settings: AgentSettings) -> list[Finding]:
     )
     found = await asyncio.gather(*(_looked(check, settings) for check in checks))
     return [finding for findings in found for finding in findings]
+
+
+def misconfigured(faults: Sequence[str]) -> list[Finding]:
+    """Return what is wrong with a configuration that does not hold: without one there is nothing else to look at."""
+    found = []
+    for fault in faults:
+        text, _, cure = fault.partition(" -> ")
+        found.append(
+            Finding("FAIL", "configuration", text, cure or "Correct it; `bs-agent check-config` reads it anew.")
+        )
+    return found
 
 
 async def _looked(check: Check, settings: AgentSettings) -> list[Finding]:

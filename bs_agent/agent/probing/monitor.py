@@ -9,7 +9,7 @@ from typing import Any
 
 from bs_agent.agent.storages.base import Host, Probe, Reading
 from bs_agent.contract.errors import StorageProblem
-from bs_agent.contract.reasons import Reason, ReasonCode
+from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
 from bs_agent.contract.report import Section
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Monitor:
     def _log_transition(self, reason: Reason | None) -> None:
         if reason and (self._reason is None or self._reason.code != reason.code):
             self._not_well_since = time.monotonic()
-            log.warning("%s: %s: %s", self._name, reason.code, reason.details)
+            log.warning("%s: %s: %s -> %s", self._name, reason.code, reason.details, REASONS[reason.code].cure)
         elif self._reason and not reason:
             log.info("%s: well again after %.0f s", self._name, time.monotonic() - self._not_well_since)
 

@@ -205,6 +205,8 @@ def _translated(login: Login, client: _Client | None = None) -> Iterator[None]:
         raise _failed(login, error.reason) from None
     except (ConnectionResetError, BrokenPipeError) as error:
         raise _failed(login, words_of(error)) from None
+    except ConnectionRefusedError as error:
+        raise StorageProblem.of(ReasonCode.NO_ROUTE, f"{where}: nobody listens there: {words_of(error)}") from None
     except OSError as error:
         raise StorageProblem.of(ReasonCode.NO_ROUTE, f"{where}: {words_of(error)}") from None
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from bs_agent.contract.errors import InternalError
-from bs_agent.contract.reasons import Reason, ReasonCode
+from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
 from bs_agent.contract.report import StorageReport
 from bs_agent.management.model.capacity import measured
 from bs_agent.management.model.health import Health
@@ -211,6 +211,7 @@ class Intake:
 
 
 def _log(turn: Turn) -> None:
-    reason = f": {turn.after.reason.code}: {turn.after.reason.details}" if turn.after.reason else ""
+    why = turn.after.reason
+    reason = f": {why.code}: {why.details} -> {REASONS[why.code].cure}" if why else ""
     level = logging.WARNING if turn.after.status == "Disconnected" else logging.INFO
     log.log(level, "backup storage %s [%s] is %s%s", turn.name, turn.uuid, turn.after.status, reason)

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 REVISIONS = tuple(sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")))
 HEAD = REVISIONS[-1]
+_AWAY = "Start PostgreSQL, let it take connections from here, and check host, port and user in database.url."
 _LOCK = 0x62732D61
 
 
@@ -38,7 +39,7 @@ async def migrate(database: Database) -> str:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             return await connection.run_sync(_migrate, database.name)
     except DatabaseUnavailable as error:
-        raise SchemaError(f"{database.name}: {error.details}") from error
+        raise SchemaError(f"{database.name}: {error.details} -> {_AWAY}") from error
     except DBAPIError as error:
         raise SchemaError(f"{database.name}: {error.orig}") from error
 
