@@ -42,6 +42,7 @@ FLOORS = {
         {"hosts", "store"},
         {"access", "backup", "operations"},
         {"polling", "jobs"},
+        {"metrics"},
         {"api"},
         {"fleet"},
         {"app"},

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bs_agent.agent.commands import Commands
 from bs_agent.agent.journal.journal import Journal
-from bs_agent.agent.metrics import CONTENT_TYPE, Metrics
+from bs_agent.agent.metrics import Metrics
 from bs_agent.agent.probing.monitor import GRACE
 from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.push.push import Pushing
@@ -106,8 +106,9 @@ class _Api:
             failing["probes"] = "a probe has not come to an end for too long"
         return web.json_response({"failing": failing}, status=503 if failing else 200)
 
-    async def metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=await self._parts.metrics.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    async def metrics(self, request: web.Request) -> web.Response:
+        body, content_type = await self._parts.metrics.render(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
     async def report(self, request: web.Request) -> web.Response:
         enrollment = request[_enrollment]

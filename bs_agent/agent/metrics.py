@@ -1,8 +1,9 @@
 """What the agent shows to Prometheus: capacities, ages, probes, workers and commands, as they are at the scrape."""
 
+import platform
 from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -13,8 +14,9 @@ from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.push.push import Pushing
 from bs_agent.agent.worker.pool import Workers
 from bs_agent.contract.errors import StorageProblem
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import CephReport, ImageStoreReport, Pool
+from bs_agent.daemon.exposition import encoder
 
 _Samples = Sequence[tuple[tuple[str, ...], float]]
 
@@ -33,18 +35,20 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
 
-    async def render(self) -> bytes:
-        """Return all metrics as Prometheus text."""
+    async def render(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics in the best format that `accept` names, and its content type."""
         try:
             self._commands = await self._journal.read(command_store.count_by_state)
             self._journal_available = True
         except StorageProblem:
             self._journal_available = False
-        return generate_latest(self._registry)
+        encode, content_type = encoder(accept)
+        return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
         """Read the parts, as the registry asks for it."""
-        yield _gauge("bs_agent_info", "The agent's version.", ["version"], [((__version__,), 1)])
+        build = (__version__, platform.python_version())
+        yield _gauge("bs_agent_build_info", "The agent's version.", ["version", "python"], [(build, 1)])
         yield _gauge("bs_agent_journal_available", "Whether commands can be kept.", [], [((), self._journal_available)])
         yield _gauge(
             "bs_agent_commands",
@@ -61,15 +65,11 @@ class Metrics(Collector):
         yield from self._worker_counters()
 
     def _storages(self) -> Iterator[Metric]:
-        capacities = {"total": "The bytes of the storage.", "available": "The bytes that can still be written."}
-        measured = [
-            (name.storage, name.kind, section.value)
-            for name, section in self._reporter.sections()
-            if hasattr(section.value, "totalCapacity")
-        ]
-        for which, meaning in capacities.items():
-            samples = [((uuid, kind), getattr(value, f"{which}Capacity")) for uuid, kind, value in measured]
-            yield _gauge(f"bs_agent_storage_{which}_bytes", meaning, ["storage", "type"], samples)
+        """Show the last good numbers of each storage."""
+        told = [(report, _values(report)) for report in map(self._reporter.storage_report, self._reporter.watched)]
+        for name, meaning in _STORAGE.items():
+            samples = [((report.uuid, report.type), values[name]) for report, values in told if name in values]
+            yield _gauge(f"bs_agent_storage_{name}", meaning, ["storage", "type"], samples)
 
     def _sections(self) -> Iterator[Metric]:
         labels = ["storage", "type", "section"]
@@ -96,6 +96,55 @@ class Metrics(Collector):
             yield counter
         stuck = [((worker.name,), worker.stuck) for worker in workers]
         yield _gauge("bs_agent_worker_stuck", "Whether the kernel still holds a killed worker.", ["worker"], stuck)
+
+
+_STORAGE = {
+    "total_bytes": "The bytes of the storage; of a Ceph storage those of its cluster.",
+    "available_bytes": "The bytes that can still be written; of a Ceph storage those of its cluster.",
+    "total_inodes": "The inodes of the file system.",
+    "available_inodes": "The inodes that are free.",
+    "read_only": "Whether the file system is mounted read-only.",
+    "pool_stored_bytes": "The bytes that the pool holds before they are replicated.",
+    "pool_used_bytes": "The bytes that the pool takes of its OSDs, as the public API says it.",
+    "pool_available_bytes": "The bytes that the pool's OSDs can still take, as the public API says it.",
+    "pool_max_avail_bytes": "The bytes that Ceph itself says can still be written into the pool.",
+    "mons": "The mons of the cluster.",
+    "mons_in_quorum": "The mons that are in the quorum.",
+    "mgr_active": "Whether a ceph-mgr is active; without one the numbers are old.",
+}
+
+
+def _values(report: ImageStoreReport | CephReport) -> dict[str, float]:
+    """Return the numbers of a report by the names of `_STORAGE`; what was not measured is left out."""
+    if isinstance(report, ImageStoreReport):
+        usage = report.usage.value
+        if usage is None:
+            return {}
+        return {
+            "total_bytes": usage.totalCapacity,
+            "available_bytes": usage.availableCapacity,
+            "total_inodes": usage.totalInodes,
+            "available_inodes": usage.availableInodes,
+            "read_only": usage.readOnly,
+        }
+    values: dict[str, float] = {}
+    if cluster := report.cluster.value:
+        values |= {"total_bytes": cluster.totalCapacity, "available_bytes": cluster.availableCapacity}
+        values["mgr_active"] = cluster.mgrActive
+    if (mons := report.mons.value) is not None:
+        lost = any(reason.code == ReasonCode.NO_QUORUM for reason in report.reasons())
+        values |= {"mons": len(mons), "mons_in_quorum": 0 if lost else sum(mon.inQuorum for mon in mons)}
+    pool = next((pool for pool in report.pools.value or [] if pool.name == report.poolName), None)
+    return values | (_of_pool(pool) if pool else {})
+
+
+def _of_pool(pool: Pool) -> dict[str, float]:
+    return {
+        "pool_stored_bytes": pool.poolStored,
+        "pool_used_bytes": pool.usedCapacity,
+        "pool_available_bytes": pool.availableCapacity,
+        "pool_max_avail_bytes": pool.poolMaxAvail,
+    }
 
 
 def _gauge(name: str, meaning: str, labels: list[str], samples: _Samples) -> Metric:

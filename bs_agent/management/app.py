@@ -18,17 +18,21 @@ from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import Auth
 from bs_agent.management.access.signature import Signatures
 from bs_agent.management.api.calls import Calls
-from bs_agent.management.api.metrics import Metrics
 from bs_agent.management.api.routes import Services, application
+from bs_agent.management.api.scraping import Scraping
 from bs_agent.management.api.use_cases import use_cases
 from bs_agent.management.config import ManagementSettings, ServerSettings
 from bs_agent.management.fleet import FleetService, open_fleet
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs
+from bs_agent.management.metrics.handed_on import AgentScrape
+from bs_agent.management.metrics.registry import Metrics
+from bs_agent.management.metrics.scrape import FleetScrape
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.figures import places
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, opened
@@ -75,8 +79,10 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     jobs = await enter_guarded(stack, Jobs.open(database, node, settings.jobs, hooks))
     metrics = Metrics()
     metrics.gauge("bs_management_jobs_running", "Jobs that run in this node.", lambda: jobs.running)
-    metrics.gauge("bs_management_agents_watched", "Agents that this node polls.", lambda: fleet.poller.watching)
-    metrics.gauge("bs_management_agents_away", "Watched agents that do not answer.", lambda: fleet.poller.away)
+    metrics.add(auth.log_ins, jobs.ended, fleet.pushes.counter)
+    FleetScrape(database, node.uuid, fleet.poller, fleet.check).enter(metrics, fleet.means.intake, settings)
+    of_agent = AgentScrape(fleet.means.client, fleet.poller, fleet.means.agents, keyring)
+    tokens, url = ScrapeTokens(ScrapeTokenStore(database)), settings.server.public_url
     services = Services(
         auth=auth,
         signatures=signatures,
@@ -85,8 +91,8 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         calls=Calls(use_cases(auth, keys, fleet, database), partial(find, database), jobs),
         ready=lambda: _ask(fleet),
         metrics=metrics,
-        scrape_tokens=ScrapeTokens(ScrapeTokenStore(database)),
-        public_url=settings.server.public_url,
+        scraping=Scraping(metrics, tokens, lambda: places(database), of_agent.of, url),
+        public_url=url,
         trusted_proxies=settings.server.trusted_proxies,
     )
     await enter_guarded(stack, background(_keep_house(auth, database), "housekeeping"))

@@ -1,6 +1,8 @@
 """A management node over 100,000 backup storages beside one over 1,000: its start, a log-in, metrics, a query, bs-cli.
 
-None of them may take longer for the many. No agent is polled meanwhile. Run it by hand: `python -m tests.bench.node`.
+None of them may take longer for the many, but the metrics: these have lines of their own for each storage, up to a
+bound, and may not take longer for each of them. No agent is polled meanwhile. Run it by hand:
+`python -m tests.bench.node`.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from bs_agent.client.cli.quickstart import command
+from bs_agent.management.metrics.storages import MOST
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.schema import migrate
 from tests.beds.inventory import fill, storages
@@ -104,20 +107,24 @@ def main() -> int:
         finally:
             for node in nodes:
                 node.stop()
-    kept = [
-        tell(
-            Figure(
-                name=f"node over {SIZES[1]:,} storages: {name}",
-                value=statistics.median(many),
-                unit="ms",
-                limit=Beside(name=f"over {SIZES[0]:,}", value=statistics.median(few)),
-                ratio=statistics.median(many) / statistics.median(few),
-                budget=at_most(BUDGET),
-            )
-        )
-        for name, (few, many) in found.items()
-    ]
+    kept = [told(name, statistics.median(few), statistics.median(many)) for name, (few, many) in found.items()]
     return 0 if all(kept) else 1
+
+
+def told(name: str, few: float, many: float) -> bool:
+    """Tell how one kind of work compares; of the metrics what each storage that has lines of its own costs."""
+    if name == "/metrics":
+        few, many = few / min(SIZES[0], MOST) * 1000, many / min(SIZES[1], MOST) * 1000
+    return tell(
+        Figure(
+            name=f"node over {SIZES[1]:,} storages: {name}" + (", a thousand of them" if name == "/metrics" else ""),
+            value=many,
+            unit="ms",
+            limit=Beside(name=f"over {SIZES[0]:,}", value=few),
+            ratio=many / few,
+            budget=at_most(BUDGET),
+        )
+    )
 
 
 if __name__ == "__main__":

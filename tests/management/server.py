@@ -35,17 +35,19 @@ from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import ADMIN, ADMIN_UUID, Auth
 from bs_agent.management.access.signature import Signatures
 from bs_agent.management.api.calls import Calls
-from bs_agent.management.api.metrics import Metrics
 from bs_agent.management.api.routes import Services, application
+from bs_agent.management.api.scraping import Scraping
 from bs_agent.management.api.use_cases import use_cases
 from bs_agent.management.config import HookSettings, JobSettings, SessionSettings
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs
+from bs_agent.management.metrics.registry import Metrics
 from bs_agent.management.operations.acts import Acts
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import Account, AccountStore
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.figures import places
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find, not_found
 from bs_agent.management.store.resources import claim, release
@@ -257,6 +259,11 @@ async def serving_node(
         running = await stack.enter_async_context(Jobs.open(database, this, jobs or JobSettings(), told))
         fleet = TableFleet(database)
         keys = AccessKeys(AccessKeyStore(database), Keyring(_KEY, "the key of the tests"))
+        metrics = Metrics()
+
+        async def no_agent(_uuid: str, _accept: str) -> None:
+            return None
+
         services = Services(
             auth=auth,
             signatures=await stack.enter_async_context(Signatures.open(keys, SignatureStore(database))),
@@ -264,8 +271,8 @@ async def serving_node(
             hooks=told,
             calls=Calls(use_cases(auth, keys, fleet.acts, database), partial(find, database), running),
             ready=database.ping,
-            metrics=Metrics(),
-            scrape_tokens=ScrapeTokens(ScrapeTokenStore(database)),
+            metrics=metrics,
+            scraping=Scraping(metrics, ScrapeTokens(ScrapeTokenStore(database)), lambda: places(database), no_agent),
         )
         address = await stack.enter_async_context(serving(application(services), Address("127.0.0.1", 0), None))
         client = await stack.enter_async_context(aiohttp.ClientSession())

@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from prometheus_client import Counter as Metric
 
 from bs_agent.contract.errors import AuthenticationFailed, InvalidSession, Overloaded, TooManyRequests, TooManySessions
 from bs_agent.management.config import SessionSettings
@@ -127,6 +128,9 @@ class Auth:
         self._limit = RateLimit()
         self._waiting = 0
         self._decoy = ""
+        self.log_ins = Metric("bs_management_log_ins", "Log-ins, by how they ended.", ["outcome"], registry=None)
+        for outcome in ("opened", "failed", "put_off"):
+            self.log_ins.labels(outcome)
 
     @classmethod
     @asynccontextmanager
@@ -163,8 +167,15 @@ class Auth:
             TooManyRequests: the address has failed too often.
             TooManySessions: the account has as many sessions as it may have.
         """
-        async with self._limit.attempt(address):
-            account = await self._known(name, password)
+        try:
+            async with self._limit.attempt(address):
+                account = await self._known(name, password)
+        except AuthenticationFailed:
+            self.log_ins.labels("failed").inc()
+            raise
+        except (TooManyRequests, Overloaded):
+            self.log_ins.labels("put_off").inc()
+            raise
         if self._hasher.check_needs_rehash(account.password_hash):
             with suppress(Overloaded):  # the next log-in will do it
                 await self._store.rehash(account.uuid, await self._hash(password))
@@ -172,6 +183,7 @@ class Auth:
         created = await self._store.add_session(_digest(secret, door), account.uuid, lifetime, most)
         if created is None:
             raise TooManySessions(f"{name} has {most} sessions; end some of them")
+        self.log_ins.labels("opened").inc()
         return NewSession(secret, account.uuid, created, created + lifetime)
 
     async def check(self, secret: str, address: str, door: Door = Door.API, *, renew: bool = True) -> Caller:

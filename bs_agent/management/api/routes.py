@@ -8,28 +8,27 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from bs_agent.contract.api import APIS, PREFIX, Api
 from bs_agent.contract.enrollment import holds_code
-from bs_agent.contract.errors import ApiError, NoSuchPath, RequestError, Unauthorized
+from bs_agent.contract.errors import ApiError, NoSuchPath, RequestError
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Condition, Operator, Query, parse_query
 from bs_agent.contract.uuids import one_form
-from bs_agent.daemon.connection import error_response
 from bs_agent.daemon.http import MAX_BODY, render_errors
 from bs_agent.management.access.address import address_of
-from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.access.sessions import Auth, Caller
 from bs_agent.management.access.signature import Signatures, Signed, read_signed
 from bs_agent.management.api import docs
 from bs_agent.management.api.calls import Calls, about
 from bs_agent.management.api.decode import Raw, choose, collect, read_body, validate
 from bs_agent.management.api.encode import answer, found, job_ended
-from bs_agent.management.api.metrics import Metrics
+from bs_agent.management.api.scraping import Scraping
 from bs_agent.management.jobs.ended import schema
 from bs_agent.management.jobs.hooks import HEADER, Hooks
 from bs_agent.management.jobs.jobs import Jobs, Order
+from bs_agent.management.metrics.registry import Metrics
 from bs_agent.management.store.database import DatabaseUnavailable
 from bs_agent.management.store.jobs import RUNNING
 
@@ -53,7 +52,7 @@ class Services:
     calls: Calls
     ready: Check
     metrics: Metrics
-    scrape_tokens: ScrapeTokens
+    scraping: Scraping
     public_url: str = ""
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
 
@@ -64,7 +63,7 @@ def application(services: Services) -> web.Application:
     routes = Routes(services)
     app.router.add_get("/livez", routes.livez)
     app.router.add_get("/readyz", routes.readyz)
-    app.router.add_get("/metrics", routes.metrics)
+    app.add_routes(services.scraping.routes(routes.is_session))
     app.add_routes(docs.routes())
     # A client whose context path has a slash too many sends two.
     for prefix in (PREFIX, f"/{PREFIX}"):
@@ -117,16 +116,13 @@ class Routes:
             return answer({"status": "not ready", "database": error.details}, 503)
         return answer({"status": "ready"})
 
-    async def metrics(self, request: web.Request) -> web.Response:
-        """Show the metrics to who has a token for that, or may make calls."""
-        kind, _, token = request.headers.get("Authorization", "").partition(" ")
-        if kind.lower() != "bearer" and kind:
-            await self._caller(_credentials(request), request)
-        elif not kind or not await self._services.scrape_tokens.holds(token.strip()):
-            refusal = error_response(Unauthorized("metrics want a token of `bs-management scrape-tokens add`"))
-            refusal.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-            return refusal
-        return await self._services.metrics.show(request)
+    async def is_session(self, request: web.Request) -> None:
+        """See that a request is made in a session, or signed with an access key.
+
+        Raises:
+            ApiError: it is not.
+        """
+        await self._caller(_credentials(request), request)
 
     async def _query(self, request: web.Request, inventory: type[Inventory]) -> web.Response:
         who = _credentials(request)

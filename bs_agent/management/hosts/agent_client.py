@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 from asyncio import sslproto
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -41,6 +41,7 @@ M = TypeVar("M")
 
 MAX_ANSWER = 8 * 1024 * 1024
 
+_FORMATS = ("text/plain;", "application/openmetrics-text;")
 _FIRST_LOOK, _LAST_LOOK = 0.05, 2.0
 # asyncio's buffer of 256 KiB per TLS connection would be 250 MiB for a thousand of them; reports are a few KiB long.
 _TLS_BUFFER = 1024
@@ -83,16 +84,27 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    etag: str
+    headers: Mapping[str, str]
     shown: str
 
 
 class Told(NamedTuple):
-    """A report, or None in its place when it is still the one that the etag names; and what was shown with it."""
+    """A report, or None in its place when it is still the one that the etag names; and what was shown with it.
+
+    `date` is what the answer's header says: how the agent's clock goes.
+    """
 
     report: HostReport | None
     etag: str
     shown: str
+    date: str = ""
+
+
+class Scraped(NamedTuple):
+    """An agent's metrics, in the format that the content type names."""
+
+    body: bytes
+    content_type: str
 
 
 class _Connect(ConnectRequest):
@@ -167,10 +179,21 @@ class Agents:
     async def report(self, at: Target, etag: str = "") -> Told:
         """Return the report and its ETag; None in its place when it is still the one that `etag` names."""
         answer = await self._request(at, "GET", "/v1/report", headers={"If-None-Match": etag} if etag else None)
+        date = answer.headers.get("Date", "")
         if answer.status == 304:
-            return Told(None, etag, answer.shown)
-        etag = answer.etag if answer.etag.isascii() else ""  # no header could carry it back
-        return Told(_decode(at, _REPORT, answer), etag, answer.shown)
+            return Told(None, etag, answer.shown, date)
+        etag = answer.headers.get("ETag", "")
+        if not etag.isascii():  # no header could carry it back
+            etag = ""
+        return Told(_decode(at, _REPORT, answer), etag, answer.shown, date)
+
+    async def metrics(self, at: Target, accept: str) -> Scraped:
+        """Return what the agent shows to Prometheus, in a format that `accept` names."""
+        answer = await self._request(at, "GET", "/metrics", headers={"Accept": accept})
+        kind = answer.headers.get("Content-Type", "")
+        if not kind.startswith(_FORMATS) or not kind.isascii() or not kind.isprintable():
+            raise _fault(at, "its metrics are in no format that Prometheus reads")
+        return Scraped(answer.body, kind)
 
     async def is_alive(self, at: Target) -> bool:
         """Tell whether anything that shows the pinned certificate answers."""
@@ -299,7 +322,7 @@ class Agents:
         )
         async with request as response:
             body = await _read(at, response)
-            return Answer(response.status, body, response.headers.get("ETag", ""), pin.fingerprint.hex())
+            return Answer(response.status, body, response.headers, pin.fingerprint.hex())
 
 
 _NONE = aiohttp.ClientTimeout(total=None)  # the deadline around the request holds for all of it

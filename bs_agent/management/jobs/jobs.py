@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
+from prometheus_client import Counter
 from pydantic_core import to_json
 
 from bs_agent.contract.errors import (
@@ -73,6 +74,9 @@ class Jobs:
         self._unwritten: dict[str, StoredJob] = {}
         self._starting: list[str] = []
         self._is_stopping = False
+        self.ended = Counter(
+            "bs_management_jobs_ended", "Jobs that have ended, by call and outcome.", ["api", "outcome"], registry=None
+        )
 
     @classmethod
     @asynccontextmanager
@@ -136,6 +140,7 @@ class Jobs:
         uuid = order.uuid or uuid4().hex
         new = StoredJob(uuid, api_name, FAILED, _failure(error), resource_uuid, error.code)
         await self._add(order, new, account_uuid)
+        self.ended.labels(api_name, "refused").inc()
         return uuid
 
     async def wait(self, job: Job) -> StoredJob:
@@ -205,6 +210,7 @@ class Jobs:
             ended = await _work(new, work, seconds)
         finally:
             self._at_work.discard(uuid)
+        self.ended.labels(new.api_name, ended.state).inc()
         self._unwritten[uuid] = ended
         if not self._is_stopping:
             try:

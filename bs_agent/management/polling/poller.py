@@ -20,6 +20,7 @@ from bs_agent.management.model.health import Health, Link, Retry, judge, next_du
 from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.operations.debts import Debts
 from bs_agent.management.operations.turns import Operations
+from bs_agent.management.polling.figures import PollFigures
 from bs_agent.management.polling.watches import LONGEST_SWEEP, Watch, Watches
 from bs_agent.management.store.agents import AgentStore
 from bs_agent.management.store.intake import Intake
@@ -70,6 +71,7 @@ class Poller:
         self._settings = settings
         self._watches = watches
         watches.added, watches.unwatched, watches.look = self._schedule, self._unobserved, self._begin_poll
+        self.figures = PollFigures()
         self._asked = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # Agents that are away wait in a lane of their own: they must not delay those that answer.
@@ -82,6 +84,21 @@ class Poller:
     def progressing(self) -> bool:
         """Whether the sweeps still come round (in vain, while the database is away)."""
         return self._swept_at is None or asyncio.get_running_loop().time() - self._swept_at < 10 * LONGEST_SWEEP
+
+    @property
+    def watches(self) -> Watches:
+        """The agents that this node polls."""
+        return self._watches
+
+    @property
+    def interval(self) -> float:
+        """How many seconds there are between two polls of an agent."""
+        return self._settings.interval
+
+    @property
+    def max_failures(self) -> int:
+        """How many polls in a row an agent may miss until its hosts are Disconnected."""
+        return self._settings.max_failures
 
     @property
     def watching(self) -> int:
@@ -166,8 +183,8 @@ class Poller:
             watch.timer.cancel()
         loop = asyncio.get_running_loop()
         watch.heard_at = watch.heard_at or loop.time()
-        due = next_due(watch.uuid, self._settings.interval, loop.time())
-        watch.timer = loop.call_at(due, self._begin_poll, watch)
+        watch.due = next_due(watch.uuid, self._settings.interval, loop.time())
+        watch.timer = loop.call_at(watch.due, self._begin_poll, watch)
 
     def _begin_poll(self, watch: Watch) -> None:
         watch.asked = True  # also when it is asked just now: what it answers may be older
@@ -196,10 +213,15 @@ class Poller:
                 self._schedule(now)
 
     async def _ask(self, watch: Watch) -> None:
+        now = asyncio.get_running_loop().time
         try:
             async with self._slow_lane if watch.link.misses else self._lane:
-                due = asyncio.get_running_loop().time() >= watch.whole_due
+                began = now()
+                if began >= watch.due:  # else it is asked out of turn
+                    self.figures.lateness.observe(began - watch.due)
+                due = began >= watch.whole_due
                 told = await self._agents.report(watch.target, watch.etag if watch.is_well and not due else "")
+                self.figures.answer(now() - began, changed=told.report is not None)
         except Overloaded as problem:
             self._not_asked(watch, problem)
         except ApiError as problem:
@@ -211,6 +233,7 @@ class Poller:
 
     def _not_asked(self, watch: Watch, problem: Overloaded) -> None:
         """Hold nothing against an agent that this machine could not ask; in the end it is known no more."""
+        self.figures.not_asked()
         now = asyncio.get_running_loop().time()
         if self._told_at is None or now - self._told_at >= _TOLD_EVERY:
             self._told_at = now
@@ -219,6 +242,7 @@ class Poller:
             self._unobserved(watch, now - watch.heard_at)
 
     def _missed(self, watch: Watch, reason: Reason) -> None:
+        self.figures.miss(reason.code)
         watch.heard_at = asyncio.get_running_loop().time()
         watch.link = watch.link.missed(reason)
         if reason.code in _ELSEWHERE:
@@ -236,6 +260,7 @@ class Poller:
 
     def _answered(self, watch: Watch, told: Told) -> None:
         watch.heard_at = asyncio.get_running_loop().time()
+        watch.shown.answered(watch.heard_at, told.date)
         if watch.link.misses:
             log.info("%s answers again after %d missed polls", watch.target.name, watch.link.misses)
             watch.link = Link()
@@ -267,6 +292,7 @@ class Poller:
             log.warning("%s: what it says of itself is not written yet: %s", watch.target.name, problem.details)
 
     def _take(self, watch: Watch, report: HostReport, etag: str) -> None:
+        watch.shown.take(report)
         reports = {storage.uuid: storage for storage in report.storages}
         watch.etag, watch.whole_due = etag, asyncio.get_running_loop().time() + WHOLE * random.uniform(0.5, 1.0)  # noqa: S311  spreads load
         for host in watch.seen.hosts:

@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
+from prometheus_client import Counter
 from pydantic import TypeAdapter, ValidationError
 
 from bs_agent.contract.enrollment import token_hash
-from bs_agent.contract.errors import AgentUnauthorized, RequestError, explain
+from bs_agent.contract.errors import AgentUnauthorized, Overloaded, RequestError, TooManyRequests, explain
 from bs_agent.contract.push import PUSH_PATH, ReportTo, push_token
 from bs_agent.contract.report import HostReport
 from bs_agent.daemon.certificate import fingerprint
@@ -27,6 +28,8 @@ from bs_agent.management.store.agents import AgentStore
 
 Receive = Callable[[str, HostReport], bool]
 Forward = Callable[[str], Awaitable[None]]
+
+OUTCOMES = ("taken", "forwarded", "put_off", "refused", "unauthorized", "failed")
 
 _REPORT = TypeAdapter(HostReport)
 _ENROLLMENT = re.compile(r"[0-9a-f]{32}")
@@ -43,6 +46,9 @@ class Pushes:
         self._keyring = keyring
         self._receive = receive
         self._forward = forward
+        self.counter = Counter("bs_management_pushes", "Reports that agents sent.", ["outcome"], registry=None)
+        for outcome in OUTCOMES:
+            self.counter.labels(outcome)
         self._looked_up = 0
         self._places = Places(time.monotonic)
 
@@ -52,6 +58,24 @@ class Pushes:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Take one report."""
+        outcome = "failed"
+        try:
+            outcome = await self._handle(request)
+        except (Overloaded, TooManyRequests):
+            outcome = "put_off"
+            raise
+        except RequestError:
+            outcome = "refused"
+            raise
+        except AgentUnauthorized:
+            outcome = "unauthorized"
+            raise
+        finally:
+            self.counter.labels(outcome).inc()
+        return web.json_response({})
+
+    async def _handle(self, request: web.Request) -> str:
+        """Take one report, and return what has become of it."""
         if self._looked_up >= AT_ONCE:
             raise self._places.put_off(f"{AT_ONCE} senders are being looked up")
         self._looked_up += 1
@@ -64,9 +88,10 @@ class Pushes:
                 report = _REPORT.validate_python(await read_json(request, MAX_ANSWER))
             except ValidationError as error:
                 raise RequestError(explain(error)) from None
-            if not self._receive(sender.uuid, report):
-                await self._forward(sender.uuid)
-            return web.json_response({})
+            if self._receive(sender.uuid, report):
+                return "taken"
+            await self._forward(sender.uuid)
+            return "forwarded"
 
     async def _sender(self, request: web.Request) -> AgentRecord:
         """Return the agent of this enrolment.

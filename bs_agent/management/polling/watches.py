@@ -11,6 +11,7 @@ from bs_agent.management.hosts.agent_client import Target
 from bs_agent.management.hosts.trust import target_of
 from bs_agent.management.model.health import Boots, Health, Link, Retry
 from bs_agent.management.model.records import AgentRecord
+from bs_agent.management.polling.figures import Shown
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import Node
@@ -40,7 +41,8 @@ class Watch:
 
     `record` is the agent as it is polled: where its row says that it is reached, or at another of its places when
     nothing answers there. `asked` says that it is to be polled, and was not yet. `heard_at` is when it answered
-    last, or missed a poll, by the event loop's clock.
+    last, or missed a poll, and `due` when it is to be polled next, by the event loop's clock. `shown` is what only who
+    watches the node wants to know.
     """
 
     seen: WatchedAgent
@@ -50,11 +52,13 @@ class Watch:
     asked: bool = False
     etag: str = ""
     heard_at: float = 0.0
+    due: float = 0.0
     whole_due: float = 0.0
     link: Link = field(default_factory=Link)
     boots: Boots = field(default_factory=Boots)
     retries: dict[str, Retry] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
+    shown: Shown = field(default_factory=Shown)
 
     @property
     def uuid(self) -> str:

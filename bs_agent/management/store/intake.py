@@ -63,6 +63,11 @@ class Intake:
         self._failing_since: float | None = None
         self._failure = ""
 
+    @property
+    def waiting(self) -> int:
+        """How many news wait to be written."""
+        return len(self._pending)
+
     def health(self, storage_uuid: str, mon_uuid: str, health: Health, held: Held | None = None) -> None:
         """Take the new health of a host: from an operation under way, or from a poll."""
         refused = self._refused.get(Key(CapacityChange, mon_uuid))

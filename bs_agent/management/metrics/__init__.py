@@ -1,0 +1,1 @@
+"""What the management node shows to Prometheus."""

@@ -1,0 +1,28 @@
+"""What a report says beside the columns of its storage, kept for who watches: inodes, and who of the mons is there."""
+
+from typing import NamedTuple
+
+from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.report import CephReport, StorageReport
+
+
+class Figures(NamedTuple):
+    """The numbers of one storage as one of its hosts has seen them last; None is what was not seen."""
+
+    total_inodes: int | None = None
+    available_inodes: int | None = None
+    mons: int | None = None
+    mons_in_quorum: int | None = None
+
+
+def figures_of(report: StorageReport) -> Figures:
+    """Return the figures of a report. Where there is no quorum no mon is in it, whatever was seen last."""
+    if isinstance(report, CephReport):
+        if report.mons.value is None:
+            return Figures()
+        lost = any(reason.code == ReasonCode.NO_QUORUM for reason in report.reasons())
+        there = 0 if lost else sum(mon.inQuorum for mon in report.mons.value)
+        return Figures(mons=len(report.mons.value), mons_in_quorum=there)
+    if report.usage.value is None:
+        return Figures()
+    return Figures(report.usage.value.totalInodes, report.usage.value.availableInodes)
