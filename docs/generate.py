@@ -144,7 +144,7 @@ def _query(api: Api) -> str:
     kinds = [kind for kind in (api.queries, *BACKUP_STORAGE_KINDS.values()) if issubclass(kind, api.queries)]
     fields = dict.fromkeys(f"`{name}`" for kind in kinds for name in kind.queryable())
     across = {name: below for kind in kinds for name, below in kind.expands.items()}
-    tables = [f"`{name}.` {', '.join(below.queryable())}" for name, below in across.items()]
+    tables = [f"`{name}.` {', '.join(below.reachable())}" for name, below in across.items()]
     return f"| {api.name} | {', '.join(fields)} | {'<br>'.join(tables)} |"
 
 

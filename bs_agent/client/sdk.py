@@ -26,6 +26,7 @@ from bs_agent.client.actions.accounts import (
     ValidateSessionAction,
 )
 from bs_agent.client.actions.action import Action, QueryAction, Result, configure
+from bs_agent.client.actions.agents import QueryAgentAction, QueryDebtAction
 from bs_agent.client.actions.ceph import (
     AddCephBackupStorageAction,
     AddMonToCephBackupStorageAction,
@@ -93,8 +94,10 @@ __all__ = [
     "QueryAccessKeyAction",
     "QueryAccountAction",
     "QueryAction",
+    "QueryAgentAction",
     "QueryBackupStorageAction",
     "QueryCephBackupStorageAction",
+    "QueryDebtAction",
     "QueryImageStoreBackupStorageAction",
     "QueryJobAction",
     "QuerySessionAction",

@@ -5,6 +5,7 @@ whose name stands in the path travels there; the others travel in the body under
 """
 
 from bs_agent.contract.calls_account import ACCOUNT_CALLS, SessionReply
+from bs_agent.contract.calls_agent import AGENT_CALLS
 from bs_agent.contract.calls_ceph import CEPH_CALLS
 from bs_agent.contract.calls_past import PAST_CALLS
 from bs_agent.contract.calls_storage import (
@@ -36,6 +37,6 @@ __all__ = [
 
 APIS: dict[str, Api] = {
     api.name: api
-    for calls in (ACCOUNT_CALLS, STORAGE_CALLS, CEPH_CALLS, ZONE_CALLS, TAG_CALLS, PAST_CALLS)
+    for calls in (ACCOUNT_CALLS, STORAGE_CALLS, CEPH_CALLS, ZONE_CALLS, TAG_CALLS, AGENT_CALLS, PAST_CALLS)
     for api in calls
 }

@@ -13,6 +13,7 @@ _ZONE = "b42b5bd4cb4d4f5d8cb04f92ab6a4b2f"
 _MON = "2f7a9b0a9c3d4a51a3cbf1c8f5a4b6d7"
 _ACCOUNT = "36c27e8ff05c4780bf6d2fa65700f22e"
 _SESSION = "4c1d2e5f8a7b4d3c9e0f1a2b3c4d5e6f"
+_AGENT = "9d3c1b7a5e2f4a6b8c0d1e2f3a4b5c6d"
 _JOB = "7e1f2a3b4c5d4e6f8a9b0c1d2e3f4a5b"
 _CREATED, _CHANGED = "Apr 11, 2018 2:50:54 PM", "Dec 13, 2019 7:32:49 PM"
 
@@ -95,6 +96,27 @@ _OF_INVENTORY: dict[str, dict[str, Any]] = {
         "steps": [{"action": "remove", "target": "/zstack_imagestore/.bs-agent.json"}],
         "permissive": "Cleaned",
         "enforcing": "Cleaned",
+    },
+    "AgentInventory": {
+        "uuid": _AGENT,
+        "port": 7765,
+        "hostnames": ["172.20.1.115", "images-1.example"],
+        "version": "0.1.0",
+        "fingerprint": "3b8f0c5d2e6a9147" * 4,
+        "missedPolls": 0,
+        "lastPollDate": _CHANGED,
+        "clockSkew": 0.2,
+        "leaving": False,
+        "backupStorageUuids": [_STORAGE],
+    },
+    "DebtInventory": {
+        "uuid": _JOB,
+        "type": "Cleanup",
+        "agentUuid": _AGENT,
+        "backupStorageName": "image-store",
+        "hostOnly": False,
+        "lastReason": {"code": "DirectoryHung", "details": "statvfs did not answer within 10 s"},
+        "lastTryDate": _CHANGED,
     },
     "JobInventory": {"uuid": _JOB, "state": "Failed"},
 }

@@ -4,7 +4,7 @@
 fields that lead to other inventories, for conditions across tables such as `zone.name`.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,11 @@ class Inventory(BaseModel):
         """Return the fields that a condition may name; lists of plain values among them, sub-inventories not."""
         built = NOT_STORED | cls.computed
         return [name for name in cls.model_fields if name not in cls.expands and name not in built]
+
+    @classmethod
+    def reachable(cls) -> list[str]:
+        """Return the fields that a condition on another inventory, which leads here, may name: no lists."""
+        return [name for name in cls.queryable() if get_origin(cls.model_fields[name].annotation) is not list]
 
 
 class ZoneInventory(Inventory):
@@ -223,7 +228,6 @@ class AgentInventory(Inventory):
     statusReason: Reason | None = Field(None, description="Why the last poll was missed.")
     missedPolls: int = Field(0, description="How many polls it has missed in a row.")
     lastPollDate: ApiDate | None = Field(None, description="When it answered last, or missed a poll.")
-    lastAnswerDate: ApiDate | None = Field(None, description="When it answered a poll last.")
     lastPushDate: ApiDate | None = Field(None, description="When it last sent a report by itself.")
     clockSkew: float | None = Field(
         None, description="Seconds by which its clock is ahead of the management node's, within some tenths."

@@ -69,7 +69,7 @@ def queryable(inventory: type[Inventory]) -> list[str]:
     kinds = [kind for kind in (inventory, *_subtypes(inventory)) if issubclass(kind, inventory)]
     own = {name for kind in kinds for name in kind.queryable()}
     across = {
-        f"{table}.{name}" for kind in kinds for table, below in kind.expands.items() for name in below.queryable()
+        f"{table}.{name}" for kind in kinds for table, below in kind.expands.items() for name in below.reachable()
     }
     return [*sorted(own), *sorted(across), "__systemTag__", "__userTag__"]
 

@@ -22,6 +22,7 @@ from bs_agent.management.operations.preview import Previewing
 from bs_agent.management.operations.reconnect import Reconnecting
 from bs_agent.management.operations.turns import Operations
 from bs_agent.management.operations.update_mon import UpdatingMon
+from bs_agent.management.polling.heard import Heard
 from bs_agent.management.polling.poller import Poller
 from bs_agent.management.polling.receive import Pushes, advertised
 from bs_agent.management.polling.watches import Watches
@@ -88,7 +89,7 @@ async def open_fleet(
         reconnecting = Reconnecting(means, Connecting(means, meeting))
         poller = Poller(
             watches, client, store=agents, owner=node.uuid, intake=intake, operations=turns, debts=debts,
-            restore=reconnecting.restore, settings=settings.poll,
+            restore=reconnecting.restore, heard=Heard(database, node.uuid, watches), settings=settings.poll,
         )  # fmt: skip
         database.wakes.listen(poller.hear)
         await enter_guarded(stack, background(database.wakes.run(), "wake-ups"))

@@ -40,6 +40,11 @@ def storage(kind: str = IMAGESTORE, url: str = "/images", service: int | None = 
     return replace(new, fsid="f", poolName="pool", url="not used") if kind == CEPH else new
 
 
+def named(uuid: str) -> StorageRecord:
+    """Return an ImageStore that has this uuid."""
+    return replace(storage(), uuid=uuid)
+
+
 def host(of: StorageRecord, on: AgentRecord) -> HostRecord:
     """Return the host that an agent is of a storage."""
     port = 6789 if of.type == CEPH else None

@@ -114,13 +114,13 @@ def field_named(inventory: type[Inventory], name: str) -> Field | None:
     if not dot:
         return fields(inventory).get(name)
     across = tables(inventory).get(table)
-    return None if across is None or rest in TAG_FIELDS else fields(across).get(rest)
+    return fields(across).get(rest) if across and rest in across.reachable() else None
 
 
 def names(inventory: type[Inventory]) -> list[str]:
     """Return every name that a condition may have."""
-    across = [f"{table}.{name}" for table, to in tables(inventory).items() for name in fields(to)]
-    return [*fields(inventory), *(name for name in across if not name.endswith(TAG_FIELDS))]
+    across = [f"{table}.{name}" for table, to in tables(inventory).items() for name in sorted(to.reachable())]
+    return [*fields(inventory), *across]
 
 
 def queries(inventory: type[Inventory]) -> Api | None:

@@ -37,6 +37,10 @@ COMMANDS: dict[str, dict[str, str]] = {
         "QueryUserTag": "Find user tags.",
         "DeleteTag": "Delete a tag of either kind.",
     },
+    "Agents": {
+        "QueryAgent": "Find agents, and how their polls go.",
+        "QueryDebt": "Find the clean-ups and forgettings that are still owed to agents.",
+    },
     "What has happened": {
         "QueryJob": "Find jobs: who called what, and how that went.",
     },

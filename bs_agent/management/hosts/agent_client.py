@@ -8,7 +8,7 @@ import logging
 import os
 from asyncio import sslproto
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -54,22 +54,26 @@ _COMMAND = TypeAdapter(Command)
 _PLAN = TypeAdapter(CleanupPlan)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """An agent as the client sees it. With `keep` it is asked over a connection that is kept for the next time.
+class _Pin(aiohttp.Fingerprint):
+    """A pinned certificate, and until when it is good (Unix seconds), once it was shown."""
 
-    `next_pin` is the certificate that the agent has announced: it may show that one from any moment on.
-    """
+    until: int | None = None
 
-    name: str
-    url: URL
-    pin: aiohttp.Fingerprint
-    headers: dict[str, str] = field(repr=False)
-    keep: bool = False
-    next_pin: aiohttp.Fingerprint | None = None
+    def check(self, transport: asyncio.Transport) -> None:
+        """See that the peer of a new connection shows this certificate.
+
+        Raises:
+            ServerFingerprintMismatch: it shows another one.
+        """
+        super().check(transport)
+        from cryptography.x509 import load_der_x509_certificate  # noqa: PLC0415  heavy, and no start needs it
+
+        shown: bytes = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        with suppress(ValueError):  # a peer may show what only OpenSSL takes for a certificate
+            self.until = int(load_der_x509_certificate(shown).not_valid_after_utc.timestamp())
 
 
-class _KeptPin(aiohttp.Fingerprint):
+class _KeptPin(_Pin):
     """Equal when it pins the same: a later value finds the connections that an earlier one has left open."""
 
     def __eq__(self, other: object) -> bool:
@@ -79,13 +83,29 @@ class _KeptPin(aiohttp.Fingerprint):
         return hash(self.fingerprint)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """An agent as the client sees it. With `keep` it is asked over a connection that is kept for the next time.
+
+    `next_pin` is the certificate that the agent has announced: it may show that one from any moment on.
+    """
+
+    name: str
+    url: URL
+    pin: _Pin
+    headers: dict[str, str] = field(repr=False)
+    keep: bool = False
+    next_pin: _Pin | None = None
+
+
 class Answer(NamedTuple):
-    """What came back, and the fingerprint of the certificate that was shown."""
+    """What came back, and the certificate that was shown: its fingerprint, and until when it is good, if known."""
 
     status: int
     body: bytes
     headers: Mapping[str, str]
     shown: str
+    until: int | None = None
 
 
 class Told(NamedTuple):
@@ -98,6 +118,7 @@ class Told(NamedTuple):
     etag: str
     shown: str
     date: str = ""
+    until: int | None = None
 
 
 class Scraped(NamedTuple):
@@ -135,7 +156,7 @@ def target(
     headers = {"Authorization": f"Bearer {token}"}
     if not keep:
         headers["Connection"] = "close"
-    pinned = _KeptPin if keep else aiohttp.Fingerprint
+    pinned = _KeptPin if keep else _Pin
     pin = pinned(bytes.fromhex(fingerprint))
     next_pin = pinned(bytes.fromhex(next_fingerprint)) if next_fingerprint else None
     if next_fingerprint:
@@ -181,11 +202,11 @@ class Agents:
         answer = await self._request(at, "GET", "/v1/report", headers={"If-None-Match": etag} if etag else None)
         date = answer.headers.get("Date", "")
         if answer.status == 304:
-            return Told(None, etag, answer.shown, date)
+            return Told(None, etag, answer.shown, date, answer.until)
         etag = answer.headers.get("ETag", "")
         if not etag.isascii():  # no header could carry it back
             etag = ""
-        return Told(_decode(at, _REPORT, answer), etag, answer.shown, date)
+        return Told(_decode(at, _REPORT, answer), etag, answer.shown, date, answer.until)
 
     async def metrics(self, at: Target, accept: str) -> Scraped:
         """Return what the agent shows to Prometheus, in a format that `accept` names."""
@@ -297,7 +318,7 @@ class Agents:
         return answer
 
     async def _send(
-        self, at: Target, pin: aiohttp.Fingerprint, what: tuple[str, str], data: str | None, headers: dict[str, str]
+        self, at: Target, pin: _Pin, what: tuple[str, str], data: str | None, headers: dict[str, str]
     ) -> Answer:
         """Send a request, and once more where its connection was closed meanwhile: nothing is done twice of it.
 
@@ -313,7 +334,7 @@ class Agents:
             return await self._exchange(at, pin, what, data, headers)
 
     async def _exchange(
-        self, at: Target, pin: aiohttp.Fingerprint, what: tuple[str, str], data: str | None, headers: dict[str, str]
+        self, at: Target, pin: _Pin, what: tuple[str, str], data: str | None, headers: dict[str, str]
     ) -> Answer:
         method, path = what
         url = at.url.with_path(path, encoded=True)  # a tenth of what it takes to parse one
@@ -322,7 +343,7 @@ class Agents:
         )
         async with request as response:
             body = await _read(at, response)
-            return Answer(response.status, body, response.headers, pin.fingerprint.hex())
+            return Answer(response.status, body, response.headers, pin.fingerprint.hex(), pin.until)
 
 
 _NONE = aiohttp.ClientTimeout(total=None)  # the deadline around the request holds for all of it

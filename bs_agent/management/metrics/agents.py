@@ -44,7 +44,7 @@ def agents(watches: Iterable[Watch], max_failures: int, now: float) -> list[byte
         skew.add(mine, shown.clock_offset)
         owed.add(mine, int(watch.seen.owed))
         hosts.add(mine, len(watch.seen.hosts))
-        ends.add(mine, shown.certificate_end)
+        ends.add(mine, watch.seen.record.certificateEndDate)
     return written([by_version, info, up, reason, age, skew, owed, hosts, ends])
 
 

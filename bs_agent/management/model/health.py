@@ -94,6 +94,11 @@ class Boots:
         return len(self.seen) > 1 and self.steady < _STEADY
 
 
+def two_machines(name: str) -> str:
+    """Say that boots are of two machines, `name` being where they answer."""
+    return f"two machines answer in turn at {name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """When a host that answers again may be connected afresh: at once, then ever more rarely, spread by chance."""

@@ -25,6 +25,8 @@ class AgentRecord:
     tokenSecret: str = field(repr=False)
     nextFingerprint: str | None = None
     bootId: str | None = None
+    version: str | None = None
+    certificateEndDate: int | None = None
     leaving: bool = False
 
 
@@ -114,15 +116,18 @@ class Debt:
 
     A clean-up names a storage that was deleted by force, was taken from the host, or may never arrive there; `hostOnly`
     says that the storage lives on through other hosts, and `removePool` is the connect command after which the clean-up
-    removes the pool, too. A forgetting names an enrolment that nobody uses any more, with its token.
+    removes the pool, too. `commandUuid` is that of the command that does it. A forgetting names an enrolment that
+    nobody uses any more, with its token.
     """
 
     uuid: str
     agentUuid: str
     operationUuid: str
+    commandUuid: str
     backupStorageUuid: str | None = None
+    backupStorageName: str | None = None
     hostOnly: bool = False
     removePool: dict[str, Any] | None = None
     enrollmentId: str | None = None
     tokenSecret: str | None = field(default=None, repr=False)
-    lastError: str | None = None
+    lastReason: Reason | None = None

@@ -78,7 +78,7 @@ class AddingImageStore:
         owner = next((known.uuid for known in behind if known.url == storage.url), None)
         refuse_directory(storage.url, arrival.access.hostname, owner)
         host = host_record(self._means.keyring, storage, arrival)
-        report = await self._arriving.command(held, arrival, storage.uuid, storage.parameters(host))
+        report = await self._arriving.command(held, arrival, storage, storage.parameters(host))
         health, capacity = accepted(report, storage)
         tags = tags | {"System": [*tags["System"], *pinned_key_tags([arrival], one_host=True)]}
         storage = replace(storage, statusReason=health.reason)

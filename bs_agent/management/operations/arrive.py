@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bs_agent.contract.errors import ApiError, InvalidArgument
 from bs_agent.contract.report import StorageParameters, StorageReport
 from bs_agent.management.hosts.trust import Access, Trust
-from bs_agent.management.model.records import AgentRecord, Debt
+from bs_agent.management.model.records import AgentRecord, Debt, StorageRecord
 from bs_agent.management.operations.debts import UNDO_DEADLINE
 from bs_agent.management.operations.means import Means
 from bs_agent.management.operations.meet import Meeting, Met
@@ -64,15 +64,15 @@ class Arriving:
                 raise
 
     async def command(
-        self, held: Held, arrival: Arrival, storage_uuid: str, parameters: StorageParameters
+        self, held: Held, arrival: Arrival, storage: StorageRecord, parameters: StorageParameters
     ) -> StorageReport:
         """Put the storage on the host."""
         if not arrival.debt:
             arrival.debt = await self._means.debts.expect(
-                held, arrival.agent, storage_uuid, parameters, host_only=arrival.host_only
+                held, arrival.agent, storage, parameters, host_only=arrival.host_only
             )
         at = self._means.target(arrival.agent)
-        return await self._means.client.connect(at, storage_uuid, parameters, held.number)
+        return await self._means.client.connect(at, storage.uuid, parameters, held.number)
 
     async def _meet(self, turns: AsyncExitStack, arrivals: list[Arrival], won: Sequence[tuple[Access, Trust]]) -> None:
         """Take the turns of the agents; what was won of those that may not come is forgotten by them.

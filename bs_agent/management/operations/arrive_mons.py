@@ -55,7 +55,7 @@ class ArrivingMons:
         async def look(mon: ArrivingMon) -> CephReport:
             host = host_record(self._keyring, storage, mon.arrival)
             parameters = storage.parameters(host, create_pool=create_pool)
-            report = await self._arriving.command(held, mon.arrival, storage.uuid, parameters)
+            report = await self._arriving.command(held, mon.arrival, storage, parameters)
             if not isinstance(report, CephReport):
                 raise StorageProblem.of(ReasonCode.AGENT_FAULT, f"the agent answered for {report.type}")
             accepted(report, storage)
@@ -85,7 +85,7 @@ class ArrivingMons:
             host = host_record(self._keyring, storage, mon.arrival)
             host = replace(host, monAddr=place.host, monPort=place.port)
             parameters = storage.parameters(host, write_probe=write_probe)
-            report = await self._arriving.command(held, mon.arrival, storage.uuid, parameters)
+            report = await self._arriving.command(held, mon.arrival, storage, parameters)
             health, capacity = accepted(report, storage)
             capacities.append((health, capacity))
             return host.being(health)

@@ -97,7 +97,7 @@ class ChangingMons:
         if not kept:
             raise InvalidArgument("monHostnames: one mon host at least must stay")
         agents = await self._means.agents.find(host.agentUuid for host in removed)
-        debts = [cleanup(held, storage.uuid, agent, host_only=True) for agent in agents]
+        debts = [cleanup(held, storage, agent, host_only=True) for agent in agents]
         await self._means.hosts.remove(held, removed, debts)
         log.info("backup storage %s [%s] has fewer mon hosts: %s", storage.name, storage.uuid, _names(removed))
         await self._look_again(held, kept)

@@ -10,15 +10,16 @@ from dataclasses import replace
 from uuid import uuid4
 
 from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
-from bs_agent.contract.reasons import ReasonCode
+from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import CephParameters, StorageParameters
 from bs_agent.management.config import CleanupSettings
 from bs_agent.management.hosts.agent_client import Agents, Target
 from bs_agent.management.hosts.trust import SSH_HELPS, target_of
-from bs_agent.management.model.records import AgentRecord, Debt
+from bs_agent.management.model.records import AgentRecord, Debt, StorageRecord
 from bs_agent.management.operations.turns import Operations
 from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.agents import AgentStore
+from bs_agent.management.store.database import DatabaseUnavailable
 from bs_agent.management.store.debts import DebtStore
 from bs_agent.management.store.operations import Held, agent_key, storage_key
 
@@ -44,10 +45,10 @@ class Debts:
         self._operations = operations
 
     async def expect(
-        self, held: Held, agent: AgentRecord, storage_uuid: str, parameters: StorageParameters, *, host_only: bool
+        self, held: Held, agent: AgentRecord, storage: StorageRecord, parameters: StorageParameters, *, host_only: bool
     ) -> Debt:
         """Write, before an agent is told `parameters`, that it is cleaned unless this operation stores the storage."""
-        debt = cleanup(held, storage_uuid, agent.uuid, host_only=host_only)
+        debt = cleanup(held, storage, agent.uuid, host_only=host_only)
         if isinstance(parameters, CephParameters) and parameters.createPool:
             removing = parameters.model_copy(update={"createPool": False, "removePool": True})
             debt = replace(debt, removePool=removing.model_dump(mode="json"))
@@ -81,6 +82,10 @@ class Debts:
         with suppress(StorageProblem):  # somebody is about to use it
             await self.leave(agent)
 
+    async def put_off(self, agent_uuid: str, seconds: float) -> None:
+        """Write that what is owed to an agent, and could not be paid, is not tried again for so many seconds."""
+        await self._store.put_off(agent_uuid, seconds)
+
     async def of_storage(self, storage_uuid: str) -> list[Debt]:
         """Return the clean-ups of a storage that are owed."""
         return await self._store.of_storage(storage_uuid)
@@ -89,7 +94,8 @@ class Debts:
         """Give up what has been owed for too long, and let go of agents that serve nothing and are owed nothing."""
         for debt in await self._store.expire(self.settings.debt_days * _DAY):
             what = f"clean-up of backup storage {debt.backupStorageUuid}" if debt.backupStorageUuid else "forgetting"
-            log.warning("the %s is given up: %s", what, debt.lastError or "its host did not come back")
+            why = debt.lastReason.details if debt.lastReason else "its host did not come back"
+            log.warning("the %s is given up: %s", what, why)
         for agent in await self._agents.unused():
             with suppress(StorageProblem):  # somebody is about to use it
                 await self.leave(agent)
@@ -116,11 +122,22 @@ class Debts:
         return (await self._agents.find([agent.uuid])).get(agent.uuid, agent)
 
     async def _pay(self, held: Held, agent: AgentRecord, debt: Debt, deadline: float) -> None:
-        if debt.enrollmentId:
-            await self._forget(agent, debt)
-        elif left := await self._left(debt):
-            await self._clean(held, agent, left, deadline)
-            log.info("backup storage %s is cleaned on %s", left.backupStorageUuid, agent.hostname)
+        try:
+            if debt.enrollmentId:
+                await self._forget(agent, debt)
+            elif left := await self._left(debt):
+                await self._clean(held, agent, left, deadline)
+                log.info("backup storage %s is cleaned on %s", left.backupStorageUuid, agent.hostname)
+        except DatabaseUnavailable:
+            raise
+        except ApiError as problem:
+            reason = Reason(code=ReasonCode.AGENT_FAULT, details=problem.details)
+            if isinstance(problem, StorageProblem):
+                reason = problem.reason
+            # An agent that has answered so would only repeat its answer under the same uuid.
+            repeats = isinstance(problem, StorageProblem) and reason.code not in SSH_HELPS
+            await self._store.failed(debt.uuid, reason, uuid4().hex if repeats else "")
+            raise
         await self._store.settle(debt.uuid)
 
     async def _forget(self, agent: AgentRecord, debt: Debt) -> None:
@@ -144,7 +161,7 @@ class Debts:
         return replace(debt, hostOnly=True, removePool=None) if serving else debt
 
     async def _clean(self, held: Held, agent: AgentRecord, debt: Debt, deadline: float) -> None:
-        at, storage, command = target_of(agent, self._keyring), debt.backupStorageUuid or "", debt.uuid
+        at, storage, command = target_of(agent, self._keyring), debt.backupStorageUuid or "", debt.commandUuid
         try:
             if debt.removePool:
                 command = uuid4().hex  # the same one would not be done again
@@ -154,9 +171,6 @@ class Debts:
         except StorageProblem as problem:
             if problem.reason.code == ReasonCode.STORAGE_UNKNOWN:
                 return  # it is clean already, or the agent has taken back itself what it could not finish
-            if problem.reason.code not in SSH_HELPS:
-                # The agent has answered, and would only repeat its answer under the same uuid.
-                await self._store.failed(debt.uuid, uuid4().hex, problem.details)
             raise
 
     async def _let_remove_pool(self, held: Held, at: Target, storage_uuid: str, parameters: CephParameters) -> None:
@@ -168,11 +182,13 @@ class Debts:
                 raise
 
 
-def cleanup(held: Held, storage_uuid: str, agent_uuid: str, *, host_only: bool = False) -> Debt:
+def cleanup(held: Held, storage: StorageRecord, agent_uuid: str, *, host_only: bool = False) -> Debt:
     """Return the clean-up of a storage that an operation owes to an agent."""
-    return Debt(uuid4().hex, agent_uuid, held.uuid, storage_uuid, hostOnly=host_only)
+    uuid = uuid4().hex
+    return Debt(uuid, agent_uuid, held.uuid, uuid, storage.uuid, storage.name, hostOnly=host_only)
 
 
 def forgetting(held: Held, agent_uuid: str, enrollment_id: str, token_secret: str) -> Debt:
     """Return the forgetting of an enrolment that an operation owes to an agent."""
-    return Debt(uuid4().hex, agent_uuid, held.uuid, enrollmentId=enrollment_id, tokenSecret=token_secret)
+    uuid = uuid4().hex
+    return Debt(uuid, agent_uuid, held.uuid, uuid, enrollmentId=enrollment_id, tokenSecret=token_secret)

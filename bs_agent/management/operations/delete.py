@@ -61,7 +61,7 @@ class Deleting:
         if mode == "Permissive":
             await self._clean(held, storage, system_tags)
         else:
-            debts = [cleanup(held, uuid, agent) for agent in agents]
+            debts = [cleanup(held, storage, agent) for agent in agents]
         await self._means.storages.remove(held, uuid, debts)
         self._means.intake.forget(uuid)
         log.info("backup storage %s [%s] is deleted (%s)", storage.name, uuid, mode)

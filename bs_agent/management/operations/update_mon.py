@@ -91,11 +91,11 @@ class UpdatingMon:
         try:
             if moved:
                 told = storage.parameters(host)
-                expected = await self._means.debts.expect(held, met.agent, storage.uuid, told, host_only=True)
+                expected = await self._means.debts.expect(held, met.agent, storage, told, host_only=True)
             if moved or parameters.hostname or parameters.monPort:
                 host = await self._settle(held, storage, host, met.agent, parameters.monPort)
             left = before.agentUuid if moved else None
-            debts = [cleanup(held, storage.uuid, left, host_only=True)] if left else []
+            debts = [cleanup(held, storage, left, host_only=True)] if left else []
             await self._means.hosts.change(held, host, before, met.agent, key=trust.host_key_fingerprint, debts=debts)
         except BaseException:
             await self._undo(held, storage, before, met, expected)

@@ -22,14 +22,13 @@ _LATE = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900)
 class Shown:
     """What an agent has shown of itself last, apart from what is stored of it.
 
-    `answered_at` is of the event loop's clock, `clock_offset` the seconds by which its clock is ahead of ours, and
-    `certificate_end` a Unix time; None is what is not known.
+    `answered_at` is of the event loop's clock, and `clock_offset` the seconds by which its own clock is ahead of ours;
+    None is what is not known.
     """
 
     answered_at: float | None = None
     clock_offset: float | None = None
     version: str = ""
-    certificate_end: float | None = None
     storages: dict[str, Figures] = field(default_factory=dict)
 
     def take(self, report: HostReport) -> None:

@@ -16,11 +16,12 @@ from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import HostReport
 from bs_agent.management.config import PollSettings
 from bs_agent.management.hosts.agent_client import Agents, Told
-from bs_agent.management.model.health import Health, Link, Retry, judge, next_due
+from bs_agent.management.model.health import Health, Link, Retry, judge, next_due, two_machines
 from bs_agent.management.model.records import AgentRecord
 from bs_agent.management.operations.debts import Debts
 from bs_agent.management.operations.turns import Operations
 from bs_agent.management.polling.figures import PollFigures
+from bs_agent.management.polling.heard import Heard
 from bs_agent.management.polling.watches import LONGEST_SWEEP, Watch, Watches
 from bs_agent.management.store.agents import AgentStore
 from bs_agent.management.store.intake import Intake
@@ -58,6 +59,7 @@ class Poller:
         operations: Operations,
         debts: Debts,
         restore: Restore,
+        heard: Heard,
         settings: PollSettings,
     ) -> None:
         self._agents = agents
@@ -68,6 +70,7 @@ class Poller:
         self._owner = owner
         self._debts = debts
         self._restore = restore
+        self._heard = heard
         self._settings = settings
         self._watches = watches
         watches.added, watches.unwatched, watches.look = self._schedule, self._unobserved, self._begin_poll
@@ -128,6 +131,7 @@ class Poller:
                     if is_due:
                         await self._watches.sweep()
                         self._start("house", self._keep_house())
+                        self._start("heard", self._heard.write(self._settings.max_failures))
                     else:
                         await self._watches.look_where_told()
                 except ApiError as error:
@@ -154,6 +158,7 @@ class Poller:
         watch = self._watches.find(agent_uuid)
         if watch is None:
             return False
+        watch.pushed_at = asyncio.get_running_loop().time()
         if watch.boots.seen[-1:] in ((), (report.bootId,)) and not watch.boots.are_two:
             self._take(watch, report, "")
         else:
@@ -245,6 +250,7 @@ class Poller:
         self.figures.miss(reason.code)
         watch.heard_at = asyncio.get_running_loop().time()
         watch.link = watch.link.missed(reason)
+        self._heard.note(watch)
         if reason.code in _ELSEWHERE:
             self._watches.go_elsewhere(watch)
         if watch.link.misses == 1:
@@ -265,6 +271,7 @@ class Poller:
             log.info("%s answers again after %d missed polls", watch.target.name, watch.link.misses)
             watch.link = Link()
         watch.boots = watch.boots.heard(told.report.bootId if told.report else "")
+        self._heard.note(watch)
         if watch.boots.are_two:
             self._refuse_clone(watch)
             return
@@ -273,10 +280,10 @@ class Poller:
         if told.report:
             self._take(watch, told.report, told.etag)
         if watch.seen.owed:
-            self._attempt(watch, "owed", lambda: self._debts.pay(watch.seen.record))
+            self._attempt(watch, _OWED, lambda: self._debts.pay(watch.seen.record))
 
     def _refuse_clone(self, watch: Watch) -> None:
-        details = f"two machines answer in turn at {watch.target.name}"
+        details = two_machines(watch.target.name)
         watch.etag = ""
         for host in watch.seen.hosts:
             if not self._operations.is_busy(host.storage_uuid):
@@ -346,12 +353,16 @@ class Poller:
             if not before.attempts:
                 log.warning("%s is back, but: %s", watch.target.name, problem.details)
             now = asyncio.get_running_loop().time()
-            watch.retries[what] = before.failed(now, self._settings.interval, random.random())  # noqa: S311  spreads load
+            after = watch.retries[what] = before.failed(now, self._settings.interval, random.random())  # noqa: S311  spreads load
+            if what == _OWED:
+                with suppress(ApiError):  # it only says when
+                    await self._debts.put_off(watch.uuid, after.not_before - now)
         else:
             watch.retries.pop(what, None)
         await self._watches.refresh([watch.uuid])
 
 
+_OWED = "owed"
 _ELSEWHERE = frozenset(
     {ReasonCode.AGENT_UNREACHABLE, ReasonCode.AGENT_TIMEOUT, ReasonCode.CERTIFICATE_CHANGED, ReasonCode.NO_ROUTE}
 )
@@ -364,8 +375,11 @@ def _is_unobserved(health: Health) -> bool:
 def _learnt(reached: AgentRecord, stored: AgentRecord, told: Told) -> dict[str, Any]:
     """Return what an answer shows of an agent that is not stored of it yet, by column."""
     shown: dict[str, Any] = {"hostname": reached.hostname, "port": reached.port, "fingerprint": told.shown}
+    if told.until:
+        shown["certificateEndDate"] = told.until
     if told.report:
         shown |= {"bootId": told.report.bootId or None, "nextFingerprint": told.report.nextFingerprint or None}
+        shown["version"] = told.report.agentVersion or None
     elif told.shown != stored.fingerprint:
         shown["nextFingerprint"] = None
     return {name: value for name, value in shown.items() if getattr(stored, name) != value}

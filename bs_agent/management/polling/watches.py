@@ -41,8 +41,9 @@ class Watch:
 
     `record` is the agent as it is polled: where its row says that it is reached, or at another of its places when
     nothing answers there. `asked` says that it is to be polled, and was not yet. `heard_at` is when it answered
-    last, or missed a poll, and `due` when it is to be polled next, by the event loop's clock. `shown` is what only who
-    watches the node wants to know.
+    last, or missed a poll, `pushed_at` when it last sent a report by itself, and `due` when it is to be polled next, by
+    the event loop's clock. `shown` is what only who watches the node wants to know; `noted` is what was written last of
+    how its polls go.
     """
 
     seen: WatchedAgent
@@ -53,6 +54,8 @@ class Watch:
     etag: str = ""
     heard_at: float = 0.0
     due: float = 0.0
+    pushed_at: float | None = None
+    noted: object = None
     whole_due: float = 0.0
     link: Link = field(default_factory=Link)
     boots: Boots = field(default_factory=Boots)
@@ -186,7 +189,7 @@ class Watches:
             self.added(watch)
             return
         if watch.seen != seen:
-            if replace(watch.seen.record, bootId=None) != replace(seen.record, bootId=None):
+            if _reached(watch.seen.record) != _reached(seen.record):
                 watch.link = Link()
                 self._point(watch, seen.record)
             watch.seen = seen
@@ -212,6 +215,11 @@ class Watches:
                 room(files), agents, files, files_for(agents),
             )  # fmt: skip
         self._is_told = is_short
+
+
+def _reached(record: AgentRecord) -> AgentRecord:
+    """Return what matters for reaching an agent."""
+    return replace(record, bootId=None, version=None, certificateEndDate=None)
 
 
 def _health(seen: WatchedAgent) -> dict[str, Health]:

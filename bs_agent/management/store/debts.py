@@ -1,16 +1,19 @@
 """The SQL of debts: the clean-ups and forgettings that are owed to agents, due when their operation is gone."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bs_agent.contract.reasons import Reason
 from bs_agent.management.model.records import Debt
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.leases import is_free
 from bs_agent.management.store.operations import Held, OperationStore
 from bs_agent.management.store.repeated import each_repeated
-from bs_agent.management.store.rows import columns_of, to_record, to_values
+from bs_agent.management.store.rows import columns_of, to_json, to_record, to_values
 from bs_agent.management.store.tables import debt, host, operation
 
 
@@ -62,11 +65,24 @@ class DebtStore:
         async with self._database.writing() as connection:
             await connection.execute(delete(debt).where(debt.c.uuid == uuid))
 
-    async def failed(self, uuid: str, new_uuid: str, error: str) -> None:
-        """Let a debt be paid under another uuid the next time: its agent would only repeat its answer."""
+    async def failed(self, uuid: str, reason: Reason, new_command: str = "") -> None:
+        """Write why a debt could not be paid.
+
+        With `new_command` it is paid by another command the next time: the agent would only repeat its answer.
+        """
         async with self._database.writing() as connection:
-            values = {"uuid": new_uuid, "lastError": error}
+            now = int(await self._database.now(connection))
+            values: dict[str, Any] = {"lastReason": to_json(reason), "lastTryDate": now, "nextTryDate": None}
+            if new_command:
+                values["commandUuid"] = new_command
             await connection.execute(update(debt).where(debt.c.uuid == uuid).values(**values))
+
+    async def put_off(self, agent_uuid: str, seconds: float) -> None:
+        """Write that what is owed to an agent is not tried again before so many seconds from now."""
+        async with self._database.writing() as connection:
+            due = math.ceil(await self._database.now(connection) + seconds)
+            mine = (debt.c.agentUuid == agent_uuid, debt.c.lastTryDate.is_not(None))
+            await connection.execute(update(debt).where(*mine).values(nextTryDate=due))
 
     async def expire(self, seconds: float) -> list[Debt]:
         """Give up what has been owed for longer than so many seconds, and return it."""
@@ -94,7 +110,8 @@ async def write_debts(connection: AsyncConnection, debts: Sequence[Debt], now: i
         if one.backupStorageUuid:
             same = (debt.c.backupStorageUuid == one.backupStorageUuid, debt.c.agentUuid == one.agentUuid)
             await connection.execute(delete(debt).where(*same))
-        await connection.execute(insert(debt).values(**to_values(one), createDate=now))
+        type_ = "Cleanup" if one.backupStorageUuid else "Forgetting"
+        await connection.execute(insert(debt).values(**to_values(one), type=type_, createDate=now))
 
 
 async def settle_arrived(connection: AsyncConnection, held: Held, storage_uuid: str) -> None:

@@ -1,7 +1,7 @@
 """What can be queried: each inventory with its table, its fields, and the lists and tables that lead away from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, Float, FromClause, Table
@@ -10,9 +10,11 @@ from bs_agent.contract.inventory import (
     BACKUP_STORAGE_KINDS,
     AccessKeyInventory,
     AccountInventory,
+    AgentInventory,
     BackupStorageInventory,
     CephBackupStorageInventory,
     CephBackupStorageMonInventory,
+    DebtInventory,
     ImageStoreBackupStorageInventory,
     Inventory,
     JobInventory,
@@ -129,7 +131,7 @@ _ZONES = Elements(
     _ATTACHED.backupStorageUuid,
     _fields(tables.zone, ZoneInventory),
 )
-_ZONE_UUIDS = Elements(
+ZONE_UUIDS = Elements(
     tables.backup_storage_zone,
     _ATTACHED.backupStorageUuid,
     {"attachedZoneUuids": Field("attachedZoneUuids", _ATTACHED.zoneUuid, Kind.UUID)},
@@ -143,6 +145,30 @@ _MONS = Elements(
 )
 
 
+_BEHIND = tables.host.c
+_OWED = tables.debt.alias("owed")
+AGENT_LISTS = {
+    "hostnames": Elements(
+        tables.agent_address,
+        tables.agent_address.c.agentUuid,
+        {"hostnames": Field("hostnames", tables.agent_address.c.hostname, Kind.TEXT)},
+        whole=True,
+    ),
+    "backupStorageUuids": Elements(
+        tables.host,
+        _BEHIND.agentUuid,
+        {"backupStorageUuids": Field("backupStorageUuids", _BEHIND.backupStorageUuid, Kind.UUID)},
+        (_BEHIND.agentUuid.is_not(None),),
+        whole=True,
+    ),
+}
+_AGENT = Elements(
+    _OWED.join(tables.agent, tables.agent.c.uuid == _OWED.c.agentUuid),
+    _OWED.c.uuid,
+    _fields(tables.agent, AgentInventory),
+)
+
+
 def _backup_storage(inventory: type[Inventory], kinds: Mapping[str, type[Inventory]]) -> Resource:
     expands = {name: {"zone": _ZONES, "mons": _MONS}[name] for kind in kinds.values() for name in kind.expands}
     return Resource(
@@ -151,7 +177,7 @@ def _backup_storage(inventory: type[Inventory], kinds: Mapping[str, type[Invento
         tables.backup_storage.c.uuid,
         _fields(tables.backup_storage, *kinds.values()),
         kinds,
-        {"attachedZoneUuids": _ZONE_UUIDS, **TAGS},
+        {"attachedZoneUuids": ZONE_UUIDS, **TAGS},
         expands,
     )
 
@@ -178,5 +204,7 @@ RESOURCES: dict[type[Inventory], Resource] = {
         _plain(AccessKeyInventory, tables.access_key),
         _plain(OpenSessionInventory, tables.session, until=tables.session.c.expiredDate),
         _plain(JobInventory, tables.job),
+        replace(_plain(AgentInventory, tables.agent), lists=TAGS | AGENT_LISTS),
+        replace(_plain(DebtInventory, tables.debt), expands={"agent": _AGENT}),
     )
 }

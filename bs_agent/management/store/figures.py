@@ -167,7 +167,7 @@ async def counts(database: Database, owner: str) -> Counts:
 async def _debts(connection: AsyncConnection, now: float, *, forgettings: bool) -> Debts:
     is_forgetting = debt.c.enrollmentId.is_not(None)
     mine = is_forgetting if forgettings else ~is_forgetting
-    query = select(func.count(), func.count(debt.c.lastError), func.min(debt.c.createDate)).where(mine)
+    query = select(func.count(), func.count(debt.c.lastReason), func.min(debt.c.createDate)).where(mine)
     count, failed, oldest = (await connection.execute(query)).one()
     return Debts(count, failed, max(0.0, now - oldest) if oldest is not None else 0.0)
 

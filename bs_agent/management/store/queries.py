@@ -16,11 +16,12 @@ from bs_agent.contract.dates import format_seconds
 from bs_agent.contract.errors import InvalidArgument, ResourceNotFound
 from bs_agent.contract.inventory import CephBackupStorageInventory, CephBackupStorageMonInventory, Inventory
 from bs_agent.contract.query import Query
+from bs_agent.contract.reasons import REASONS, Reason
 from bs_agent.management.store import tables
 from bs_agent.management.store.columns import comparable
 from bs_agent.management.store.conditions import SIGNS_OF_ORDER, ascii_lower, where
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.fields import RESOURCES, Field, Resource
+from bs_agent.management.store.fields import AGENT_LISTS, RESOURCES, ZONE_UUIDS, Elements, Field, Resource
 
 Item = dict[str, Any]
 
@@ -171,24 +172,42 @@ async def _read(connection: AsyncConnection, shape: _Shape, page: Select[Any]) -
     items = [shape.item(row, kind) for row, kind in zip(rows, kinds, strict=True)]
     if shape.resource.table is tables.backup_storage and rows:
         if "attachedZoneUuids" in shape.wanted:
-            await _add_zones(connection, {row[0]: item for row, item in zip(rows, items, strict=True)})
+            by_uuid = {row[0]: item for row, item in zip(rows, items, strict=True)}
+            await _add_list(connection, by_uuid, "attachedZoneUuids", ZONE_UUIDS)
         if "mons" in shape.wanted and CephBackupStorageInventory in kinds:
             ceph = zip(rows, items, kinds, strict=True)
             await _add_mons(
                 connection, {row[0]: item for row, item, kind in ceph if kind is CephBackupStorageInventory}
             )
+    if shape.resource.table is tables.agent and rows:
+        by_uuid = {row[0]: item for row, item in zip(rows, items, strict=True)}
+        for name in AGENT_LISTS.keys() & shape.wanted:
+            await _add_list(connection, by_uuid, name, AGENT_LISTS[name])
+    if shape.resource.table is tables.debt and rows:
+        await _add_places(connection, shape, {row[0]: item for row, item in zip(rows, items, strict=True)})
     return Found(items, None, kinds)
 
 
-async def _add_zones(connection: AsyncConnection, items: dict[str, Item]) -> None:
-    of = tables.backup_storage_zone.c
+async def _add_list(connection: AsyncConnection, items: dict[str, Item], name: str, elements: Elements) -> None:
     for item in items.values():
-        item["attachedZoneUuids"] = []
-    attached = (
-        select(of.backupStorageUuid, of.zoneUuid).where(of.backupStorageUuid.in_(list(items))).order_by(of.zoneUuid)
-    )
-    for storage, zone in (await connection.execute(attached)).all():
-        items[storage]["attachedZoneUuids"].append(zone)
+        item[name] = []
+    value = elements.fields[name].column
+    theirs = select(elements.owner, value).where(elements.owner.in_(list(items))).distinct()
+    for owner, element in (await connection.execute(theirs.order_by(value))).all():
+        items[str(owner)][name].append(element)
+
+
+async def _add_places(connection: AsyncConnection, shape: _Shape, items: dict[str, Item]) -> None:
+    """Add to debts where their agents are reached, and what helps against what hinders them."""
+    if "hostname" in shape.wanted:
+        at = select(tables.debt.c.uuid, tables.agent.c.hostname).join(tables.agent)
+        for uuid, hostname in (await connection.execute(at.where(tables.debt.c.uuid.in_(list(items))))).all():
+            items[uuid]["hostname"] = hostname
+    if "cure" in shape.wanted:
+        why = select(tables.debt.c.uuid, tables.debt.c.lastReason).where(tables.debt.c.uuid.in_(list(items)))
+        for uuid, reason in (await connection.execute(why)).all():
+            if reason:
+                items[uuid]["cure"] = REASONS[Reason.model_validate(reason).code].cure
 
 
 _MON = _Shape(

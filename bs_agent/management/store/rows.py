@@ -15,6 +15,7 @@ T = TypeVar("T")
 R = TypeVar("R", AgentRecord, HostRecord, StorageRecord, Debt)
 
 _BATCH = 500
+_REASONS = ("statusReason", "lastReason")
 _TABLES: dict[type[Any], Table] = {
     AgentRecord: tables.agent,
     HostRecord: tables.host,
@@ -33,18 +34,15 @@ def to_record(record: type[R], row: Row[Any]) -> R:
     """Build the record from a row of just its columns."""
     build: Callable[..., R] = record
     made = build(*row)
-    if reason := getattr(made, "statusReason", None):
-        changes: dict[str, Any] = {"statusReason": Reason.model_validate(reason)}
-        return dataclasses.replace(made, **changes)
-    return made
+    told = {name: getattr(made, name, None) for name in _REASONS}
+    changes: dict[str, Any] = {name: Reason.model_validate(reason) for name, reason in told.items() if reason}
+    return dataclasses.replace(made, **changes) if changes else made
 
 
 def to_values(record: AgentRecord | HostRecord | StorageRecord | Debt) -> dict[str, Any]:
     """Return what to write for a record, by column."""
     values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    if "statusReason" in values:
-        values["statusReason"] = to_json(values["statusReason"])
-    return values
+    return values | {name: to_json(values[name]) for name in _REASONS if name in values}
 
 
 def to_json(reason: Reason | None) -> dict[str, str] | None:

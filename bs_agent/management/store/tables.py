@@ -180,16 +180,24 @@ agent = Table(
     "agent",
     metadata,
     uuid_column(primary_key=True),
-    Column("hostname", text_of(255), nullable=False, index=True, comment="where it is reached now"),
+    Column("hostname", text_of(255), nullable=False, comment="where it is reached now"),
     Column("port", BigInteger, nullable=False),
     Column("fingerprint", text_of(64), nullable=False, unique=True),
     Column("nextFingerprint", text_of(64), unique=True, comment="what it will show after its next rotation"),
     Column("bootId", text_of(64), comment="of its last report"),
+    Column("version", text_of(255), comment="of its last report"),
+    Column("certificateEndDate", BigInteger),
     Column("enrollmentId", text_of(32), nullable=False, index=True),
     Column("tokenSecret", text_of(), nullable=False),
     Column("leaving", Boolean, nullable=False, comment="whether its enrolment is being taken from it"),
     Column("leaseOwner", text_of(32), index=True, comment="the management node that polls it"),
     Column("lookDate", Float, comment="when another node was told that there is something new; null: nothing is"),
+    Column("status", text_of(16), nullable=False, default="Connecting", comment="whether it answers polls"),
+    Column("statusReason", JSON(none_as_null=True), comment="why it missed the last one"),
+    Column("missedPolls", BigInteger, nullable=False, default=0, comment="in a row"),
+    Column("lastPollDate", BigInteger, comment="changes with each poll, so no index holds it"),
+    Column("lastPushDate", BigInteger),
+    Column("clockSkew", Float, comment="seconds that its clock is ahead of a management node's"),
     Column("createDate", BigInteger, nullable=False),
     comment="one machine is one agent",
 )
@@ -228,15 +236,20 @@ debt = Table(
     "debt",
     metadata,
     uuid_column(primary_key=True),
+    Column("type", text_of(16), nullable=False, comment="Cleanup or Forgetting"),
     Column("agentUuid", ForeignKey("agent.uuid"), nullable=False, index=True),
     Column("operationUuid", text_of(32), nullable=False, index=True, comment="it is due when this one is gone"),
+    Column("commandUuid", text_of(32), nullable=False, comment="of the command by which it is paid"),
     Column("backupStorageUuid", text_of(32), index=True, comment="the storage that is to be cleaned from its host"),
+    Column("backupStorageName", text_of(255), comment="that of the storage, which may be gone"),
     Column("hostOnly", Boolean, nullable=False, comment="whether the storage lives on through other hosts"),
     Column("removePool", JSON(none_as_null=True), comment="the connect command after which the pool goes too"),
     Column("enrollmentId", text_of(32), comment="the enrolment that is to be forgotten, when it is no clean-up"),
     Column("tokenSecret", text_of(), comment="the token of that enrolment"),
-    Column("lastError", text_of()),
-    Column("createDate", BigInteger, nullable=False, index=True),
+    Column("lastReason", JSON(none_as_null=True), comment="why it could not be paid the last time"),
+    Column("lastTryDate", BigInteger),
+    Column("nextTryDate", BigInteger, comment="before when it is not tried again"),
+    Column("createDate", BigInteger, nullable=False),
     comment="a clean-up or a forgetting that is owed to an agent",
 )
 
@@ -289,6 +302,9 @@ index_sorted(
     ),
 )
 index_sorted(zone, ("name",))
+index_sorted(agent, ("hostname", "port", "bootId", "version", "certificateEndDate", "status", "missedPolls"))
+index_sorted(agent, ("lastPushDate", "createDate"))
+index_sorted(debt, ("type", "backupStorageName", "createDate", "nextTryDate"))
 index_sorted(job, ("apiName", "state", "resourceUuid", "errorCode", "createDate", "endDate"))
 
 # What only some storages have is looked for, and rarely ordered by: the others need no entry.
@@ -308,6 +324,7 @@ for _name in ("url", "description"):
 for _name in ("hostname", "status", "monAddr"):
     Index(f"ix_host_{_name}", func.lower(host.c[_name]), host.c.backupStorageUuid)
 _asked = agent.c.lookDate.is_not(None)
+Index("ix_agent_address_hostname", func.lower(agent_address.c.hostname), agent_address.c.agentUuid)
 Index("ix_agent_lookDate", agent.c.leaseOwner, sqlite_where=_asked, postgresql_where=_asked)
 Index("ix_tag_tag", tag.c.type, indexed(tag.c.tag), tag.c.resourceUuid)
 Index("ix_tag_type", tag.c.type, tag.c.uuid)

@@ -85,7 +85,8 @@ async def claim(database: Database, owner: str) -> Claimed:
 async def ask_to_look(database: Database, agent_uuid: str) -> None:
     """Make the node that holds an agent look at it at once."""
     async with database.writing() as connection:
-        values = {"lookDate": await database.now(connection)}
+        now = await database.now(connection)
+        values = {"lookDate": now, "lastPushDate": int(now)}
         await connection.execute(update(agent).where(agent.c.uuid == agent_uuid).values(**values))
         await database.wake(connection, LOOK + agent_uuid)
 

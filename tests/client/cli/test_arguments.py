@@ -151,5 +151,5 @@ def test_words_that_show_a_secret(word: str, shows: bool) -> None:
 def test_near_names_or_all_of_them() -> None:
     assert nearest("deletemod", ["uuid", "deleteMode"]) == "did you mean deleteMode?"
     assert nearest("x", ["uuid", "deleteMode"]) == "there are uuid, deleteMode"
-    with pytest.raises(UsageFault, match="there are uuid, deleteMode, systemTags, userTags"):
+    with pytest.raises(UsageFault, match="there are uuid, deleteMode, dryRun, systemTags, userTags"):
         parse_words(DELETE_BACKUP_STORAGE, ["q=1"], unasked)

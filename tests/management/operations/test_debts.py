@@ -20,7 +20,7 @@ from bs_agent.management.operations.debts import cleanup, forgetting
 from bs_agent.management.operations.update_mon import UpdatingMon
 from bs_agent.management.store.operations import Held, agent_key, storage_key
 from tests.beds.fleet import FleetBed, fleet, until
-from tests.beds.stores import CAPACITY, host, storage
+from tests.beds.stores import CAPACITY, host, named, storage
 from tests.management.operations.test_debts_against_odds import QUIET, debts_of
 
 pytestmark = pytest.mark.asyncio
@@ -98,7 +98,7 @@ async def _lose(bed: FleetBed, on: AgentRecord, of: StorageRecord) -> None:
     """Let the add of a pool that is made be lost with its host."""
     making = CephParameters(poolName="pool", fsid="", createPool=True)
     async with meeting(bed, on), bed.service.means.operations.holding(storage_key(of.uuid), "add") as held:
-        await debts_of(bed).expect(held, on, of.uuid, making, host_only=False)
+        await debts_of(bed).expect(held, on, of, making, host_only=False)
 
 
 async def test_a_pool_that_comes_through_other_mons_is_not_removed_for_the_add_that_was_lost(
@@ -190,7 +190,7 @@ async def test_a_debt_is_not_due_while_its_operation_runs(tmp_path: Path, monkey
     async with fleet(tmp_path, poll=QUIET) as bed:
         one, new, means = record_of(bed, "host-a"), storage(), bed.service.means
         async with meeting(bed, one), means.operations.holding(storage_key(new.uuid), "add") as held:
-            await debts_of(bed).expect(held, one, new.uuid, new.parameters(host(new, one)), host_only=False)
+            await debts_of(bed).expect(held, one, new, new.parameters(host(new, one)), host_only=False)
             await debts_of(bed).pay(one)
             assert heard.told == []
             assert await bed.owed() == [one]
@@ -228,7 +228,7 @@ async def test_what_is_refused_does_not_hold_up_what_else_is_owed(
         await meet(bed, one)
         for uuid in ("1" * 32, "2" * 32):
             async with means.operations.holding(storage_key(uuid), "delete") as held:
-                await means.debts._store.write(held, [cleanup(held, uuid, one.uuid)])
+                await means.debts._store.write(held, [cleanup(held, named(uuid), one.uuid)])
         heard.refused = "1" * 32
         with pytest.raises(InvalidArgument):
             await debts_of(bed).pay(one)

@@ -6,17 +6,19 @@ from uuid import uuid4
 import pytest
 
 from bs_agent.contract.errors import StorageProblem
+from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import CEPH
 from bs_agent.management.model.records import Debt
 from bs_agent.management.operations.debts import cleanup, forgetting
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.operations import Held, agent_key, storage_key
-from tests.beds.stores import LONG, Stores, agent, host, nodes, set_clock, shift_clock, slept, storage, stores
+from tests.beds.stores import LONG, Stores, agent, host, named, nodes, set_clock, shift_clock, slept, storage, stores
 
 pytestmark = pytest.mark.asyncio
 
 DAY = 86400
 STORAGE = "5" * 32
+HUNG = Reason(code=ReasonCode.DIRECTORY_HUNG, details="seen")
 KEY = storage_key(STORAGE)
 
 
@@ -31,7 +33,7 @@ async def test_a_debt_is_due_when_its_operation_has_ended(database: Database) ->
     async with nodes(database) as (one, other):
         await one.meet(at, another)
         held = await begin(one)
-        debt = cleanup(held, STORAGE, at.uuid)
+        debt = cleanup(held, named(STORAGE), at.uuid)
         await one.debts.write(held, [debt])
         for each in (one, other):
             assert await each.debts.due(at.uuid) == [], "its operation is under way"
@@ -50,7 +52,7 @@ async def test_a_debt_is_due_when_the_node_of_its_operation_is_gone(database: Da
     async with nodes(database) as (one, other):
         await one.meet(at)
         held = await begin(one)
-        debt = cleanup(held, STORAGE, at.uuid)
+        debt = cleanup(held, named(STORAGE), at.uuid)
         await one.debts.write(held, [debt])
         await one.lives(0)
         assert await other.debts.due(at.uuid) == [debt]
@@ -67,7 +69,7 @@ async def test_a_debt_is_due_after_its_operation_is_forgotten(database: Database
     async with stores(database, LONG) as one:
         await one.meet(at)
         async with one.turn(KEY) as held:
-            debt = cleanup(held, STORAGE, at.uuid)
+            debt = cleanup(held, named(STORAGE), at.uuid)
             await one.debts.write(held, [debt])
         shift_clock(database, 30 * DAY)
         await one.lives()
@@ -79,10 +81,11 @@ async def test_all_of_a_debt_is_read_again_oldest_first(database: Database) -> N
     at = agent()
     async with stores(database, LONG) as one:
         await one.meet(at)
+        pool = {"poolName": "images"}
         debts = [
-            Debt(uuid4().hex, at.uuid, "", STORAGE, hostOnly=True, removePool={"poolName": "images"}, lastError="seen"),
-            Debt(uuid4().hex, at.uuid, "", enrollmentId="e" * 32, tokenSecret="secret"),
-            Debt(uuid4().hex, at.uuid, "", "6" * 32),
+            Debt("7" * 32, at.uuid, "", "8" * 32, STORAGE, "a name", hostOnly=True, removePool=pool, lastReason=HUNG),
+            Debt(uuid4().hex, at.uuid, "", "9" * 32, enrollmentId="e" * 32, tokenSecret="secret"),
+            Debt(uuid4().hex, at.uuid, "", "9" * 32, "6" * 32),
         ]
         written = []
         for date, debt in ((3e9, debts[2]), (1e9, debts[0]), (2e9, debts[1])):
@@ -104,11 +107,11 @@ async def test_a_cleanup_takes_the_place_of_the_one_before(database: Database) -
     async with stores(database, LONG) as one:
         await one.meet(at, other)
         async with one.turn(KEY) as held:
-            first, elsewhere = cleanup(held, STORAGE, at.uuid), cleanup(held, STORAGE, other.uuid)
-            third = cleanup(held, "6" * 32, at.uuid)
+            first, elsewhere = cleanup(held, named(STORAGE), at.uuid), cleanup(held, named(STORAGE), other.uuid)
+            third = cleanup(held, named("6" * 32), at.uuid)
             await one.debts.write(held, [first, elsewhere, third])
         async with one.turn(KEY) as held:
-            again = replace(cleanup(held, STORAGE, at.uuid), removePool={"poolName": "images"})
+            again = replace(cleanup(held, named(STORAGE), at.uuid), removePool={"poolName": "images"})
             await one.debts.write(held, [again])
             assert await one.debts.due(at.uuid) == [third], "what was due is not to be done while this is under way"
         assert sorted(await one.debts.due(at.uuid), key=lambda debt: debt.uuid) == sorted(
@@ -132,11 +135,11 @@ async def test_what_has_arrived_is_not_owed(database: Database) -> None:
     async with stores(database, LONG) as one:
         await one.meet(first, second, late)
         async with one.turn(KEY) as held:
-            before = cleanup(held, new.uuid, late.uuid)
+            before = cleanup(held, new, late.uuid)
             await one.debts.write(held, [before])
         async with one.turn(storage_key(new.uuid), "add") as held:
-            expected = [cleanup(held, new.uuid, record.uuid) for record in (first, second)]
-            another = cleanup(held, "6" * 32, first.uuid)
+            expected = [cleanup(held, new, record.uuid) for record in (first, second)]
+            another = cleanup(held, named("6" * 32), first.uuid)
             await one.debts.write(held, [*expected, another])
             hosts = [host(new, first)]
             capacity = {"totalCapacity": 1, "availableCapacity": 1}
@@ -147,27 +150,27 @@ async def test_what_has_arrived_is_not_owed(database: Database) -> None:
         assert await one.debts.serving(new.uuid) == {first.uuid}
 
         async with one.turn(storage_key(new.uuid), "change") as held:
-            again = cleanup(held, new.uuid, second.uuid, host_only=True)
+            again = cleanup(held, new, second.uuid, host_only=True)
             await one.debts.write(held, [again])
             await one.hosts.add(held, [host(new, second)], [second], [])
         assert await one.debts.due(second.uuid) == []
         assert await one.debts.serving(new.uuid) == {first.uuid, second.uuid}
 
 
-async def test_a_debt_that_could_not_be_paid_is_paid_under_another_uuid(database: Database) -> None:
+async def test_a_debt_that_could_not_be_paid_is_paid_by_another_command(database: Database) -> None:
     at, again = agent(), uuid4().hex
     async with stores(database, LONG) as one:
         await one.meet(at)
         async with one.turn(KEY) as held:
-            debt = cleanup(held, STORAGE, at.uuid)
+            debt = cleanup(held, named(STORAGE), at.uuid)
             await one.debts.write(held, [debt])
-        await one.debts.failed(debt.uuid, again, "hung")
-        assert await one.debts.due(at.uuid) == [replace(debt, uuid=again, lastError="hung")]
+        await one.debts.failed(debt.uuid, HUNG, again)
+        assert await one.debts.due(at.uuid) == [replace(debt, commandUuid=again, lastReason=HUNG)]
+        await one.debts.failed(debt.uuid, HUNG)
+        assert await one.debts.due(at.uuid) == [replace(debt, commandUuid=again, lastReason=HUNG)]
         await one.debts.settle(debt.uuid)
-        assert await one.owed() == [at.uuid], "that one is not owed any more"
-        await one.debts.settle(again)
         assert await one.owed() == []
-        await one.debts.failed(again, uuid4().hex, "too late")
+        await one.debts.failed(debt.uuid, HUNG, uuid4().hex)
         assert await one.owed() == []
 
 
@@ -195,5 +198,5 @@ async def test_a_node_that_slept_owes_nothing_new(database: Database) -> None:
         await one.meet(at)
         held = await slept(one, other, KEY)
         with pytest.raises(StorageProblem, match="has lost its lease"):
-            await one.debts.write(held, [cleanup(held, STORAGE, at.uuid)])
+            await one.debts.write(held, [cleanup(held, named(STORAGE), at.uuid)])
         assert await one.owed() == []

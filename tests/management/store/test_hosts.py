@@ -16,7 +16,7 @@ from bs_agent.management.model.records import AgentRecord, HostRecord
 from bs_agent.management.operations.debts import cleanup
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.operations import Held, storage_key
-from tests.beds.stores import LONG, Stores, agent, host, nodes, slept, storage, stores
+from tests.beds.stores import LONG, Stores, agent, host, named, nodes, slept, storage, stores
 
 pytestmark = pytest.mark.asyncio
 
@@ -56,7 +56,7 @@ async def test_a_machine_is_one_host_of_a_storage(database: Database) -> None:
         again = replace(host(new, at), hostname="there")
         async with one.turn(storage_key(new.uuid)) as held:
             for coming in ([again], [host(new, other), replace(host(new, other), hostname="third")]):
-                debts = [cleanup(held, new.uuid, record.agentUuid or "") for record in coming]
+                debts = [cleanup(held, new, record.agentUuid or "") for record in coming]
                 await one.debts.write(held, debts)
                 with pytest.raises(InvalidArgument, match="are one machine"):
                     await one.hosts.add(held, coming, [at, other], ["sshHostKey::there::SHA256:x"])
@@ -90,7 +90,7 @@ async def test_removed_hosts_leave_no_tags_and_are_owed_their_cleanup(database: 
             keys = [f"sshHostKey::{record.hostname}::SHA256:x" for record in agents]
             hosts += [host(new, record) for record in agents[1:]]
             await one.hosts.add(held, hosts[1:], agents[1:], keys)
-            debts = [cleanup(held, new.uuid, record.uuid, host_only=True) for record in (agents[0], agents[2])]
+            debts = [cleanup(held, new, record.uuid, host_only=True) for record in (agents[0], agents[2])]
             await one.hosts.remove(held, [hosts[0], hosts[2]], debts)
         assert await names(one, new.uuid) == ["mon-2"]
         assert sorted(await one.storages.system_tags(new.uuid)) == ["a", keys[1]]
@@ -153,9 +153,9 @@ async def test_a_host_behind_another_agent_is_owed_what_its_old_one_has(database
         (there,) = await one.put(new, [old])
         await one.meet(now)
         async with one.turn(storage_key(new.uuid)) as held:
-            feared = cleanup(held, new.uuid, now.uuid)
+            feared = cleanup(held, new, now.uuid)
             await one.debts.write(held, [feared])
-            left = cleanup(held, new.uuid, old.uuid, host_only=True)
+            left = cleanup(held, new, old.uuid, host_only=True)
             await one.hosts.change(held, replace(there, agentUuid=now.uuid), there, now, key="", debts=[left])
         assert await one.debts.serving(new.uuid) == {now.uuid}
         assert await one.debts.due(old.uuid) == [left]
@@ -198,7 +198,7 @@ async def go(of: Stores, storage_uuid: str) -> bool:
     if not isinstance(held, Held):
         return False
     agents = await of.debts.serving(storage_uuid)
-    await of.storages.remove(held, storage_uuid, [cleanup(held, storage_uuid, uuid or "") for uuid in agents])
+    await of.storages.remove(held, storage_uuid, [cleanup(held, named(storage_uuid), uuid or "") for uuid in agents])
     await of.operations.end(held, None)
     return True
 
@@ -223,7 +223,7 @@ async def test_a_node_that_slept_writes_nothing_of_hosts(database: Database) -> 
         (there,) = await one.put(new, [at])
         await one.meet(late)
         held = await slept(one, other, storage_key(new.uuid))
-        debts = [cleanup(held, new.uuid, at.uuid)]
+        debts = [cleanup(held, new, at.uuid)]
         for writing in (
             one.hosts.add(held, [host(new, late)], [late], ["sshHostKey::late::SHA256:x"]),
             one.hosts.remove(held, [there], debts),

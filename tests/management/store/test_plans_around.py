@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, insert
 
-from bs_agent.contract.inventory import Inventory, JobInventory
+from bs_agent.contract.inventory import AgentInventory, DebtInventory, Inventory, JobInventory
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.tables import job
+from bs_agent.management.store.tables import agent, debt, job
 from bs_agent.management.store.upkeep import learn
 from tests.management.store.test_plans import asking, plans
 
@@ -27,13 +27,49 @@ def _jobs() -> list[dict[str, Any]]:
     ]
 
 
-TABLES: dict[type[Inventory], tuple[Table, list[dict[str, Any]]]] = {JobInventory: (job, _jobs())}
+def _agents() -> list[dict[str, Any]]:
+    return [
+        {"uuid": f"{at:032x}", "hostname": f"host-{at}", "port": 7765, "fingerprint": f"{at:064x}", "tokenSecret": "x"}
+        | {"enrollmentId": f"{at:032x}", "leaving": False, "createDate": DATE + at, "version": f"0.{at % 7}"}
+        | {"status": "Connected" if at % 50 else "Disconnected", "missedPolls": 0 if at % 50 else at}
+        | {"certificateEndDate": DATE + at, "bootId": f"{at:036}", "lastPushDate": DATE + at}
+        for at in range(COUNT)
+    ]
+
+
+def _debts() -> list[dict[str, Any]]:
+    return [
+        {"uuid": f"{at:032x}", "type": "Cleanup" if at % 9 else "Forgetting", "agentUuid": f"{at:032x}"}
+        | {"operationUuid": f"{at:032x}", "commandUuid": f"{at:032x}", "backupStorageUuid": f"{at:032x}"}
+        | {"backupStorageName": f"store-{at}", "hostOnly": False, "createDate": DATE + at, "nextTryDate": DATE + at}
+        for at in range(COUNT)
+    ]
+
+
+TABLES: dict[type[Inventory], tuple[Table, list[dict[str, Any]]]] = {
+    JobInventory: (job, _jobs()),
+    AgentInventory: (agent, _agents()),
+    DebtInventory: (debt, _debts()),
+}
 ASKED: dict[type[Inventory], list[str]] = {
     JobInventory: [
         f"q=uuid={7:032x}", f"q=accountUuid={7:032x}", f"q=resourceUuid={7:032x}", "q=apiName=AddBackupStorage",
         "q=state=Running", "q=errorCode=SYS.77", "q=endDate is null", "q=createDate<2001-01-01T00:00:00Z",
         "sort=-createDate", "sort=createDate", "sort=-endDate", "sort=apiName", "sort=state", "sort=resourceUuid",
         "sort=-createDate&start=900", "count=true&q=state=Running",
+    ],
+    AgentInventory: [
+        f"q=uuid={7:032x}", "q=hostname=host-7", "q=hostnames=host-7", "q=status=Disconnected", "q=version=0.9",
+        f"q=fingerprint={7:064x}", f"q=nextFingerprint={7:064x}", f"q=bootId={7:036}", "q=missedPolls>900",
+        "q=certificateEndDate<2001-01-01T00:00:00Z", "q=lastPushDate<2001-01-01T00:00:00Z", "q=port=1",
+        f"q=backupStorageUuids={7:032x}", "sort=hostname", "sort=-missedPolls", "sort=certificateEndDate",
+        "sort=-createDate", "sort=status", "sort=version", "sort=lastPushDate",
+    ],
+    DebtInventory: [
+        f"q=uuid={7:032x}", f"q=agentUuid={7:032x}", f"q=backupStorageUuid={7:032x}", "q=backupStorageName=store-7",
+        "q=type=Forgetting", "q=agent.hostname=host-7", "q=createDate<2001-01-01T00:00:00Z",
+        "q=nextTryDate<2001-01-01T00:00:00Z", "sort=createDate", "sort=-createDate", "sort=backupStorageName",
+        "sort=type", "sort=nextTryDate",
     ],
 }  # fmt: skip
 
@@ -42,6 +78,8 @@ ASKED: dict[type[Inventory], list[str]] = {
 async def test_what_is_asked_of_these_is_found_by_an_index(database: Database, inventory: type[Inventory]) -> None:
     table, rows = TABLES[inventory]
     async with database.writing() as connection:
+        if table is debt:
+            await connection.execute(insert(agent), _agents())
         await connection.execute(insert(table), rows)
     await learn(database, -1)
     for text in ASKED[inventory]:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio
 async def add(to: Stores, new: StorageRecord, *agents: AgentRecord) -> None:
     """Add a storage as an operation does that is refused or not: what it feared is owed before."""
     async with to.turn(storage_key(new.uuid), "add") as held:
-        await to.debts.write(held, [cleanup(held, new.uuid, record.uuid) for record in agents])
+        await to.debts.write(held, [cleanup(held, new, record.uuid) for record in agents])
         hosts = [host(new, record) for record in agents]
         tags = {"System": ["a"], "User": ["b"]}
         try:
@@ -44,7 +44,7 @@ async def test_what_was_added_is_read_again_until_it_is_removed(database: Databa
         assert (shown[0]["totalCapacity"], shown[0]["availableCapacity"], shown[0]["capacityStale"]) == (10, 5, True)
         assert await one.owed() == []
         async with one.turn(storage_key(new.uuid), "delete") as held:
-            debt = cleanup(held, new.uuid, at.uuid)
+            debt = cleanup(held, new, at.uuid)
             await one.storages.remove(held, new.uuid, [debt])
         assert await one.storages.find(new.uuid) is None
         assert await one.hosts.of(new.uuid) == []
@@ -167,7 +167,7 @@ async def test_a_node_that_slept_writes_nothing_of_storages(database: Database) 
         adding = await slept(one, other, storage_key(new.uuid))
         for writing in (
             one.storages.add(adding, new, [host(new, at)], [at], capacity=CAPACITY, tags={"User": ["x"]}),
-            one.storages.remove(held, there.uuid, [cleanup(held, there.uuid, at.uuid)]),
+            one.storages.remove(held, there.uuid, [cleanup(held, there, at.uuid)]),
         ):
             with pytest.raises(StorageProblem, match="has lost its lease"):
                 await writing

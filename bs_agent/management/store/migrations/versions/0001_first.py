@@ -232,18 +232,29 @@ def make_agents() -> None:
         sa.Column("fingerprint", text(64), nullable=False),
         sa.Column("nextFingerprint", text(64), nullable=True),
         sa.Column("bootId", text(64), nullable=True),
+        sa.Column("version", text(255), nullable=True),
+        sa.Column("certificateEndDate", sa.BigInteger(), nullable=True),
         sa.Column("enrollmentId", text(32), nullable=False),
         sa.Column("tokenSecret", text(), nullable=False),
         sa.Column("leaving", sa.Boolean(), nullable=False),
         sa.Column("leaseOwner", text(32), nullable=True),
         sa.Column("lookDate", sa.Float(), nullable=True),
+        sa.Column("status", text(16), nullable=False),
+        sa.Column("statusReason", sa.JSON(), nullable=True),
+        sa.Column("missedPolls", sa.BigInteger(), nullable=False),
+        sa.Column("lastPollDate", sa.BigInteger(), nullable=True),
+        sa.Column("lastPushDate", sa.BigInteger(), nullable=True),
+        sa.Column("clockSkew", sa.Float(), nullable=True),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("uuid", name="pk_agent"),
         sa.UniqueConstraint("fingerprint", name="uq_agent_fingerprint"),
         sa.UniqueConstraint("nextFingerprint", name="uq_agent_nextFingerprint"),
     )
     op.create_index("ix_agent_enrollmentId", "agent", ["enrollmentId"])
-    op.create_index("ix_agent_hostname", "agent", ["hostname"])
+    index_sorted("agent", "hostname", "status", lower=True)
+    index_sorted("agent", "version", lower=True, null=True)
+    index_sorted("agent", "createDate", "missedPolls", "port")
+    index_sorted("agent", "bootId", "certificateEndDate", "lastPushDate", null=True)
     op.create_index("ix_agent_leaseOwner", "agent", ["leaseOwner"])
     asked = sa.text('"lookDate" IS NOT NULL')
     op.create_index("ix_agent_lookDate", "agent", ["leaseOwner"], sqlite_where=asked, postgresql_where=asked)
@@ -256,6 +267,7 @@ def make_agents() -> None:
         sa.PrimaryKeyConstraint("hostname", "port", name="pk_agent_address"),
     )
     op.create_index("ix_agent_address_agentUuid", "agent_address", ["agentUuid"])
+    op.create_index("ix_agent_address_hostname", "agent_address", [sa.text("lower(hostname)"), "agentUuid"])
 
 
 def make_hosts() -> None:
@@ -289,21 +301,29 @@ def make_hosts() -> None:
     op.create_table(
         "debt",
         sa.Column("uuid", text(32), nullable=False),
+        sa.Column("type", text(16), nullable=False),
         sa.Column("agentUuid", text(32), nullable=False),
         sa.Column("operationUuid", text(32), nullable=False),
+        sa.Column("commandUuid", text(32), nullable=False),
         sa.Column("backupStorageUuid", text(32), nullable=True),
+        sa.Column("backupStorageName", text(255), nullable=True),
         sa.Column("hostOnly", sa.Boolean(), nullable=False),
         sa.Column("removePool", sa.JSON(), nullable=True),
         sa.Column("enrollmentId", text(32), nullable=True),
         sa.Column("tokenSecret", text(), nullable=True),
-        sa.Column("lastError", text(), nullable=True),
+        sa.Column("lastReason", sa.JSON(), nullable=True),
+        sa.Column("lastTryDate", sa.BigInteger(), nullable=True),
+        sa.Column("nextTryDate", sa.BigInteger(), nullable=True),
         sa.Column("createDate", sa.BigInteger(), nullable=False),
         refers("debt", "agentUuid", "agent", cascade=False),
         sa.PrimaryKeyConstraint("uuid", name="pk_debt"),
     )
     op.create_index("ix_debt_agentUuid", "debt", ["agentUuid"])
     op.create_index("ix_debt_backupStorageUuid", "debt", ["backupStorageUuid"])
-    op.create_index("ix_debt_createDate", "debt", ["createDate"])
+    index_sorted("debt", "type", lower=True)
+    index_sorted("debt", "createDate")
+    index_sorted("debt", "nextTryDate", null=True)
+    index_sorted("debt", "backupStorageName", lower=True, null=True)
     op.create_index("ix_debt_operationUuid", "debt", ["operationUuid"])
 
 
