@@ -76,6 +76,13 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def dress(self, resp: web.StreamResponse) -> None:
+        """Say in an answer what each one says, before its head is sent."""
+        resp.headers[hdrs.SERVER] = SERVER
+        if not self._kept:
+            resp.force_close()
+            resp.headers[hdrs.CONNECTION] = "close"  # aiohttp has looked already where a handler sends by itself
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
@@ -84,11 +91,16 @@ class Connection(web.RequestHandler):
             status = HTTPStatus(resp.status)
             resp = error_response(RequestError(f"{status.phrase}: {status.description or 'the request is refused'}"))
             resp.set_status(status)
-        resp.headers[hdrs.SERVER] = SERVER
-        if not self._kept:
-            resp.force_close()
+        if not resp.prepared:
+            self.dress(resp)
         self._answered(self)
         return await super().finish_response(request, resp, start_time)
+
+
+async def dress(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Do so with the answers that a handler begins to send by itself."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.dress(response)
 
 
 def trust(request: web.BaseRequest) -> None:

@@ -27,7 +27,7 @@ from bs_agent.contract.errors import (
 from bs_agent.daemon.acceptor import Acceptor
 from bs_agent.daemon.certificate import ServedCertificate
 from bs_agent.daemon.configuration import Address
-from bs_agent.daemon.connection import error_response
+from bs_agent.daemon.connection import dress, error_response
 from bs_agent.daemon.lifecycle import background
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ async def serving(
         return response
 
     app.middlewares.insert(0, note_request)
+    app.on_response_prepare.append(dress)
     runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_DEADLINE)
     context = tls.context if isinstance(tls, ServedCertificate) else tls
     try:

@@ -100,6 +100,24 @@ async def test_errors_have_one_form(server: str, method: str, path: str, status:
     assert answer.headers.get("Allow") == ("POST" if status == 405 else None)
 
 
+async def test_an_answer_that_a_handler_sends_by_itself_names_no_versions_either() -> None:
+    async def begin(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"a piece")
+        return response
+
+    app = web.Application()
+    app.add_routes([web.get("/", begin)])
+    async with (
+        serving(app, Address("127.0.0.1", 0), None, known_only=True) as address,
+        aiohttp.ClientSession(connector=connector()) as client,
+        client.get(f"http://{address}/") as answer,
+    ):
+        assert (answer.headers["Server"], await answer.read()) == ("bs-agent", b"a piece")
+        assert answer.headers["Connection"] == "close", "nobody trusts who asked"
+
+
 async def test_no_handler_sees_a_path_with_nul(server: str) -> None:
     """PostgreSQL takes no such text: it would be a fault of ours."""
     for path in ("/broken%00", "/%00", "/echo/a%00b"):
