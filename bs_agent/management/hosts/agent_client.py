@@ -8,7 +8,7 @@ import logging
 import os
 from asyncio import sslproto
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -34,6 +34,7 @@ from bs_agent.contract.report import (
 from bs_agent.contract.spoilt import first_fault
 from bs_agent.daemon.descriptors import OUT_OF_RESOURCES
 from bs_agent.management.hosts.connections import Connections, within
+from bs_agent.management.hosts.pins import KeptPin, Pin
 
 log = logging.getLogger(__name__)
 
@@ -54,35 +55,6 @@ _COMMAND = TypeAdapter(Command)
 _PLAN = TypeAdapter(CleanupPlan)
 
 
-class _Pin(aiohttp.Fingerprint):
-    """A pinned certificate, and until when it is good (Unix seconds), once it was shown."""
-
-    until: int | None = None
-
-    def check(self, transport: asyncio.Transport) -> None:
-        """See that the peer of a new connection shows this certificate.
-
-        Raises:
-            ServerFingerprintMismatch: it shows another one.
-        """
-        super().check(transport)
-        from cryptography.x509 import load_der_x509_certificate  # noqa: PLC0415  heavy, and no start needs it
-
-        shown: bytes = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        with suppress(ValueError):  # a peer may show what only OpenSSL takes for a certificate
-            self.until = int(load_der_x509_certificate(shown).not_valid_after_utc.timestamp())
-
-
-class _KeptPin(_Pin):
-    """Equal when it pins the same: a later value finds the connections that an earlier one has left open."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _KeptPin) and self.fingerprint == other.fingerprint
-
-    def __hash__(self) -> int:
-        return hash(self.fingerprint)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """An agent as the client sees it. With `keep` it is asked over a connection that is kept for the next time.
@@ -92,10 +64,10 @@ class Target:
 
     name: str
     url: URL
-    pin: _Pin
+    pin: Pin
     headers: dict[str, str] = field(repr=False)
     keep: bool = False
-    next_pin: _Pin | None = None
+    next_pin: Pin | None = None
 
 
 class Answer(NamedTuple):
@@ -156,7 +128,7 @@ def target(
     headers = {"Authorization": f"Bearer {token}"}
     if not keep:
         headers["Connection"] = "close"
-    pinned = _KeptPin if keep else _Pin
+    pinned = KeptPin if keep else Pin
     pin = pinned(bytes.fromhex(fingerprint))
     next_pin = pinned(bytes.fromhex(next_fingerprint)) if next_fingerprint else None
     if next_fingerprint:
@@ -318,7 +290,7 @@ class Agents:
         return answer
 
     async def _send(
-        self, at: Target, pin: _Pin, what: tuple[str, str], data: str | None, headers: dict[str, str]
+        self, at: Target, pin: Pin, what: tuple[str, str], data: str | None, headers: dict[str, str]
     ) -> Answer:
         """Send a request, and once more where its connection was closed meanwhile: nothing is done twice of it.
 
@@ -334,7 +306,7 @@ class Agents:
             return await self._exchange(at, pin, what, data, headers)
 
     async def _exchange(
-        self, at: Target, pin: _Pin, what: tuple[str, str], data: str | None, headers: dict[str, str]
+        self, at: Target, pin: Pin, what: tuple[str, str], data: str | None, headers: dict[str, str]
     ) -> Answer:
         method, path = what
         url = at.url.with_path(path, encoded=True)  # a tenth of what it takes to parse one

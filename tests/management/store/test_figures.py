@@ -81,8 +81,9 @@ async def test_everything_is_counted(database: Database) -> None:
             mine = operation.c.key == f"storage:{row['uuid']}"
             await connection.execute(update(operation).where(mine).values(leaseOwner=owner))
         owed = {"operationUuid": "0" * 32, "hostOnly": False, "createDate": int(now) - 500}
-        reason = {"code": "DirectoryHung", "details": "seen"}
-        for at, values in enumerate(({"type": "Forgetting", "enrollmentId": "1" * 32}, {"lastReason": reason}, {})):
+        failed: dict[str, Any] = {"lastReason": {"code": "DirectoryHung", "details": "seen"}}
+        kinds: tuple[dict[str, Any], ...] = ({"type": "Forgetting", "enrollmentId": "1" * 32}, failed, {})
+        for at, values in enumerate(kinds):
             whole = {"type": "Cleanup", "commandUuid": uuid4().hex} | owed | values
             await connection.execute(insert(debt).values(uuid=uuid4().hex, agentUuid=some[at], **whole))
         dates = {"createDate": int(now), "lastOpDate": int(now)}
