@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bs_agent.client.cli import catalog
 from bs_agent.client.cli.catalog import Field
+from bs_agent.client.cli.commands import VERB_CALLS
 from bs_agent.client.cli.faults import UsageFault, either, near, nearest
 from bs_agent.client.cli.manual import example
 from bs_agent.client.cli.values import check_value
@@ -43,7 +44,8 @@ def api_named(name: str) -> Api:
     """
     if name in APIS:
         return APIS[name]
-    close = [one for one in APIS if name.casefold() in one.casefold()] or near(name, APIS)
+    verbs = {verb.partition(" ")[0] for verb in VERB_CALLS}
+    close = near(name, verbs) or [one for one in APIS if name.casefold() in one.casefold()] or near(name, APIS)
     hint = f"did you mean {either(close)}?" if close else "`bs-cli --help` lists the commands"
     raise UsageFault(f"there is no command {name!r}; {hint}")
 

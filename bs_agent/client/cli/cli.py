@@ -12,15 +12,20 @@ from typing import NoReturn
 import click
 
 from bs_agent import __version__
-from bs_agent.client.cli.commands import COMMANDS
+from bs_agent.client.cli.commands import COMMANDS, VERBS
 from bs_agent.client.cli.output import FORMS
 
 _USAGE, _FAILED, _INTERRUPTED, _BROKEN_PIPE = 2, 3, 130, 141
 
 _WIDEST = max(len(name) for commands in COMMANDS.values() for name in commands)
+_WIDEST_VERB = max(map(len, VERBS))
 
 _EPILOG = "\n".join(
     [
+        "\b",
+        "Every day (NAME is a name or a uuid):",
+        *(f"  {verb:<{_WIDEST_VERB}}  {does}" for verb, does in VERBS.items()),
+        "",
         "\b",
         "Commands (`bs-cli COMMAND --help` tells more):",
         *(
@@ -34,7 +39,7 @@ _EPILOG = "\n".join(
         "  bs-cli LogInByAccount accountName=admin",
         "  bs-cli QueryBackupStorage status=Connected name~=store fields=name,uuid",
         "  bs-cli QueryBackupStorage 'availableCapacity<1099511627776' sortBy=name --output yaml",
-        "  bs-cli ReconnectBackupStorage uuid=my-store",
+        "  bs-cli storages delete my-store --dry-run",
         "  bs-cli --watch",
         "  eval \"$(bs-cli completion bash)\"",
         "",
@@ -62,6 +67,8 @@ _EPILOG = "\n".join(
     help="table, json, yaml or tsv; without it a table on a terminal, and JSON elsewhere.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --output json.")
+@click.option("--dry-run", is_flag=True, help="Of a delete: only show what it would do on which host.")
+@click.option("--yes", is_flag=True, help="Of `storages delete`: do not ask for the name.")
 @click.option("--watch", is_flag=True, help="Show the fleet live, or what a query finds; Ctrl-C ends.")
 @click.option(
     "--interval", default=2.0, type=click.FloatRange(0.2), metavar="SECONDS", help="Between two looks of --watch; 2."
@@ -91,8 +98,10 @@ def command(ctx: click.Context, /, words: tuple[str, ...], wants_help: bool, ver
 
 
 def _help_of(name: str) -> str:
-    from bs_agent.client.cli import arguments, manual  # noqa: PLC0415  see the module's docstring
+    from bs_agent.client.cli import arguments, manual, verbs  # noqa: PLC0415  see the module's docstring
 
+    if verbs.is_verb(name):
+        return verbs.verb_help(name)
     return manual.command_help(arguments.api_named(name))
 
 

@@ -3,6 +3,28 @@
 A test holds them equal to the contract's APIs.
 """
 
+VERBS: dict[str, str] = {
+    "storages [CONDITION]...": "The backup storages, the worst first, with reasons and cures.",
+    "storages show NAME": "All that is known of one.",
+    "storages reconnect NAME": "Connect to its hosts afresh.",
+    "storages delete NAME": "Show what a delete cleans on which host, ask for the name, delete.",
+    "mons [CONDITION]...": "The mon hosts of the Ceph storages.",
+    "jobs [CONDITION]...": "The last jobs: who called what, and how that went.",
+    "health": "One word: ok (status 0), warning (4), down (5), or unknown (3).",
+}
+"""Short forms of what is done every day, each with its arguments; NAME is a name or a uuid."""
+
+VERB_CALLS: dict[str, str] = {
+    "storages": "QueryBackupStorage",
+    "storages show": "QueryBackupStorage",
+    "storages reconnect": "ReconnectBackupStorage",
+    "storages delete": "DeleteBackupStorage",
+    "mons": "QueryCephBackupStorage",
+    "jobs": "QueryJob",
+    "health": "",
+}
+"""The call whose conditions and parameters a verb takes; that of `storages VERB` takes the name first."""
+
 COMMANDS: dict[str, dict[str, str]] = {
     "Backup storage": {
         "AddImageStoreBackupStorage": "Add a directory of a host as a backup storage.",

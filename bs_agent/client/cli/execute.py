@@ -20,6 +20,7 @@ from bs_agent.client.cli.text import plain
 from bs_agent.client.sdk import ACTIONS
 from bs_agent.client.wire.failures import CallFailed
 from bs_agent.client.wire.transport import DEFAULT_URL, Client, Progress
+from bs_agent.contract.calls_storage import RECONNECT_BACKUP_STORAGE
 from bs_agent.contract.errors import ErrorCode, InvalidSession, cure_of
 
 DONE, FAILED = 0, 3
@@ -39,6 +40,8 @@ class Options:
     output: Form | None = None
     timeout: float = 3 * 3600.0
     patience: float = 2.0
+    dry_run: bool = False
+    yes: bool = False
 
     @property
     def form(self) -> Form:
@@ -68,11 +71,37 @@ class Options:
             raise UsageFault(str(error)) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A call that was made, and what it brought: the error, or else the answer."""
+
+    action: Action[Any]
+    client: Client
+    kept: Session | None
+    answer: dict[str, Any]
+    error: ErrorCode | None = None
+
+
 def execute(words: Sequence[str], options: Options, ask: Ask) -> int:
     """Run one command and print what comes of it; returns the exit code.
 
     Raises:
         UsageFault: the command is wrong; nothing was sent.
+    """
+    found = call(words, options, ask)
+    if found.error:
+        show_error(found.error, options.form)
+        return FAILED
+    _remember(found.action, found.client, found.answer, found.kept)
+    _show(found.action, found.answer, options)
+    return DONE
+
+
+def call(words: Sequence[str], options: Options, ask: Ask) -> Answered:
+    """Make the call that a command line names; nothing is printed but its progress.
+
+    Raises:
+        UsageFault: the command is wrong; nothing was changed.
     """
     kind = ACTIONS[api_named(words[0]).name]
     kept = kept_session()
@@ -83,7 +112,8 @@ def execute(words: Sequence[str], options: Options, ask: Ask) -> int:
         client = options.client(kept, on_progress)
         if lacks := left_out(kind.api, values, client) or missing(kind.api, values):
             raise UsageFault(f"{kind.api.name}: {lacks}")
-        if fault := kind(**values).check():
+        action = kind(**values)
+        if fault := action.check():
             raise UsageFault(f"{kind.api.name}: {fault.details}")
         if kind.api.needs_session and not client.session_id:
             raise UsageFault(not_logged_in(client, kept))
@@ -92,17 +122,25 @@ def execute(words: Sequence[str], options: Options, ask: Ask) -> int:
             res = action.call(client)
             res.unwrap()
         except CallFailed as failure:
-            _failed(failure.error, client, kept, options)
-            return FAILED
-    _remember(action, client, res.answer, kept)
-    _show(action, res.answer, options)
-    return DONE
+            if failure.error.code == InvalidSession.code and kept and client.session_id == kept.uuid:
+                _keep(replace(kept, uuid=""))
+            return Answered(action, client, kept, {}, failure.error)
+    answer = {name: value for name, value in res.answer.items() if name != "schema"}
+    return Answered(action, client, kept, answer)
 
 
-def _failed(error: ErrorCode, client: Client, kept: Session | None, options: Options) -> None:
-    if error.code == InvalidSession.code and kept and client.session_id == kept.uuid:
-        _keep(replace(kept, uuid=""))
-    show_error(error, options.form)
+def uuid_of(name: str, options: Options) -> str:
+    """Return the uuid of the backup storage that has a name, or the uuid itself.
+
+    Raises:
+        UsageFault: several have it, or nobody is logged in.
+        CallFailed: none has it, or the management node could not be asked.
+    """
+    kept = kept_session()
+    client = options.client(kept)
+    if not client.session_id:
+        raise UsageFault(not_logged_in(client, kept))
+    return str(resolved(RECONNECT_BACKUP_STORAGE, {"uuid": name}, client)["uuid"])
 
 
 def not_logged_in(client: Client, kept: Session | None) -> str:
@@ -165,12 +203,11 @@ def _keep(session: Session) -> None:
 
 def _show(action: Action[Any], answer: dict[str, Any], options: Options) -> None:
     """Print an answer; a session, which is kept, is shown to nobody who has not asked for a form that has it."""
-    shown = {name: value for name, value in answer.items() if name != "schema"}
     if action.api.name == LOG_IN and options.output in {None, "table"}:
         ends = answer["inventory"].get("expiredDate")
         click.echo(f"logged in as {vars(action)['accountName']}; the session ends on {ends} unless it is used")
     else:
-        print_answer(shown, options.form, vars(action).get("fields") or ())
+        print_answer(answer, options.form, vars(action).get("fields") or ())
 
 
 @contextlib.contextmanager

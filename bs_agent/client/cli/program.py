@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from bs_agent.client.cli import verbs
 from bs_agent.client.cli.arguments import NEW
-from bs_agent.client.cli.execute import Options, execute
+from bs_agent.client.cli.execute import Options
 from bs_agent.client.cli.faults import UsageFault
 
 MAX_SECRET = 4096
@@ -24,7 +25,7 @@ def run(words: Sequence[str], given: Mapping[str, Any]) -> int:
         from bs_agent.client.cli.watch import watch  # noqa: PLC0415  rich is slow to import
 
         return watch(words or ["QueryBackupStorage"], options, given["interval"])
-    return execute(words, options, ask) if words else _interact(options)
+    return verbs.run(words, options, ask) if words else _interact(options)
 
 
 def ask(name: str) -> str:
@@ -66,4 +67,6 @@ def _options(given: Mapping[str, Any]) -> Options:
         allow_plain_http=given["allow_plain_http"],
         output=given["output"] or ("json" if given["as_json"] else None),
         timeout=given["timeout"],
+        dry_run=given["dry_run"],
+        yes=given["yes"],
     )

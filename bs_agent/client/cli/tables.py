@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bs_agent.client.cli.text import human, plain
+from bs_agent.contract.errors import ErrorCode, cure_of
 
 STORAGE_COLUMNS = ("name", "type", "status", "state", "availableCapacity", "totalCapacity", "uuid")
 HEADINGS = {"availableCapacity": "available", "totalCapacity": "total"}
@@ -36,6 +37,18 @@ def is_size(value: object, name: str) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and (name.endswith("Capacity") or name in BYTES)
 
 
+def is_reason(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Tell whether a value says why something is not well."""
+    return isinstance(value, dict) and {"code", "details"} <= value.keys()
+
+
+def told(reason: Mapping[str, Any]) -> list[str]:
+    """Return a reason and its cure as lines."""
+    code, details = str(reason["code"]), str(reason["details"])
+    cure = cure_of(ErrorCode(code=f"BS.{code}", description=""))
+    return [plain(f"{code}: {details}"), *([f"-> {cure}"] if cure else [])]
+
+
 def listed(inventories: Sequence[Mapping[str, Any]], fields: Sequence[str] = ()) -> Table:
     """Return the table of several inventories; with `fields` these are its columns."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -61,6 +74,8 @@ def detailed(values: Mapping[str, Any]) -> Table:
     for name, value in values.items():
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             table.add_row(name, listed(value, [key for key in value[0] if not isinstance(value[0][key], list | dict)]))
+        elif is_reason(value):
+            table.add_row(name, "\n".join(told(value)))
         elif is_size(value, name):
             table.add_row(name, f"{human(value)} ({value} bytes)")
         else:
@@ -78,6 +93,7 @@ def show_answer(answer: Mapping[str, Any], fields: Sequence[str] = ()) -> None:
     elif isinstance(inventories, list):
         if inventories:
             _show_several(console, inventories, fields)
+            _show_reasons(console, inventories)
         total = rest.pop("total", None)
         console.print(f"{len(inventories)} found" if total is None else f"{len(inventories)} of {total}", style="dim")
     if rest:
@@ -94,6 +110,15 @@ def _show_several(console: Console, inventories: Sequence[Mapping[str, Any]], fi
         return
     for entry in inventories:
         console.print(detailed({name: entry.get(name) for name in fields or _columns(inventories)}), "")
+
+
+def _show_reasons(console: Console, inventories: Sequence[Mapping[str, Any]]) -> None:
+    """Print below a table why those of it that are not well are not, and what to do."""
+    for entry in inventories:
+        if is_reason(reason := entry.get("statusReason") or entry.get("lastReason")):
+            name = entry.get("name") or entry.get("hostname") or entry.get("uuid")
+            first, *cure = told(reason)
+            console.print(Text(plain(f"{name}: {first}")), *map(Text, cure), sep="\n  ", soft_wrap=True)
 
 
 def _columns(inventories: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -11,12 +11,13 @@ from itertools import takewhile
 
 from bs_agent.client.cli import catalog
 from bs_agent.client.cli.catalog import TAG_FIELDS, Field
-from bs_agent.client.cli.commands import COMMANDS
+from bs_agent.client.cli.commands import COMMANDS, VERB_CALLS, VERBS
 from bs_agent.contract.api import APIS
 from bs_agent.contract.declaration import Api
 from bs_agent.contract.query import Operator
 
 ACROSS, FIELDS, PARAMETERS, OPERATORS, VALUES = "Across tables", "Fields", "Parameters", "Operators", "Values"
+EVERY_DAY, VERBS_BELOW = "Every day", "Verbs"
 SHELLS = ("bash", "zsh", "fish")
 
 _WORD = re.compile(r"(?P<name>[A-Za-z0-9_.]*)(?P<sign>!\?=|!~=|\?=|~=|!=|>=|<=|=|>|<)?(?P<rest>.*)", re.DOTALL)
@@ -69,6 +70,9 @@ def _offers(words: Sequence[str], current: str, names: Names) -> tuple[str, list
         return "", _commands()
     if words[0] == "completion" and len(words) == 1:
         return "", [Offer(shell, VALUES, ends=True) for shell in SHELLS]
+    verb = " ".join(words[:2]) if " ".join(words[:2]) in VERB_CALLS else words[0]
+    if verb in VERB_CALLS:
+        return _of_verb(verb, words, current, names)
     api = APIS.get(words[0])
     found = _WORD.fullmatch(current)
     if api is None or found is None:
@@ -91,11 +95,31 @@ def _offers(words: Sequence[str], current: str, names: Names) -> tuple[str, list
     return stem, [*operators, *(offer for offer in offers if not field or f"{stem}{offer.label}" != f"{name}=")]
 
 
+def _of_verb(verb: str, words: Sequence[str], current: str, names: Names) -> tuple[str, list[Offer]]:
+    """Return what may follow a verb: a verb below it, a name, and what its call takes."""
+    call = VERB_CALLS[verb]
+    below = " " in verb
+    if below and len(words) == 2:
+        found = names(APIS["QueryBackupStorage"], "name", current)
+        return "", [Offer(name, VALUES, note, ends=True) for name, note in found]
+    if not call:
+        return "", []
+    stem, offers = _offers([call, *words[2 if below else 1 :]], current, names)
+    if below:
+        return stem, [offer for offer in offers if offer.label != "uuid="]
+    more = [Offer(one.partition(" ")[2], VERBS_BELOW, ends=True) for one in VERB_CALLS if one.startswith(f"{verb} ")]
+    return stem, [*(more if len(words) == 1 and not stem else []), *offers]
+
+
 def _commands() -> list[Offer]:
+    verbs = dict.fromkeys(verb.partition(" ")[0] for verb in VERBS)
+    short = [
+        Offer(name, EVERY_DAY, next((d for v, d in VERBS.items() if v.startswith(name)), ""), True) for name in verbs
+    ]
     found = [
         Offer(name, subject, does, ends=True) for subject, names in COMMANDS.items() for name, does in names.items()
     ]
-    return [*found, Offer("completion", "Others", "Print the completion script of a shell.", ends=True)]
+    return [*short, *found, Offer("completion", "Others", "Print the completion script of a shell.", ends=True)]
 
 
 def _names(api: Api, typed: str, given: set[str]) -> tuple[str, list[Offer]]:

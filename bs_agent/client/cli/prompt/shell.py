@@ -14,8 +14,9 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from bs_agent import __version__
+from bs_agent.client.cli import verbs
 from bs_agent.client.cli.arguments import Ask, api_named
-from bs_agent.client.cli.execute import Options, execute, kept_session
+from bs_agent.client.cli.execute import Options, kept_session
 from bs_agent.client.cli.faults import UsageFault
 from bs_agent.client.cli.manual import command_help
 from bs_agent.client.cli.output import FORMS
@@ -29,6 +30,7 @@ from bs_agent.client.wire.transport import Client
 
 HELP = """Type a command and Tab: it shows the fields, the tables and the parameters that may come next.
 
+  storages
   QueryBackupStorage status=Connected name~=store fields=name,uuid
   LogInByAccount accountName=admin
   help COMMAND     what a command takes
@@ -122,20 +124,20 @@ def _run(text: str, options: Options, ask: Ask) -> None:
         words = shlex.split(text, comments=True)
     except ValueError as error:
         raise UsageFault(f"{error}: close the quotation, or write a backslash before the quote") from None
-    options = _with_output(words, options)
+    options = _with_flags(words, options)
     match words:
         case []:
             return
         case ["help"]:
             click.echo(HELP)
-        case ["help", name] | [name, "--help"]:
-            click.echo(command_help(api_named(name)))
+        case ["help", name, *_] | [name, *_, "--help"]:
+            click.echo(verbs.verb_help(name) if verbs.is_verb(name) else command_help(api_named(name)))
         case _:
-            execute(words, options, ask)
+            verbs.run(words, options, ask)
 
 
-def _with_output(words: list[str], options: Options) -> Options:
-    """Take `--json` and `--output FORM` from the words of a line.
+def _with_flags(words: list[str], options: Options) -> Options:
+    """Take the options that may stand behind a command from the words of a line.
 
     Raises:
         UsageFault: there is no such form.
@@ -150,7 +152,9 @@ def _with_output(words: list[str], options: Options) -> Options:
             raise UsageFault(f"--output is one of {', '.join(FORMS)}")
         del words[place : place + 2]
         options = replace(options, output=form)
-    return options
+    dry_run, yes = ("--dry-run" in words), ("--yes" in words)
+    words[:] = [word for word in words if word not in {"--dry-run", "--yes"}]
+    return replace(options, dry_run=dry_run, yes=yes)
 
 
 def _client(options: Options) -> Client | None:

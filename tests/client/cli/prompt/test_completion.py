@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bs_agent.client.cli.arguments import parse_words
 from bs_agent.client.cli.catalog import named_by
+from bs_agent.client.cli.commands import VERBS
 from bs_agent.client.cli.prompt.completion import (
     ACROSS,
     FIELDS,
@@ -76,13 +77,29 @@ def test_one_level_deeper_behind_a_table() -> None:
     assert words("QueryBackupStorage zone.nam.") == []
 
 
+def test_verbs_and_what_follows_them() -> None:
+    assert labels("stora") == ["storages"]
+    assert labels("storages rec") == ["reconnect"]
+    assert labels("storages d") == ["delete", "description="]
+    assert labels("storages delete ") == ["my store", "ceph"]
+    assert labels("storages delete c") == ["ceph"]
+    assert labels("storages delete ceph de") == ["deleteMode="]
+    assert words("storages delete ceph deleteMode=E") == ["deleteMode=Enforcing"]
+    assert "uuid=" not in labels("storages reconnect ceph ")
+    assert words("storages status=Conn") == ["status=Connecting", "status=Connected"]
+    assert words("mons mons.status=D") == ["mons.status=Disconnected"]
+    assert labels("jobs apiN") == ["apiName="]
+    assert labels("health ") == []
+
+
 def test_commands_in_any_case_and_anywhere() -> None:
     assert set(labels("query")) == {name for name in APIS if name.startswith("Query")}
-    assert labels("storage") == []
-    assert "ReconnectBackupStorage" in labels("storage", anywhere=True)
+    assert labels("storage") == ["storages"]
+    assert labels("backup") == []
+    assert "ReconnectBackupStorage" in labels("backupstorage", anywhere=True)
     assert labels("Unknown ") == []
     assert labels("completion ") == ["bash", "zsh", "fish"]
-    assert set(labels("")) == {*APIS, "completion"}
+    assert set(labels("")) == {*APIS, "completion", *(verb.partition(" ")[0] for verb in VERBS)}
 
 
 def test_operators_behind_a_field_that_is_written_out() -> None:
