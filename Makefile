@@ -3,6 +3,8 @@ SHELL := /bin/sh
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 RUN_DIRECTORY ?= .run
+PORT ?= 8080
+AGENT_PORT ?= 7765
 N ?= 1000
 
 # What needs no booted host, no cluster and no browser, and says most of what there is to say of an edit.
@@ -32,8 +34,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-run: setup  ## management node and an agent over a local directory, until Ctrl-C
-	@exec $(PYTHON) -m bs_agent.client.cli.quickstart --directory $(RUN_DIRECTORY)
+run: setup  ## management node and an agent over a local directory, until Ctrl-C; PORT=8080 AGENT_PORT=7765
+	@exec $(PYTHON) -m bs_agent.client.cli.quickstart --directory '$(RUN_DIRECTORY)' --port $(PORT) --agent-port $(AGENT_PORT)
 
 fleet: $(VENV)/.installed-dev  ## N=10000 simulated agents and a node that polls them, until Ctrl-C; FLEET='--dead 20%'
 	@exec $(PYTHON) -m tests.fleet $(N) --directory $(RUN_DIRECTORY)/fleet $(FLEET)

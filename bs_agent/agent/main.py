@@ -26,7 +26,9 @@ configured = command_line.configured("/etc/bs-agent/agent.toml")
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"]}, epilog=example("bs-agent report --directory /data/images")
+    cls=command_line.Programs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("bs-agent report --directory /data/images"),
 )
 @click.version_option(__version__, prog_name="bs-agent")
 def main() -> None:

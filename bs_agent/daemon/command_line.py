@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="Settings")
 Command = Callable[..., None]
+LONGEST = 1000  # characters of what a command does, in the list of commands
+
+
+class Programs(click.Group):
+    """A group of commands whose help says of each a whole sentence, and not as much of it as fits on a line."""
+
+    group_class = type
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        rows = [(name, found.get_short_help_str(limit=LONGEST)) for name, found in commands.items() if found]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def example(line: str) -> str:

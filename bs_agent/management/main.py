@@ -21,6 +21,7 @@ configured = command_line.configured("/etc/bs-agent/management.toml")
 
 
 @click.group(
+    cls=command_line.Programs,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=example("bs-management run --config /etc/bs-agent/management.toml"),
 )

@@ -7,13 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from bs_agent import __version__
+from bs_agent.agent.main import enrollments
+from bs_agent.agent.main import main as agent
 from bs_agent.contract.enrollment import decode
 from bs_agent.contract.reasons import REASONS, ReasonCode
 from bs_agent.contract.report import HostReport
 from bs_agent.daemon.configuration import BAD_CONFIGURATION
+from bs_agent.management.main import main as management
 from tests.agent.asking import MARKER, connect
 from tests.agent.conftest import UUID
 from tests.beds.agent import ROOT, AgentProcess, client_of
@@ -118,6 +122,15 @@ def test_without_a_port_there_is_nothing_to_enrol_with(tmp_path: Path) -> None:
     done = AgentProcess(tmp_path / "agent").run("enroll", "--label", "x")
     assert done.returncode == 1
     assert "server.listen" in done.stderr
+
+
+@pytest.mark.parametrize("group", [agent, enrollments, management])
+def test_the_list_of_commands_says_whole_sentences(group: click.Group) -> None:
+    with group.make_context("program", ["--help"], resilient_parsing=True) as context:
+        said = " ".join(group.get_help(context).split())
+    for command in group.commands.values():
+        first = " ".join((command.help or "").split("\n\n")[0].split()).partition(". ")[0]
+        assert first.removesuffix(".") in said, command.name
 
 
 def test_all_faults_are_named_at_once(tmp_path: Path) -> None:

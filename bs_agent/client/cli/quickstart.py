@@ -6,10 +6,13 @@ Everything lives in one directory, so a second run picks up the same data.
 import argparse
 import asyncio
 import json
+import os
 import secrets
+import shlex
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import IO
@@ -36,15 +39,16 @@ class Place:
         self.management_toml = directory / "management.toml"
         self.password_file = directory / "admin-password"
         self.url = f"http://127.0.0.1:{port}"
+        self.ports = {"PORT": port, "AGENT_PORT": agent_port}
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.images.mkdir(exist_ok=True)
         self.agent_toml.write_text(
-            f'[server]\nlisten = "127.0.0.1:{agent_port}"\n[state]\ndirectory = "{directory}/agent"\n'
+            f'[server]\nlisten = "127.0.0.1:{agent_port}"\n[state]\ndirectory = {json.dumps(f"{directory}/agent")}\n'
             "[probe]\ninterval = 2\ndeadline = 2\n"
         )
         self.management_toml.write_text(
-            f'[server]\nlisten = "127.0.0.1:{port}"\n[state]\ndirectory = "{directory}/management"\n'
-            f'[database]\nurl = "sqlite:///{directory}/management/management.db"\n'
+            f'[server]\nlisten = "127.0.0.1:{port}"\n[state]\ndirectory = {json.dumps(f"{directory}/management")}\n'
+            f"[database]\nurl = {json.dumps(f'sqlite:///{directory}/management/management.db')}\n"
             "[poll]\ninterval = 2\ntimeout = 2\n"
         )
 
@@ -61,6 +65,7 @@ async def run(place: Place) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    must_be_free(place.ports)  # before a password is sent to whoever has one of them
     async with AsyncExitStack() as stack:
         password = place.password()
         await program("bs-management", "set-password", "--config", place.management_toml, "admin", stdin=password)
@@ -77,6 +82,22 @@ async def run(place: Place) -> int:
             raise QuickstartError("a daemon ended by itself; its log is above")
         print("\nstopping ...", flush=True)
     return 0
+
+
+def must_be_free(ports: Mapping[str, int]) -> None:
+    """Look whether the ports, by the variables of `make run` that name them, can be had.
+
+    Raises:
+        QuickstartError: one cannot; the message says how to take another.
+    """
+    for variable, port in ports.items():
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as error:
+            raise QuickstartError(
+                f"port {port} cannot be had: {os.strerror(error.errno or 0)}. `ss -ltnp` shows who has it: end that, "
+                f"or take another one: make run {variable}={port + 1}"
+            ) from error
 
 
 @asynccontextmanager
@@ -159,6 +180,7 @@ async def show(place: Place, client: Client) -> None:
     inventories = result.unwrap().inventories or []
     base, session = f"{place.url}/zstack/v1", f"-H 'Authorization: OAuth {client.session_id}'"
     storage = f"{base}/backup-storage/{inventories[0].uuid}"
+    cli, kept = shlex.quote(command("bs-cli")[0]), shlex.quote(str(place.password_file))
     print(json.dumps({key: value for key, value in result.answer.items() if key != "schema"}, indent=2))
     print(
         f"""
@@ -168,8 +190,11 @@ QueryBackupStorage says the above. Go on from another terminal (the session live
   curl {session} -X PUT -d '{{"reconnectBackupStorage":{{}}}}' {storage}/actions
   curl {session} -X DELETE '{storage}?deleteMode=Permissive'
 
-or:  {command("bs-cli")[0]} LogInByAccount accountName=admin < {place.password_file}
-     {command("bs-cli")[0]} QueryBackupStorage status=Connected
+or by bs-cli, which keeps the log-in:
+
+  {cli} --url {place.url} LogInByAccount accountName=admin < {kept}
+  {cli} storages
+  {cli} storages delete {inventories[0].uuid} --dry-run
 
 The images are in {place.images}. Ctrl-C stops both daemons; the next `make run` picks up the same data.""",
         flush=True,

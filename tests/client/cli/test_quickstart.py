@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.beds.agent import ROOT
 from tests.beds.node import free_port
+from tests.client.terminal import environment
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -22,11 +25,12 @@ SECONDS = 60
 
 
 class Run:
-    """A quick start that has printed everything: the answer of the query, and the curl lines by their method."""
+    """A quick start that has printed everything: the answer of the query, and the lines to go on by."""
 
     def __init__(self, output: str) -> None:
         self.answer: dict[str, Any] = json.JSONDecoder().raw_decode(output[output.index("{\n") :])[0]
         self.lines = re.findall(r"(?m)^  (curl .*)$", output)
+        self.commands = re.findall(r"(?m)^  (\S.*bs-cli'? .*)$", output)
 
     @property
     def uuid(self) -> str:
@@ -74,11 +78,15 @@ def quickstart(folder: Path, port: int, agent_port: int) -> Iterator[Run]:
 
 def test_a_second_run_picks_up_the_data_and_the_printed_lines_work(tmp_path: Path) -> None:
     ports = free_port(), free_port()
-    images = tmp_path / "run" / "images"
-    with quickstart(tmp_path / "run", *ports) as first:
+    folder = tmp_path / 'it\'s "mine"'  # whatever stands in a path, the printed lines hold
+    images = folder / "images"
+    with quickstart(folder, *ports) as first:
         assert first.answer["success"] is True
         assert first.answer["inventories"][0]["status"] == "Connected"
-    with quickstart(tmp_path / "run", *ports) as second:
+        for line in first.commands:
+            subprocess.run(["sh", "-c", line], env=environment(tmp_path), check=True, timeout=SECONDS)
+        assert len(first.commands) == 3
+    with quickstart(folder, *ports) as second:
         assert second.uuid == first.uuid
         assert [found["uuid"] for found in second.curl(0)["inventories"]] == [first.uuid]
         assert second.curl(1)["inventory"]["status"] == "Connected"
@@ -88,18 +96,18 @@ def test_a_second_run_picks_up_the_data_and_the_printed_lines_work(tmp_path: Pat
         assert second.curl(0)["inventories"] == []
 
 
-def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
-    ports = free_port(), free_port()
-    with quickstart(tmp_path / "first", *ports):
-        options = ["--directory", str(tmp_path / "second"), "--port", str(ports[0]), "--agent-port", str(free_port())]
-        done = subprocess.run(
-            [sys.executable, "-m", "bs_agent.client.cli.quickstart", *options],
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=2 * SECONDS,
-        )
-    assert done.returncode == 1
-    assert "Address already in use" in done.stderr
-    assert str(ports[0]) in done.stderr
+@pytest.mark.parametrize("variable", ["PORT", "AGENT_PORT"])
+def test_a_port_that_is_taken_is_named_and_nothing_is_sent_to_it(tmp_path: Path, variable: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = {"PORT": free_port(), "AGENT_PORT": free_port(), variable: port}
+        settings = [f"{name}={number}" for name, number in ports.items()]
+        make = ["make", "--no-print-directory", "run", f"RUN_DIRECTORY={tmp_path}/run", *settings]
+        done = subprocess.run(make, capture_output=True, check=False, text=True, timeout=SECONDS, cwd=ROOT)
+        taken.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            taken.accept()
+    assert done.returncode == 2
+    assert f"make run: port {port} cannot be had: Address already in use. `ss -ltnp` shows who has it" in done.stderr
+    assert f"make run {variable}={port + 1}\n" in done.stderr
     assert "Traceback" not in done.stderr
