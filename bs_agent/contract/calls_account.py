@@ -11,7 +11,9 @@ class LogInParameters(Parameters):
     """Who logs in."""
 
     accountName: str = Field(max_length=255)
-    password: SecretStr = Field(description="The lower-case hexadecimal SHA-512 of the password.", max_length=1024)
+    password: SecretStr = Field(
+        description="The SHA-512 of the password, as 128 lower-case hexadecimal digits.", max_length=1024
+    )
 
 
 class SessionParameters(Parameters):

@@ -9,6 +9,9 @@ from bs_agent.contract.inventory import CephBackupStorageInventory, Inventory
 from bs_agent.contract.report import CEPH, IMAGESTORE
 
 _STORAGE = "1ab3b836a88342e1bbc1b1a17d092f0f"
+_CEPH = "eed424abee694bcda5a5e414a61ea3d3"
+_TAG = "9c2e0d1f3a4b4c5d8e6f7a8b9c0d1e2f"
+_KEY = "5d6e7f8a9b0c4d1e2f3a4b5c6d7e8f9a"
 _ZONE = "b42b5bd4cb4d4f5d8cb04f92ab6a4b2f"
 _MON = "2f7a9b0a9c3d4a51a3cbf1c8f5a4b6d7"
 _ACCOUNT = "36c27e8ff05c4780bf6d2fa65700f22e"
@@ -76,6 +79,35 @@ VALUES: dict[str, Any] = {
     "zoneUuid": _ZONE,
     "zoneUuids": [_ZONE],
 }
+
+HASHED = (
+    "b109f3bbbc244eb82441917ed06d618b9008dd09b3befd1b5e07394c706a8bb9"
+    "80b1d7785e5976ec049b46df5f1326af5a2ea6d103fd07c95385ffab0cacbc86"
+)
+"""What an account's password travels as: the SHA-512 of `password`."""
+
+_OF_CALL: dict[str, dict[str, Any]] = {
+    "LogInByAccount": {"password": HASHED},
+    "UpdateAccount": {"password": HASHED},
+    "AddCephBackupStorage": {"monUrls": ["root:password@172.20.1.116:22/?monPort=6789", "172.20.1.117"]},
+    "AddMonToCephBackupStorage": {"monUrls": ["172.20.1.118"]},
+    "UpdateBackupStorage": {"name": "image-store", "description": "images of the first zone"},
+    "CreateAccessKey": {"description": "the key of the backup job"},
+}
+"""Values that a name has in one call alone; of a call without needed parameters, those that it is shown with."""
+
+_IN_PATH = {
+    "accounts": _ACCOUNT,
+    "zones": _ZONE,
+    "ceph": _CEPH,
+    "tags": _TAG,
+    "system-tags": _TAG,
+    "user-tags": _TAG,
+    "accesskeys": _KEY,
+    "open-sessions": _ACCOUNT,
+    "jobs": _JOB,
+}
+"""The `uuid` that stands behind these words of a path; behind others it is a storage's."""
 
 QUERY: dict[str, Any] = {
     "q": ["status=Connected"],
@@ -147,6 +179,15 @@ def inventory_example(kind: type[Inventory]) -> dict[str, Any]:
     return example
 
 
-def parameters_example(names: list[str], required: list[str]) -> dict[str, Any]:
-    """Return example parameters: those that are required, or all that there are when none is."""
-    return {name: VALUES[name] for name in required or names if name in VALUES}
+def parameters_example(call: str, names: list[str], required: list[str]) -> dict[str, Any]:
+    """Return example parameters of a call: those that are required, or all that there are when none is."""
+    own = _OF_CALL.get(call, {})
+    if own and not required:
+        return own
+    return {name: own.get(name, VALUES.get(name)) for name in required or names if name in own or name in VALUES}
+
+
+def path_example(path: str, name: str) -> Any:  # noqa: ANN401 RUF100  JSON
+    """Return an example of a variable of a path."""
+    before = path.partition(f"/{{{name}}}")[0].rpartition("/")[2]
+    return _IN_PATH.get(before, VALUES[name]) if name == "uuid" else VALUES.get(name)

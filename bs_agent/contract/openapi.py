@@ -18,7 +18,7 @@ from bs_agent.contract.errors import (
     TooManyRequests,
     UnsupportedEncoding,
 )
-from bs_agent.contract.examples import VALUES, parameters_example
+from bs_agent.contract.examples import VALUES, parameters_example, path_example
 from bs_agent.contract.openapi_queries import query_parameters
 from bs_agent.contract.openapi_schemas import (
     TAGS,
@@ -135,7 +135,8 @@ def _parameters(path: str, api: Api) -> list[Schema]:
     found = []
     for name in variables:
         schema = schemas.get(name, {"type": "string", "description": "The resource UUID."}) | {"minLength": 1}
-        found.append(_parameter(name, "path", schema, needed=True))
+        example = path_example(path, name)
+        found.append(_parameter(name, "path", schema, needed=True) | ({"example": example} if example else {}))
     if api.queries and not variables:
         found += query_parameters(api.queries)
     elif not api.queries and not api.body_key:
@@ -162,7 +163,7 @@ def _body(apis: list[Api]) -> Schema:
 def body_example(api: Api) -> dict[str, Any]:
     """Return an example of the body of a call."""
     names = _in_body(api)
-    return {api.body_key: parameters_example(names, [name for name in required(api) if name in names])}
+    return {api.body_key: parameters_example(api.name, names, [name for name in required(api) if name in names])}
 
 
 def _in_body(api: Api) -> list[str]:
