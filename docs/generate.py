@@ -1,6 +1,7 @@
 """Writes the pages that derive from the code: configuration reference, errors with their cures, calls of the API."""
 
 import re
+import sys
 from pathlib import Path
 
 from bs_agent.agent import config as agent
@@ -12,6 +13,10 @@ from bs_agent.daemon.configuration import reference
 from bs_agent.management import config as management
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from monitoring import alerts, dashboards  # noqa: E402  beside this file, which is no package
+
+MONITORING = HERE / "monitoring"
 NOTE = "<!-- Written by docs/generate.py from the code (`make docs`): do not edit. -->\n"
 
 NONE = "The details say what is allowed, or the cause what is not well."
@@ -120,6 +125,9 @@ def pages() -> dict[Path, str]:
         HERE / "configuration.md": NOTE + configuration.rstrip() + "\n",
         HERE / "errors.md": NOTE + shown,
         HERE / "api.md": NOTE + API.format(prefix=PREFIX, calls=calls, queries=queries),
+        MONITORING / "alerts.yml": alerts.rules(),
+        MONITORING / "runbook.md": alerts.runbook(),
+        **{MONITORING / name: text for name, text in dashboards.written().items()},
     }
 
 

@@ -182,9 +182,9 @@ async def test_without_the_database_the_rest_is_shown_in_time(
                 raise DatabaseUnavailable("away")
             return await asyncio.Event().wait() or 0.0
 
-        monkeypatch.setattr(module, "DEADLINE", 0.1)
-        monkeypatch.setattr(module, "CHECK_DEADLINE", 0.1)
         with monkeypatch.context() as patch:
+            patch.setattr(module, "DEADLINE", 0.1)
+            patch.setattr(module, "CHECK_DEADLINE", 0.1)
             patch.setattr(Database, "now", hang)
             patch.setattr("bs_agent.management.store.intake.check_writable", hang)
             text = await text_of(metrics)
