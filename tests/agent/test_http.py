@@ -192,6 +192,10 @@ async def test_metrics_show_what_the_parts_hold(client: AgentClient, directory: 
     for line in (
         f"bs_agent_storage_total_bytes{{{labels}}} ",
         f"bs_agent_storage_available_bytes{{{labels}}} ",
+        f"bs_agent_storage_total_inodes{{{labels}}} ",
+        f"bs_agent_storage_available_inodes{{{labels}}} ",
+        f"bs_agent_storage_read_only{{{labels}}} 0.0",
+        "bs_agent_build_info{python=",
         f'bs_agent_section_age_seconds{{section="usage",{labels}}} ',
         f'bs_agent_section_stale{{section="usage",{labels}}} 0.0',
         'bs_agent_worker_starts_total{worker="mount ',
@@ -204,6 +208,23 @@ async def test_metrics_show_what_the_parts_hold(client: AgentClient, directory: 
     await client.ask("GET", "/v1/report?fresh=true")
     text = (await client.ask("GET", "/metrics")).body.decode()
     assert f'bs_agent_section_reason{{reason="MarkerMissing",section="usage",{labels}}} 1.0' in text
+
+
+async def test_metrics_are_said_in_the_format_that_is_asked_for(client: AgentClient, directory: Path) -> None:
+    await connect(client, directory)
+    asked = {
+        "": "text/plain; version=0.0.4",
+        "application/openmetrics-text;version=1.0.0,text/plain;q=0.5": "application/openmetrics-text; version=1.0.0",
+        "application/openmetrics-text;version=x": "text/plain; version=0.0.4",
+    }
+    for accept, kind in asked.items():
+        answer = await client.ask("GET", "/metrics", headers={"Accept": accept})
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith(kind)
+        assert b"_created" not in answer.body
+        assert answer.body.endswith(b"# EOF\n") == kind.startswith("application")
+    head = await client.ask("HEAD", "/metrics")
+    assert (head.status, head.body) == (200, b"")
 
 
 async def test_a_connect_says_nothing_of_the_token(

@@ -1,6 +1,7 @@
 """A real agent process on a live cluster, asked over its protocol as a management node asks it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,8 @@ async def test_two_storages_of_one_cluster_share_a_worker_and_no_pool(
     assert [storage.reasons() for storage in (await report(client)).storages] == [[], []]
     metrics = (await client.ask("GET", "/metrics")).body.decode()
     assert metrics.count("bs_agent_worker_stuck{") == 1
+    for name in ("total_bytes", "available_bytes", "pool_stored_bytes", "pool_used_bytes", "pool_available_bytes"):
+        assert metrics.count(f'bs_agent_storage_{name}{{storage="') == 2, name
+    for name in ("pool_max_avail_bytes", "mons", "mons_in_quorum", "mgr_active"):
+        assert metrics.count(f'bs_agent_storage_{name}{{storage="') == 2, name
+    assert set(re.findall(r"(?m)^bs_agent_storage_mons_in_quorum{.*} (.*)$", metrics)) == {"3.0"}

@@ -4,19 +4,24 @@ The configuration, the rules and the dashboards are those of `docs/monitoring/`,
 something here.
 """
 
+import contextlib
 import json
 import re
+import ssl
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from bs_agent.contract.reasons import REASONS, ReasonCode
 from tests.beds.agent import ROOT
-from tests.beds.prometheus import MISSING, PROGRAM, Prometheus, prometheus
+from tests.beds.prometheus import MISSING, PROGRAM, Prometheus, prometheus, promtool
 from tests.monitoring.site import Site, site
 
 DOCS = ROOT / "docs" / "monitoring"
@@ -87,6 +92,35 @@ def test_the_node_and_its_agents_are_scraped(there: Site, asked: Prometheus) -> 
     assert mine["metric"]["instance"] == known["metric"]["address"], "as the agent is reached, not the node"
     (named,) = asked.query(f'bs_management_storage_info{{storage="{there.here}"}}')
     assert (named["metric"]["name"], named["metric"]["zone"]) == ("kept", "east")
+
+
+def scraped(there: Site, path: str, accept: str = "") -> tuple[str, str]:
+    """Return what a path of the node answers to who has the token, and its content type."""
+    headers = {"Authorization": f"Bearer {there.token}", "Accept": accept}
+    request = urllib.request.Request(there.node.url + path, headers=headers)  # noqa: S310  of ours
+    trusted = ssl.create_default_context(cafile=str(there.certificate))
+    with urllib.request.urlopen(request, timeout=30, context=trusted) as answer:  # noqa: S310
+        return answer.read().decode(), answer.headers["Content-Type"]
+
+
+def test_promtool_finds_nothing_to_mend_in_what_both_daemons_say(there: Site) -> None:
+    listed = json.loads(scraped(there, "/prometheus/targets")[0])
+    assert len(listed) == 3
+    texts = [scraped(there, "/metrics")]
+    for group in listed:
+        with contextlib.suppress(urllib.error.HTTPError):  # one is away, and one is played
+            texts.append(scraped(there, group["labels"]["__metrics_path__"]))
+    assert len(texts) == 2
+    for text, kind in texts:
+        assert kind == "text/plain; version=0.0.4; charset=utf-8"
+        done = promtool("check", "metrics", told=text)
+        assert (done.returncode, done.stdout, done.stderr.strip()) == (0, "", "")
+        assert "_created" not in text
+    for path in ("/metrics", *(group["labels"]["__metrics_path__"] for group in listed)):
+        with contextlib.suppress(urllib.error.HTTPError):
+            text, kind = scraped(there, path, "application/openmetrics-text;version=1.0.0")
+            assert kind.startswith("application/openmetrics-text; version=1.0.0")
+            assert list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
 
 
 def expressions_of(board: str) -> list[tuple[str, str]]:

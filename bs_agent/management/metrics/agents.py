@@ -1,5 +1,6 @@
 """The metrics of the agents that this node polls: whether and when they answered, who they are, what they are owed."""
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from bs_agent.management.polling.watches import Watch
 
 MOST = 20_000
 """Agents that have metrics of their own."""
+_AT_ONCE = 500
 _MOST_VERSIONS = 20
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+~-]{0,31}")
 OTHER = "other"
@@ -18,8 +20,8 @@ Seen = Mapping[str, Figures]
 """What was seen last of storages, by uuid."""
 
 
-def agents(watches: Iterable[Watch], max_failures: int, now: float) -> list[bytes]:
-    """Return the metrics of the agents as text; `now` is of the event loop's clock."""
+async def agents(watches: Iterable[Watch], max_failures: int) -> list[bytes]:
+    """Return the metrics of the agents as text; other work goes on in between."""
     watched = list(watches)
     versions = _versions(watched)
     by_version = Gauges("bs_management_agents", "The agents that this node polls, by the version that they report.")
@@ -32,14 +34,17 @@ def agents(watches: Iterable[Watch], max_failures: int, now: float) -> list[byte
     skew = Gauges("bs_management_agent_clock_offset_seconds", "How far the clock of the agent's host is ahead of here.")
     owed = Gauges("bs_management_agent_owed", "Whether the agent is owed a clean-up or a forgetting that is due.")
     hosts = Gauges("bs_management_agent_storages", "The storages behind the agent.")
-    for watch in watched[:MOST]:
+    now = asyncio.get_running_loop().time
+    for at, watch in enumerate(watched[:MOST]):
+        if at % _AT_ONCE == 0:
+            await asyncio.sleep(0)
         mine, shown = labels(agent=watch.uuid), watch.shown
         told = labels(address=watch.target.name, version=versions[watch.uuid])
         info.add(f"{mine},{told}", 1)
         up.add(mine, int(not watch.link.is_down(max_failures)))
         if watch.link.reason:
             reason.add(f"{mine},{labels(reason=watch.link.reason.code)}", 1)
-        age.add(mine, now - shown.answered_at if shown.answered_at is not None else None)
+        age.add(mine, now() - shown.answered_at if shown.answered_at is not None else None)
         skew.add(mine, shown.clock_offset)
         owed.add(mine, int(watch.seen.owed))
         hosts.add(mine, len(watch.seen.hosts))

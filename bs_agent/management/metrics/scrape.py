@@ -54,8 +54,7 @@ class FleetScrape:
         watches = list(self._poller.watches)
         self._counted.is_writable = await self._is_writable()
         self._counted.counts, pieces = await self._told(agents.seen(watches))
-        now = asyncio.get_running_loop().time()
-        return pieces + agents.agents(watches, self._poller.max_failures, now)
+        return pieces + await agents.agents(watches, self._poller.max_failures)
 
     async def _told(self, seen: agents.Seen) -> tuple[Counts | None, list[bytes]]:
         with suppress(ApiError, TimeoutError):
