@@ -44,7 +44,7 @@ FLOORS = {
         {"polling", "jobs"},
         {"metrics"},
         {"api"},
-        {"fleet"},
+        {"fleet", "leaving"},
         {"app"},
         {"commands"},
         {"serve"},

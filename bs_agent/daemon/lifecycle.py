@@ -27,13 +27,15 @@ class Daemon:
 
     `start` returns once everything serves; `reload` reads the configuration again and raises `ConfigError` when it
     keeps the old one; `progressing` tells whether the daemon still does its work, else the watchdog is not fed;
-    `status` is one line on how it is.
+    `status` is one line on how it is; `leave` returns when what is under way has ended, and a second signal cuts it
+    short.
     """
 
     start: Callable[[AsyncExitStack], Awaitable[None]]
     reload: Callable[[], Awaitable[None]]
     progressing: Callable[[], bool]
     status: Callable[[], str]
+    leave: Callable[[], Awaitable[None]] | None = None
 
 
 async def run(daemon: Daemon) -> None:
@@ -54,6 +56,9 @@ async def run(daemon: Daemon) -> None:
         await stop.wait()
         log.info("stopping")
         notify("STOPPING=1", "STATUS=stopping")
+        if daemon.leave:
+            stop.clear()
+            await _unless(stop, daemon.leave())
 
 
 @asynccontextmanager
@@ -106,6 +111,14 @@ def _report_end(task: asyncio.Task[None], name: str) -> None:
             log.critical("%s ended by itself", name, exc_info=error)
     elif not task.cancelling():  # nobody asked for it: something that the task waited for was cancelled
         log.critical("%s ended by itself: it was cancelled from within", name)
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> None:
+    """Do `work` to its end, or until `stop` is set."""
+    async with background(work, "leaving") as leaving:
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([leaving, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
 
 
 class _Report:

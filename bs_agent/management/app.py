@@ -25,6 +25,7 @@ from bs_agent.management.config import ManagementSettings, ServerSettings
 from bs_agent.management.fleet import FleetService, open_fleet
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs
+from bs_agent.management.leaving import Leaving
 from bs_agent.management.metrics.handed_on import AgentScrape
 from bs_agent.management.metrics.registry import Metrics
 from bs_agent.management.metrics.scrape import FleetScrape
@@ -54,6 +55,7 @@ class Started:
     tls: ServedCertificate | None
     fleet: FleetService
     new_password: str | None
+    leaving: Leaving
 
 
 async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
@@ -77,6 +79,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     fleet = await enter_guarded(stack, open_fleet(database, keyring, settings, node))
     # After the fleet, so that it stops before: a job that is cut short takes back what it has begun on the hosts.
     jobs = await enter_guarded(stack, Jobs.open(database, node, settings.jobs, hooks))
+    leaving = Leaving(jobs, settings.server.stop_notice, settings.jobs.finish)
     metrics = Metrics()
     metrics.gauge("bs_management_jobs_running", "Jobs that run in this node.", lambda: jobs.running)
     metrics.add(auth.log_ins, jobs.ended, fleet.pushes.counter)
@@ -89,7 +92,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         jobs=jobs,
         hooks=hooks,
         calls=Calls(use_cases(auth, keys, fleet, database), partial(find, database), jobs),
-        ready=lambda: _ask(fleet),
+        ready=lambda: _ask(fleet, leaving),
         metrics=metrics,
         scraping=Scraping(metrics, tokens, lambda: places(database), of_agent.of, url),
         public_url=url,
@@ -98,16 +101,18 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     await enter_guarded(stack, background(_keep_house(auth, database), "housekeeping"))
     where = inherited_sockets() or settings.server.listen
     web = application(services)
+    web.middlewares.append(leaving.middleware)
     web.add_routes(fleet.pushes.routes())
     try:
         address = await enter_guarded(stack, serving(web, where, tls))
     except OSError as error:
         raise OSError(cannot_listen(settings.server.listen, error)) from error
     # Last, because the password is shown only when all has started.
-    return Started(address, tls, fleet, await auth.ensure_admin())
+    return Started(address, tls, fleet, await auth.ensure_admin(), leaving)
 
 
-async def _ask(fleet: FleetService) -> None:
+async def _ask(fleet: FleetService, leaving: Leaving) -> None:
+    leaving.check()
     try:
         async with asyncio.timeout(_READY_DEADLINE):
             await fleet.check()

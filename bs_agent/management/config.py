@@ -49,6 +49,14 @@ class ServerSettings(Settings):
         "`https://node:8080`; they pin `tls_certificate`. Empty: they are only polled.",
     )
 
+    stop_notice: float = Field(
+        0,
+        ge=0,
+        le=60,
+        description="Seconds for which a node that is told to stop still takes calls, and says at `/readyz` that it is "
+        "not ready: as long as a load balancer needs to notice.",
+    )
+
     @model_validator(mode="after")
     def _check_transport(self) -> Self:
         if bool(self.tls_certificate) != bool(self.tls_key):
@@ -138,6 +146,9 @@ class JobSettings(Settings):
         description="Seconds that the result of a job is kept; of each account, the 10,000 newest are.",
     )
     concurrent: int = Field(200, ge=1, le=100_000, description="Jobs that may run at once.")
+    finish: float = Field(
+        20, ge=0, le=600, description="Seconds that jobs and calls have left when the node is told to stop."
+    )
 
 
 class HookSettings(Settings):

@@ -45,7 +45,10 @@ async def serve(settings: ManagementSettings, load: Callable[[], ManagementSetti
         where = f"the public API is at {'https' if running[0].tls else 'http'}://{address}/zstack/v1"
         return where + (f", {poller.away} of {poller.watching} agents do not answer" if poller.away else "")
 
-    await lifecycle.run(lifecycle.Daemon(begin, reload, lambda: running[0].fleet.poller.progressing, status))
+    async def leave() -> None:
+        await running[0].leaving.leave()
+
+    await lifecycle.run(lifecycle.Daemon(begin, reload, lambda: running[0].fleet.poller.progressing, status, leave))
 
 
 def _apply_certificate(server: ServerSettings, started: Started) -> None:

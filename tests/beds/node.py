@@ -30,9 +30,15 @@ def free_port() -> int:
 
 
 class NodeProcess:
-    """A bs-management on a folder and a port of its own; `settings` are sections of management.toml."""
+    """A bs-management on a folder and a port of its own; `settings` are sections of management.toml.
 
-    def __init__(self, folder: Path, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    It runs the code that is in `code`.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Mapping[str, Any]] | None = None, *, code: Path = ROOT
+    ) -> None:
+        self.code = code
         self.folder = folder
         self.port = free_port()
         self.config = folder / "management.toml"
@@ -43,6 +49,7 @@ class NodeProcess:
             "server": {"listen": f"127.0.0.1:{self.port}"},
             "database": {"url": f"sqlite:///{folder}/management.db"},
             "state": {"directory": str(folder)},
+            "jobs": {"finish": 0},  # tests end in the middle of something
         }
         self._process: subprocess.Popen[str] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,8 +79,8 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                cwd=ROOT,
-                env=os.environ | self.environment,
+                cwd=self.code,
+                env=os.environ | ({} if self.code == ROOT else {"PYTHONPATH": str(self.code)}) | self.environment,
                 text=True,
             )
         if not self.password and self._process.stdout:
@@ -89,6 +96,12 @@ class NodeProcess:
         """Send a signal to the node."""
         if self._process:
             self._process.send_signal(number)
+
+    def wait(self, seconds: float = _DEADLINE) -> int:
+        """Wait until the node has ended, and return its status."""
+        if self._process is None:
+            raise RuntimeError("it was not started")
+        return self._process.wait(seconds)
 
     def stop(self) -> None:
         """End the node as systemd would."""

@@ -34,8 +34,8 @@ async def test_a_node_that_can_not_write_is_not_ready_and_says_for_how_long(tmp_
         await run(database, "ALTER TABLE backup_storage RENAME TO hidden")
         said = await reaches(node, 503)
         assert said["status"] == "not ready"
-        assert "has not been able to write for 0 s: " in said["database"]
-        assert "backup_storage" in said["database"]
+        assert "has not been able to write for 0 s: " in said["reason"]
+        assert "backup_storage" in said["reason"]
         await run(database, "ALTER TABLE hidden RENAME TO backup_storage")
         assert await reaches(node, 200) == {"status": "ready"}
     await database.close()

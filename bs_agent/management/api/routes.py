@@ -113,7 +113,7 @@ class Routes:
         try:
             await self._services.ready()
         except ApiError as error:
-            return answer({"status": "not ready", "database": error.details}, 503)
+            return answer({"status": "not ready", "reason": error.details}, 503)
         return answer({"status": "ready"})
 
     async def is_session(self, request: web.Request) -> None:

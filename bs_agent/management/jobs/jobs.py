@@ -175,14 +175,15 @@ class Jobs:
 
     def _lose(self) -> None:
         """End what runs, as the others take this node for lost and tell callers so; what had ended is kept."""
-        self._cut_short()
+        self.cut_short()
         self._judge_later()
 
     def _judge_later(self) -> None:
         """Give the other nodes time to renew their leases: what kept this node from it may have kept them, too."""
         self._judges_after = asyncio.get_running_loop().time() + self._node.seconds
 
-    def _cut_short(self) -> None:
+    def cut_short(self) -> None:
+        """End what runs; who waits for it is told so."""
         for uuid in self._at_work:
             if not self._running[uuid].task.cancelling():  # once is enough: it may be taking back what it has begun
                 self._running[uuid].task.cancel()
@@ -191,7 +192,7 @@ class Jobs:
         """Cut short what runs, and write how it has ended; there is no later."""
         self._is_stopping = True
         tasks = [job.task for job in self._running.values()]
-        self._cut_short()
+        self.cut_short()
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(DatabaseUnavailable, TimeoutError):
             async with asyncio.timeout(_LAST_TRY):

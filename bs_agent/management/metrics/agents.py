@@ -34,6 +34,7 @@ async def agents(watches: Iterable[Watch], max_failures: int) -> list[bytes]:
     skew = Gauges("bs_management_agent_clock_offset_seconds", "How far the clock of the agent's host is ahead of here.")
     owed = Gauges("bs_management_agent_owed", "Whether the agent is owed a clean-up or a forgetting that is due.")
     hosts = Gauges("bs_management_agent_storages", "The storages behind the agent.")
+    ends = Gauges("bs_management_agent_certificate_not_after_timestamp_seconds", "When the agent's certificate ends.")
     now = asyncio.get_running_loop().time
     for at, watch in enumerate(watched[:MOST]):
         if at % _AT_ONCE == 0:

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, delete, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from bs_agent.management.store.database import Database, DatabaseUnavailable
-from bs_agent.management.store.tables import access_key, agent, host
+from bs_agent.management.store.tables import access_key, agent, compatible, host
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +24,17 @@ _LOCK = 0x62732D61
 
 
 class SchemaError(Exception):
-    """The database cannot be used: unreachable, foreign, or written by a newer version."""
+    """The database cannot be used: unreachable, foreign, or of a version with which this one does not go on."""
 
 
 async def migrate(database: Database) -> str:
     """Bring the tables to this version's; returns what was done as a sentence. Safe to run on several nodes at once.
 
+    Newer tables are left as they are where they say that this version goes on with them: so nodes are upgraded one
+    after the other.
+
     Raises:
-        SchemaError: the database is unreachable, foreign, or newer than this version.
+        SchemaError: the database is unreachable, foreign, or newer than what this version goes on with.
     """
     try:
         async with database.writing() as connection:
@@ -82,22 +85,33 @@ def _migrate(connection: Connection, name: str) -> str:
         )
     if current == HEAD:
         return f"{name}: the tables are at {HEAD}, nothing to do"
+    if "compatible" in tables and current > HEAD >= (
+        connection.execute(select(compatible.c.oldest)).scalar() or current
+    ):
+        done = f"{name}: the tables are at {current}, with which this version goes on as it does with {HEAD}"
+        log.warning(done)
+        return done
     if current and current not in REVISIONS:
         raise SchemaError(
             f"{name}: its tables are at {current}, and this version knows up to {HEAD}; "
             "start the version that wrote it, or restore a backup"
         )
-    _upgrade(connection)
+    oldest = _upgrade(connection)
+    connection.execute(delete(compatible))
+    connection.execute(insert(compatible).values(oldest=oldest))
     done = f"{name}: the tables were brought from {current or 'nothing'} to {HEAD}"
     log.info(done)
     return done
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection) -> str:
+    """Do what is left of the migrations; return the oldest revision whose programs go on with the outcome."""
     from alembic import command  # noqa: PLC0415  see the module's docstring
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, HEAD)
+    return str(ScriptDirectory.from_config(config).get_revision(HEAD).module.oldest)

@@ -24,6 +24,13 @@ def _resource_uuid() -> Column[str]:
     return Column("uuid", ForeignKey("resource.uuid", ondelete="CASCADE"), primary_key=True)
 
 
+compatible = Table(
+    "compatible",
+    metadata,
+    Column("oldest", text_of(32), primary_key=True),
+    comment="the oldest revision of the tables whose programs go on with them as they are",
+)
+
 resource = Table(
     "resource",
     metadata,

@@ -67,9 +67,22 @@ async def test_nodes_that_start_together_migrate_once(database_url: str) -> None
         await node.close()
 
 
-async def test_a_newer_schema_is_refused(database: Database) -> None:
+async def _becomes(database: Database, revision: str, oldest: str) -> None:
     async with database.writing() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+        await connection.execute(text("UPDATE compatible SET oldest = :oldest"), {"oldest": oldest})
+
+
+async def test_a_newer_schema_that_says_so_is_gone_on_with(database: Database) -> None:
+    await _becomes(database, "9999", HEAD)
+    assert f"tables are at 9999, with which this version goes on as it does with {HEAD}" in await migrate(database)
+    async with database.reading() as connection:
+        assert (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar() == "9999"
+
+
+@pytest.mark.parametrize("oldest", ["9998", "9999"])
+async def test_a_newer_schema_is_refused(database: Database, oldest: str) -> None:
+    await _becomes(database, "9999", oldest)
     with pytest.raises(SchemaError, match=f"its tables are at 9999, and this version knows up to {HEAD}"):
         await migrate(database)
 

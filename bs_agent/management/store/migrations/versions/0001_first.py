@@ -7,10 +7,12 @@ from bs_agent.management.store.migrations.columns import index_sorted, refers, t
 
 revision = "0001"
 down_revision = None
+oldest = "0001"  # whose programs go on with these tables
 
 
 def upgrade() -> None:
     """Make the tables."""
+    make_compatible()
     make_resources()
     make_accounts()
     make_zones()
@@ -21,6 +23,15 @@ def upgrade() -> None:
     make_hosts()
     make_the_rest()
     make_hooks()
+
+
+def make_compatible() -> None:
+    """Make compatible."""
+    op.create_table(
+        "compatible",
+        sa.Column("oldest", text(32), nullable=False),
+        sa.PrimaryKeyConstraint("oldest", name="pk_compatible"),
+    )
 
 
 def make_resources() -> None:
