@@ -172,6 +172,15 @@ ALERTS = (
         "wrong there.",
     ),
     Alert(
+        "AgentCertificateEnds", "warning",
+        "(max by (agent) (bs_management_agent_certificate_not_after_timestamp_seconds) - time() < 30 * 86400)\n" + _PLACED,
+        "1h",
+        "The certificate of the agent at {{ $labels.address }} ends",
+        "The certificate of the agent at {{ $labels.address }} ends in {{ $value | humanizeDuration }}. Run `bs-agent "
+        "rotate-certificate` on the host: management nodes have been told of the next one and go on.",
+        "The next certificate is made already; the rotation puts it in the place of the present one while the agent runs.",
+    ),
+    Alert(
         "AgentClockSkew", "warning",
         f"(abs(max by (agent) (bs_management_agent_clock_offset_seconds)) > 30)\n{_PLACED}",
         "10m",

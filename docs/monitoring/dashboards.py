@@ -241,6 +241,8 @@ NODE = Dashboard(
                           "{{outcome}}"), ("max(bs_management_sessions)", "sessions")),
         curve("Clocks", (f"bs_management_database_clock_offset_seconds{{{_AT}}}", "database, of {{instance}}"),
               ("max(abs(bs_management_agent_clock_offset_seconds))", "worst agent"), unit="s"),
+        curve("Soonest end of an agent's certificate",
+              ("min(bs_management_agent_certificate_not_after_timestamp_seconds) - time()", "left"), unit="s"),
         curve("Processor", (f'rate(process_cpu_seconds_total{{job="bs-management",{_AT}}}[$__rate_interval])', "{{instance}}"),
               unit="percentunit"),
         curve("Memory", (f'process_resident_memory_bytes{{job="bs-management",{_AT}}}', "{{instance}}"), unit="bytes"),

@@ -181,6 +181,14 @@ AGENTS = (
         (agent("up", f"1{LONG}") | agent("reason", f"1{LONG}", reason="AgentTimeout"),), early="1m",
     ),
     Case(
+        "AgentCertificateEnds",
+        agent("certificate_not_after_timestamp_seconds", f"{20 * 86400 + 2 * 3600}{LONG}"), "2h", AGENT,
+        "The certificate of the agent at host:7765 ends",
+        "The certificate of the agent at host:7765 ends in 20d 0h 0m 0s. Run `bs-agent rotate-certificate` on the host: "
+        "management nodes have been told of the next one and go on.",
+        (agent("certificate_not_after_timestamp_seconds", f"{40 * 86400}{LONG}"),), early="30m",
+    ),
+    Case(
         "AgentClockSkew", agent("clock_offset_seconds", f"-90{LONG}"), "15m", AGENT,
         "The clock of host:7765 is wrong",
         "The clock of the agent's host host:7765 is 1m 30s off that of the management node. Let a time service (chrony, "

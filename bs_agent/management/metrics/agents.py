@@ -71,6 +71,7 @@ def seen(watches: Iterable[Watch]) -> Seen:
 
 def _versions(watches: Iterable[Watch]) -> dict[str, str]:
     """Return the version of each agent; an agent says what it likes, so odd ones and rare ones are all `other`."""
-    told = {watch.uuid: watch.shown.version if _VERSION.fullmatch(watch.shown.version) else OTHER for watch in watches}
+    said = {watch.uuid: watch.seen.record.version or "" for watch in watches}
+    told = {uuid: version if _VERSION.fullmatch(version) else OTHER for uuid, version in said.items()}
     common = {version for version, _ in Counter(told.values()).most_common(_MOST_VERSIONS)}
     return {uuid: version if version in common else OTHER for uuid, version in told.items()}

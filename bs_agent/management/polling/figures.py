@@ -28,12 +28,10 @@ class Shown:
 
     answered_at: float | None = None
     clock_offset: float | None = None
-    version: str = ""
     storages: dict[str, Figures] = field(default_factory=dict)
 
     def take(self, report: HostReport) -> None:
         """Keep what a report says."""
-        self.version = report.agentVersion
         self.storages = {storage.uuid: figures_of(storage) for storage in report.storages}
 
     def answered(self, now: float, date: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,8 @@ async def test_a_fleet_is_shown_and_what_is_gone_is_not(tmp_path: Path, stage: P
         }.items():
             assert labelled(found, name) == values, name
         assert abs(labelled(found, "bs_management_agent_clock_offset_seconds")[""]) < 30
+        ends = labelled(found, "bs_management_agent_certificate_not_after_timestamp_seconds")[""]
+        assert abs(ends - time.time() - 3650 * 86400) < 86400, "as the played one was made"
         await bed.service.delete(uuid, "Permissive")
 
         async def gone() -> bool:
@@ -137,7 +140,7 @@ async def test_what_an_agent_says_of_itself_makes_few_series(tmp_path: Path, sta
 
         await until(polled)
         for told, shown in (("1.2.3-rc1+x", "1.2.3-rc1+x"), ("", "other"), ('a"b', "other"), ("9" * 64, "other")):
-            watch.shown.version = told
+            watch.seen = replace(watch.seen, record=replace(watch.seen.record, version=told))
             assert labelled(await scraped(metrics), "bs_management_agents") == {shown: 1}
         kept = Shown()
         for date, offset in (("no date", None), ("", None), ("Thu, 01 Jan 1970 00:00:00 GMT", -time.time())):
