@@ -21,7 +21,7 @@ HOST = "127.0.0.2"
 @asynccontextmanager
 async def adding(folder: Path) -> AsyncIterator[tuple[NodeProcess, NodeClient, Played, "asyncio.Task[dict[str, Any]]"]]:
     """Have a node in the middle of an add, whose caller waits for it, and let it be told to stop."""
-    settings: dict[str, dict[str, object]] = {"jobs": {"finish": 600}, "server": {"stop_notice": 0.1}}
+    settings: dict[str, dict[str, Any]] = {"jobs": {"finish": 600}, "server": {"stop_notice": 0.1}}
     async with players(folder) as stage:
         agent = await stage.add(HOST)
         agent.holds["PUT storages"] = asyncio.Event()

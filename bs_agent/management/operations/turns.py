@@ -90,7 +90,11 @@ class Operations:
         task = asyncio.create_task(self._work(got, work), name=f"{kind} {key}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_hear)
+            raise
 
     @asynccontextmanager
     async def holding(self, key: str, kind: Kind, wait: float = WAIT) -> AsyncIterator[Held]:
@@ -171,6 +175,12 @@ class Operations:
                 return found
             await _next_look(woken)
             woken.clear()
+
+
+def _hear(task: asyncio.Task[None]) -> None:
+    """Hear how an operation has ended whose caller is gone: its row tells it, but for a fault of ours."""
+    if not task.cancelled() and (error := task.exception()) and not isinstance(error, ApiError):
+        log.error("%s failed", task.get_name(), exc_info=error)
 
 
 async def _next_look(woken: asyncio.Event) -> None:

@@ -144,12 +144,12 @@ class _Surplus(NamedTuple):
 
 
 async def _share_of_the_richest(connection: AsyncConnection, owner: str, now: float) -> _Surplus | None:
-    """Return what the richest node has beyond its fair share, as far as this one lacks it."""
+    """Return what the richest node has beyond its fair share, as far as this one lacks it, or half of the rest."""
     count = func.count().label("count")
     held = select(agent.c.leaseOwner, count).where(agent.c.leaseOwner.in_(living(now))).group_by(agent.c.leaseOwner)
     counts = dict.fromkeys((await connection.execute(living(now))).scalars(), 0) | {owner: 0}
     counts |= {holder: number for holder, number in await connection.execute(held) if holder}
     richest = max(counts, key=counts.__getitem__)
-    share, rest = divmod(sum(counts.values()), len(counts))
-    surplus = min(counts[richest] - share - bool(rest), share - counts[owner])
+    share = sum(counts.values()) // len(counts)
+    surplus = min(counts[richest] - share, share - counts[owner]) or (counts[richest] - counts[owner]) // 2
     return _Surplus(richest, surplus) if surplus > 0 else None

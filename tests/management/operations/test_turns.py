@@ -1,6 +1,7 @@
 """The turns of one node: what is its own, whatever happens between a row and the process that has written it."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -220,3 +221,31 @@ async def test_a_key_is_busy_until_the_last_of_its_operations_here_is_over(datab
             assert operations.is_busy("1" * 32), "the second goes on"
         assert not operations.is_busy("1" * 32)
         assert await state(other, held) == Ended(None)
+
+
+async def test_nobody_is_told_of_an_operation_that_ends_by_itself_when_its_caller_is_gone(
+    database: Database,
+) -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with turns(database) as (operations, store):
+        store.go.set()
+        begun = asyncio.Event()
+
+        async def work(_: Held) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        call = asyncio.create_task(operations.run(KEY, "change", work))
+        await begun.wait()
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+        operations.stop()
+        await until(lambda: is_free(operations))
+        gc.collect()
+        assert told == []
+
+
+async def is_free(operations: Operations) -> bool:
+    return not operations._tasks

@@ -5,7 +5,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from bs_agent.management.model.records import Debt
 from bs_agent.management.store import tables
@@ -48,6 +48,30 @@ async def test_two_nodes_come_to_a_balance(database: Database) -> None:
             assert not first & second
             assert first | second == everything
         assert {len(first), len(second)} == {5, 6}
+
+
+@pytest.mark.parametrize(
+    ("number", "before"), [(40, (14, 14, 12)), (40, (40, 0, 0)), (41, (20, 1, 20)), (5, (5, 0, 0))]
+)
+async def test_three_nodes_come_to_shares_that_differ_by_one(
+    database: Database, number: int, before: tuple[int, ...]
+) -> None:
+    agents = [agent() for _ in range(number)]
+    async with nodes(database, 3) as three:
+        await three[0].meet(*agents)
+        owners = [node.node.uuid for node, count in zip(three, before, strict=True) for _ in range(count)]
+        async with database.writing() as connection:
+            for one, owner in zip(agents, owners, strict=True):
+                mine = update(tables.agent).where(tables.agent.c.uuid == one.uuid)
+                await connection.execute(mine.values(leaseOwner=owner))
+        for _ in range(3):
+            for node in three:
+                await claimed(node)
+        shares = [len(await claimed(node)) for node in three]
+        assert sum(shares) == number
+        assert max(shares) - min(shares) <= 1
+        for node, share in zip(three, shares, strict=True):
+            assert len(await claimed(node)) == share, "none goes to and fro"
 
 
 async def test_what_a_silent_node_leaves_is_taken(database: Database) -> None:
