@@ -15,7 +15,7 @@ QUICK := tests/test_design.py tests/test_docs.py tests/contract tests/daemon tes
 	tests/management/api/test_storages.py tests/management/api/test_routes.py tests/management/jobs/test_jobs.py \
 	tests/management/operations/test_turns.py tests/management/operations/test_debts.py
 
-.PHONY: help setup run fleet check test test-long coverage lint images docs bench wheelhouse deb clean
+.PHONY: help setup run fleet check test test-long coverage lint images docs bench wheelhouse deb rpm dist clean
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -71,8 +71,16 @@ bench: $(VENV)/.installed-dev  ## each figure beside its peer, its limit and its
 wheelhouse: $(VENV)/.installed  ## dist/wheelhouse: what ansible/ installs on hosts without a network
 	PYTHON=$(PYTHON) ansible/wheelhouse.sh
 
-deb: $(VENV)/.installed  ## dist/deb: Debian packages of the agent and of the management node
-	PYTHON=$(PYTHON) systemd/deb/build.sh
+deb: wheelhouse  ## dist/deb: Debian packages of the agent, the management node and bs-cli
+	@.ci/packages package
+	$(PYTHON) systemd/packages/build.py deb --out dist/deb
+
+rpm: wheelhouse  ## dist/rpm: the same as RPMs, for RHEL 9.4 and later
+	@.ci/packages package
+	$(PYTHON) systemd/packages/build.py rpm --out dist/rpm
+
+dist: $(VENV)/.installed-dev deb rpm  ## dist: all that a release is, with SHA256SUMS and the list of what is in it (SBOM)
+	$(PYTHON) systemd/packages/release.py --out dist
 
 clean:  ## remove the virtual environment and the data of `make run`
 	rm -rf $(VENV) $(RUN_DIRECTORY) build dist *.egg-info

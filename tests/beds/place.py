@@ -76,6 +76,11 @@ class Namespace(Place):
         inside = ["chroot", str(self._root)] if self._tree else []
         return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", *inside, *words]
 
+    def outside(self, *words: str) -> list[str]:
+        """Return the command that lets a program of this machine work on the tree, by its option `--root`."""
+        assert self._holder
+        return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", words[0], "--root", str(self._root), *words[1:]]
+
     @property
     def agent_python(self) -> list[str]:
         """The words that start a Python there that has what the agent needs."""

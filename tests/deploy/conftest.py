@@ -8,6 +8,7 @@ import pytest
 
 from tests.beds import hosts
 from tests.beds.shared import folder_of_run
+from tests.deploy.packages import Built
 from tests.deploy.playbooks import Fleet
 from tests.deploy.releases import Wheelhouse
 
@@ -16,6 +17,12 @@ from tests.deploy.releases import Wheelhouse
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Wheelhouse:
     """The release of this source tree, ready to be installed without a network."""
     return Wheelhouse(tmp_path_factory.mktemp("wheelhouse") / "archives", folder_of_run(tmp_path_factory) / "releases")
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The packages of this source tree; each is built when the first test wants it."""
+    return Built(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

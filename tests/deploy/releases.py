@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bs_agent import __version__
@@ -21,12 +22,12 @@ PYTHONS = sorted({"3.11", f"{sys.version_info.major}.{sys.version_info.minor}"})
 class Wheelhouse:
     """A folder with one archive per program and release, as `make wheelhouse` fills it.
 
-    `built` is where releases are kept that others may want too.
+    `built` is where releases are kept that others may want too; `pythons` are those of the hosts.
     """
 
-    def __init__(self, folder: Path, built: Path) -> None:
+    def __init__(self, folder: Path, built: Path, pythons: Sequence[str] = PYTHONS) -> None:
         self.folder = folder
-        self._built = built
+        self._built, self._pythons = built, pythons
         folder.mkdir()
         self.build(__version__)
         (folder / "version").write_text(f"{__version__}\n")
@@ -34,16 +35,16 @@ class Wheelhouse:
     def build(self, version: str, faults: dict[str, tuple[str, str]] | None = None) -> None:
         """Add a release; `faults` maps a file to a text in it and what stands there instead."""
         changes = {"bs_agent/__init__.py": (f'"{__version__}"', f'"{version}"')} | (faults or {})
-        release = self._built / hashlib.sha256(repr(changes).encode()).hexdigest()[:12]
+        release = self._built / hashlib.sha256(repr((changes, self._pythons)).encode()).hexdigest()[:12]
         with locked(CACHE / "wheels.lock"):  # the downloads are kept for all
             if not release.exists():
-                _build(version, changes, release.with_suffix(".partial"))
+                _build(version, changes, release.with_suffix(".partial"), self._pythons)
                 release.with_suffix(".partial").rename(release)
         for archive in release.glob("bs-*"):
             shutil.copy(archive, self.folder)
 
 
-def _build(version: str, changes: dict[str, tuple[str, str]], out: Path) -> None:
+def _build(version: str, changes: dict[str, tuple[str, str]], out: Path, pythons: Sequence[str]) -> None:
     tree = out.with_suffix(".tree")
     for name in SOURCES:
         source = ROOT / name
@@ -56,11 +57,12 @@ def _build(version: str, changes: dict[str, tuple[str, str]], out: Path) -> None
         text = (tree / name).read_text()
         assert old in text, f"{name} has no {old!r}"
         (tree / name).write_text(text.replace(old, new))
-    environment = os.environ | {"PYTHON": sys.executable, "OUT": str(out), "CACHE": str(CACHE / "wheels")}
+    cache = CACHE / "-".join(["wheels", *pythons])  # of one release of the downloads alone each
+    environment = os.environ | {"PYTHON": sys.executable, "OUT": str(out), "CACHE": str(cache)}
     if version != __version__:  # the same again, so without fetching what builds it
         environment["PIP_NO_BUILD_ISOLATION"] = "false"
     done = subprocess.run(
-        [tree / "ansible/wheelhouse.sh", *PYTHONS],
+        [tree / "ansible/wheelhouse.sh", *pythons],
         env=environment,
         check=False,
         capture_output=True,

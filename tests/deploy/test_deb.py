@@ -1,6 +1,5 @@
 """The Debian packages on a booted host without a network: installed, upgraded, removed, and nothing left by a purge."""
 
-import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -12,13 +11,13 @@ import pytest
 from bs_agent import __version__
 from tests.beds.hosts import Host
 from tests.deploy.agent import URL, ask, enroll
+from tests.deploy.packages import Built
 from tests.deploy.playbooks import Fleet
-from tests.deploy.releases import ROOT
 from tests.deploy.remains import remains
 
 pytestmark = pytest.mark.timeout(400)
 
-NEXT = "0.2.0"
+NEXT = "0.10.0"
 INSTALL_SECONDS = 180
 KEYRING = "/etc/ceph/ceph.client.admin.keyring"
 PUBLIC_API = "http://127.0.0.1:8080"
@@ -44,20 +43,15 @@ class Packaged:
 
 
 @pytest.fixture(scope="module")
-def packaged(boot: Callable[..., Fleet], tmp_path_factory: pytest.TempPathFactory) -> Packaged:
+def packaged(boot: Callable[..., Fleet], packages: Built) -> Packaged:
     fleet = boot("d")
-    host, out = fleet.site.hosts["d"], tmp_path_factory.mktemp("deb")
-    fleet.wheelhouse.build(NEXT)
+    host = fleet.site.hosts["d"]
     host.run("mkdir /images; ! getent passwd bs-agent")
     before = remains(host)
     for version in (__version__, NEXT):
-        environment = os.environ | {"WHEELHOUSE": str(fleet.wheelhouse.folder), "VERSION": version, "OUT": str(out)}
-        # Not the virtual environment of this tree: it may be newer or older than what make would have.
-        make = ["make", "--directory", str(ROOT), "--assume-old", ".venv/.installed", "deb"]
-        built = subprocess.run(make, env=environment, check=False, capture_output=True, text=True, timeout=120)
-        assert built.returncode == 0, built.stderr
-    for package in out.glob("*.deb"):
-        place(fleet, host, package)
+        for program in ("bs-agent", "bs-management"):
+            place(fleet, host, packages.deb(program, version))
+    place(fleet, host, packages.deb("bs-cli"))
     return Packaged(host, before)
 
 
@@ -71,8 +65,8 @@ def test_the_agent_runs_after_its_installation(packaged: Packaged) -> None:
     packaged.install("bs-agent", __version__)
     assert host.output("systemctl is-active bs-agent.service bs-agent.socket").split() == ["active"] * 2
     assert host.output("systemctl is-enabled bs-agent.service bs-agent.socket").split() == ["enabled"] * 2
-    assert host.output("readlink /opt/bs-agent/current") == f"releases/{__version__}"
     assert host.output("bs-agent --version").endswith(__version__)
+    assert host.output("dpkg --verify bs-agent") == "", "what is on the host is what was in the package"
     assert host.output("stat -c '%U %a' /var/lib/bs-agent") == "bs-agent 700"
     assert host.output(f"curl -sk {URL}/livez") == "ok"
     doctor = host.output("bs-agent doctor")
@@ -110,36 +104,38 @@ def test_an_upgrade_keeps_enrolments_and_what_the_operator_wrote(packaged: Packa
     token = enroll(host)
     host.write("/etc/bs-agent/agent.toml", "[probe]\ninterval = 9\ndeadline = 9\n")
     packaged.install("bs-agent", NEXT)
-    assert host.output("readlink /opt/bs-agent/current /opt/bs-agent/previous").split() == [
-        f"releases/{NEXT}",
-        f"releases/{__version__}",
-    ]
     assert ask(host, "GET", "/v1/report", token)["agentVersion"] == NEXT
     assert "interval = 9" in host.output("cat /etc/bs-agent/agent.toml")
     packaged.install("bs-agent", __version__)
     assert ask(host, "GET", "/v1/report", token)["agentVersion"] == __version__, "the way back is the package before"
 
 
-@pytest.mark.parametrize(
-    "left",
-    [
-        "ln -s releases/{version} /opt/bs-agent/current.new",
-        "ln -s nowhere /opt/bs-agent/current.new",
-        "rm /opt/bs-agent/releases/{version}/.complete",
-        ": > /opt/bs-agent/releases/{version}/.complete",
-        "rm -r /opt/bs-agent/releases/{version}/lib",
-        "ln -sfn releases/{version} /opt/bs-agent/previous",
-    ],
-)
-def test_a_configuration_that_was_cut_short_is_completed_by_the_next(packaged: Packaged, left: str) -> None:
+def test_a_faulty_configuration_is_told_and_the_service_goes_on(packaged: Packaged) -> None:
     host = packaged.host
-    host.run("ln -sfn releases/gone /opt/bs-agent/current")
-    if "/lib" in left:
-        host.run(f"rm -f /opt/bs-agent/releases/{__version__}/.complete")
-    host.run(left.format(version=__version__))
-    packaged.dpkg("--install", f"/root/bs-agent_{__version__}_*.deb")
-    assert host.output("readlink /opt/bs-agent/current") == f"releases/{__version__}"
-    assert host.output("ls -A /opt/bs-agent").split() == ["current", "previous", "releases"]
+    was = host.output("systemctl show bs-agent --property=MainPID --value")
+    host.run("sed -i s/9/-9/ /etc/bs-agent/agent.toml")
+    said = packaged.install("bs-agent", NEXT)
+    assert "probe.interval" in said
+    assert "is not started again, because of its configuration" in said
+    assert host.output("systemctl show bs-agent --property=MainPID --value") == was
+    assert host.output(f"curl -sk {URL}/livez") == "ok"
+    host.run("sed -i s/-9/9/ /etc/bs-agent/agent.toml")
+    packaged.install("bs-agent", __version__)
+    assert host.output("systemctl show bs-agent --property=MainPID --value") != was
+
+
+@pytest.mark.parametrize("state", ["unpack", "half-configured"])
+def test_an_installation_that_was_cut_short_is_completed_by_the_next(packaged: Packaged, state: str) -> None:
+    host = packaged.host
+    if state == "unpack":
+        packaged.dpkg("--unpack", f"/root/bs-agent_{NEXT}_*.deb")
+    else:
+        host.run("mv /usr/bin/py3compile /root/")
+        assert packaged.dpkg("--install", f"/root/bs-agent_{NEXT}_*.deb", check=False).returncode
+        host.run("mv /root/py3compile /usr/bin/")
+    packaged.install("bs-agent", __version__)
+    assert host.output("dpkg-query --show --showformat '${db:Status-Abbrev}' bs-agent").strip() == "ii"
+    assert host.output("dpkg --verify bs-agent | grep -v agent.toml; true") == ""
     assert host.output("systemctl is-active bs-agent") == "active"
     assert host.output("bs-agent --version").endswith(__version__)
 
@@ -178,7 +174,7 @@ def test_a_removal_keeps_data_and_configuration_and_a_purge_nothing(packaged: Pa
         "/etc/bs-agent/agent.toml",
         "/var/lib/bs-agent/agent.db",
     ]
-    assert host.output("ls -d /opt/bs-agent 2>&-; true") == ""
+    assert host.output("ls -d /usr/lib/bs-agent 2>&-; true") == "", "no compiled module is left"
     assert ":7765" not in host.output("ss --listening --tcp --numeric")
     packaged.install("bs-agent", __version__)
     assert host.output("systemctl is-active bs-agent") == "active", "it goes on where it was"
@@ -197,7 +193,6 @@ def test_the_management_node_waits_for_a_password(packaged: Packaged) -> None:
     assert "password" not in host.output("journalctl --unit bs-management --output cat")
     assert host.output("stat -c '%U %G %a' /etc/bs-agent/management.toml") == "root bs-management 640"
     assert set(host.output("stat -c %U /var/lib/bs-management /var/lib/bs-management/*").split()) == {"bs-management"}
-    assert host.output("bs-cli --version").endswith(__version__)
     assert "the public API is at http://127.0.0.1:8080" in host.output("systemctl show bs-management -p StatusText")
     packaged.dpkg("--purge", "bs-management")
     assert without_dpkg(remains(host)) == without_dpkg(packaged.before)
@@ -217,7 +212,27 @@ def test_an_upgrade_of_the_management_node_starts_only_what_ran(packaged: Packag
         "active",
         "enabled",
     ]
-    assert host.output("readlink /opt/bs-management/current") == f"releases/{__version__}"
+    assert host.output("bs-management --version").endswith(__version__)
+
+
+def test_the_client_has_its_own_package(packaged: Packaged) -> None:
+    host = packaged.host
+    packaged.install("bs-cli", __version__)
+    assert host.output("bs-cli --version").endswith(__version__)
+    assert "QueryBackupStorage" in host.output("bs-cli --help")
+    complete = "source /usr/share/bash-completion/completions/bs-cli; complete -p bs-cli"
+    assert "_bs_cli" in host.output(f"bash -c '{complete}'")
+    packaged.dpkg("--purge", "bs-cli")
+    assert host.output("ls -d /usr/lib/bs-cli 2>&-; true") == ""
+
+
+def test_ansible_and_packages_are_not_mixed_on_one_host(packaged: Packaged) -> None:
+    host = packaged.host
+    host.run("mkdir -p /opt/bs-agent; ln -s releases/1 /opt/bs-agent/current")
+    refused = packaged.dpkg("--install", f"/root/bs-agent_{__version__}_*.deb", check=False)
+    host.run("rm -r /opt/bs-agent")
+    assert refused.returncode
+    assert "take it away with remove.yml first" in refused.stderr
 
 
 def without_dpkg(lines: list[str]) -> list[str]:
