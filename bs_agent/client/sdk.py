@@ -33,7 +33,7 @@ from bs_agent.client.actions.ceph import (
     RemoveMonFromCephBackupStorageAction,
     UpdateCephBackupStorageMonAction,
 )
-from bs_agent.client.actions.past import QueryJobAction
+from bs_agent.client.actions.past import QueryEventAction, QueryJobAction
 from bs_agent.client.actions.storages import (
     AddImageStoreBackupStorageAction,
     ChangeBackupStorageStateAction,
@@ -98,6 +98,7 @@ __all__ = [
     "QueryBackupStorageAction",
     "QueryCephBackupStorageAction",
     "QueryDebtAction",
+    "QueryEventAction",
     "QueryImageStoreBackupStorageAction",
     "QueryJobAction",
     "QuerySessionAction",

@@ -150,6 +150,15 @@ _OF_INVENTORY: dict[str, dict[str, Any]] = {
         "lastReason": {"code": "DirectoryHung", "details": "statvfs did not answer within 10 s"},
         "lastTryDate": _CHANGED,
     },
+    "EventInventory": {
+        "uuid": "019d8a2f4c1b0a7f3e5d6c7b8a9f0e1d",
+        "type": "StatusChanged",
+        "resourceName": "image-store",
+        "oldValue": "Connected",
+        "newValue": "Disconnected",
+        "code": "AgentUnreachable",
+        "details": "172.20.1.115:7765: Connection refused",
+    },
     "JobInventory": {"uuid": _JOB, "state": "Failed"},
 }
 """Values that a name has in one inventory alone."""

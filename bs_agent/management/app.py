@@ -21,7 +21,7 @@ from bs_agent.management.api.calls import Calls
 from bs_agent.management.api.routes import Services, application
 from bs_agent.management.api.scraping import Scraping
 from bs_agent.management.api.use_cases import use_cases
-from bs_agent.management.config import ManagementSettings, ServerSettings
+from bs_agent.management.config import EventSettings, ManagementSettings, ServerSettings
 from bs_agent.management.fleet import FleetService, open_fleet
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs
@@ -33,6 +33,7 @@ from bs_agent.management.secrets import Keyring
 from bs_agent.management.store.access_keys import AccessKeyStore
 from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.events import prune_events
 from bs_agent.management.store.figures import places
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _READY_DEADLINE = 5.0
 _HOUSEKEEPING = 600.0
+_DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
         public_url=url,
         trusted_proxies=settings.server.trusted_proxies,
     )
-    await enter_guarded(stack, background(_keep_house(auth, database), "housekeeping"))
+    await enter_guarded(stack, background(_keep_house(auth, database, settings.events), "housekeeping"))
     where = inherited_sockets() or settings.server.listen
     web = application(services)
     web.middlewares.append(leaving.middleware)
@@ -120,11 +122,12 @@ async def _ask(fleet: FleetService, leaving: Leaving) -> None:
         raise InternalError(f"the database did not answer within {_READY_DEADLINE:.0f} s") from None
 
 
-async def _keep_house(auth: Auth, database: Database) -> None:
+async def _keep_house(auth: Auth, database: Database, events: EventSettings) -> None:
     known = -1
     while True:
         try:
             await auth.forget_expired()
+            await prune_events(database, events.days * _DAY, events.rows)
             known = await learn(database, known)
         except DatabaseUnavailable as error:
             log.warning("housekeeping: %s", error.details)

@@ -179,6 +179,13 @@ class CleanupSettings(Settings):
     debt_days: float = Field(30, gt=0, le=3650, description="Days until a debt, such as a clean-up, is given up.")
 
 
+class EventSettings(Settings):
+    """What has happened: status changes, operations, log-ins."""
+
+    days: float = Field(90, gt=0, le=3650, description="Days for which an event is kept.")
+    rows: int = Field(200_000, ge=1000, le=100_000_000, description="Events that are kept at most, the newest.")
+
+
 class LogSettings(Settings):
     """What is logged to standard error."""
 
@@ -200,4 +207,5 @@ class ManagementSettings(Settings):
     cleanup: CleanupSettings = Field(
         CleanupSettings(), description="What is owed to hosts whose storage was deleted meanwhile, or never arrived."
     )
+    events: EventSettings = Field(EventSettings(), description="What has happened, and is shown by QueryEvent.")
     log: LogSettings = Field(LogSettings(), description="What is logged to standard error.")

@@ -64,7 +64,7 @@ def _apply_certificate(server: ServerSettings, started: Started) -> None:
 def _need_restart(old: ManagementSettings, new: ManagementSettings) -> list[str]:
     return [
         f"{section}.{key}"
-        for section in ("server", "database", "state", "session", "jobs", "hooks")
+        for section in ("server", "database", "state", "session", "jobs", "hooks", "events")
         for key, value in getattr(old, section)
         if getattr(getattr(new, section), key) != value
     ]

@@ -8,3 +8,9 @@ class QueryJobAction(QueryAction[calls.QueryJobReply]):
     """Find jobs: who called what, and how that went."""
 
     api = calls.QUERY_JOB
+
+
+class QueryEventAction(QueryAction[calls.QueryEventReply]):
+    """Find what has happened, when, to what, and by whom."""
+
+    api = calls.QUERY_EVENT

@@ -64,6 +64,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "QueryDebt": "Find the clean-ups and forgettings that are still owed to agents.",
     },
     "What has happened": {
+        "QueryEvent": "Find what has happened, when, to what, and by whom.",
         "QueryJob": "Find jobs: who called what, and how that went.",
     },
     "Accounts and sessions": {

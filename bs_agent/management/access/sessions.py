@@ -172,6 +172,7 @@ class Auth:
                 account = await self._known(name, password)
         except AuthenticationFailed:
             self.log_ins.labels("failed").inc()
+            await self._store.refused(name, address)
             raise
         except (TooManyRequests, Overloaded):
             self.log_ins.labels("put_off").inc()
@@ -180,7 +181,7 @@ class Auth:
             with suppress(Overloaded):  # the next log-in will do it
                 await self._store.rehash(account.uuid, await self._hash(password))
         secret, (lifetime, most) = secrets.token_hex(16), (self._settings.lifetime, self._settings.per_account)
-        created = await self._store.add_session(_digest(secret, door), account.uuid, lifetime, most)
+        created = await self._store.add_session(_digest(secret, door), account.uuid, lifetime, most, address=address)
         if created is None:
             raise TooManySessions(f"{name} has {most} sessions; end some of them")
         self.log_ins.labels("opened").inc()

@@ -10,6 +10,7 @@ from bs_agent.contract.uuids import is_uuid, one_form
 from bs_agent.management.access.sessions import Caller
 from bs_agent.management.api.decode import Raw, validate
 from bs_agent.management.jobs.jobs import Job, Jobs, Order, Payload
+from bs_agent.management.store.events import acting
 from bs_agent.management.store.queries import Found, not_found
 
 UseCase = Callable[[Any, Caller], Awaitable[Payload]]
@@ -46,7 +47,8 @@ class Calls:
 
     async def use(self, api: Api, parameters: Parameters, caller: Caller) -> Payload:
         """Run the use case of a call."""
-        return await self._use_cases[api.name](parameters, caller)
+        with acting(caller.account_uuid, caller.account_name):
+            return await self._use_cases[api.name](parameters, caller)
 
     async def run(self, api: Api, parameters: Parameters, caller: Caller, order: Order) -> Job:
         """Run the use case of a long call as a job."""

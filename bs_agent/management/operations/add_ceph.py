@@ -62,7 +62,7 @@ class AddingCeph:
                 await self._settle(held, storage, mons, tags)
             await self._means.refresh([mon.arrival.agent.uuid for mon in mons])
 
-        await self._means.operations.run(storage_key(uuid), "add", work)
+        await self._means.operations.run(storage_key(uuid), "add", work, storage.name)
         log.info("backup storage %s [%s] is added: pool %s", storage.name, uuid, storage.poolName)
         return uuid
 

@@ -69,7 +69,7 @@ class AddingImageStore:
                 await self._settle(held, storage, arrivals[0], tags)
             await self._means.refresh([arrivals[0].agent.uuid])
 
-        await self._means.operations.run(storage_key(storage.uuid), "add", work)
+        await self._means.operations.run(storage_key(storage.uuid), "add", work, storage.name)
         log.info("backup storage %s [%s] is added: %s on %s", storage.name, storage.uuid, storage.url, access.hostname)
         return storage.uuid
 

@@ -122,12 +122,15 @@ class Debts:
         return (await self._agents.find([agent.uuid])).get(agent.uuid, agent)
 
     async def _pay(self, held: Held, agent: AgentRecord, debt: Debt, deadline: float) -> None:
+        paid = True
         try:
             if debt.enrollmentId:
-                await self._forget(agent, debt)
+                paid = await self._forget(agent, debt)
             elif left := await self._left(debt):
                 await self._clean(held, agent, left, deadline)
                 log.info("backup storage %s is cleaned on %s", left.backupStorageUuid, agent.hostname)
+            else:
+                paid = False
         except DatabaseUnavailable:
             raise
         except ApiError as problem:
@@ -138,17 +141,19 @@ class Debts:
             repeats = isinstance(problem, StorageProblem) and reason.code not in SSH_HELPS
             await self._store.failed(debt.uuid, reason, uuid4().hex if repeats else "")
             raise
-        await self._store.settle(debt.uuid)
+        await self._store.settle(debt.uuid, paid=paid)
 
-    async def _forget(self, agent: AgentRecord, debt: Debt) -> None:
+    async def _forget(self, agent: AgentRecord, debt: Debt) -> bool:
+        """Let an agent forget an enrolment; False when it is needed again."""
         if debt.enrollmentId == agent.enrollmentId and not agent.leaving:
-            return  # it is needed again
+            return False
         at = target_of(replace(agent, tokenSecret=debt.tokenSecret or ""), self._keyring)
         try:
             await self._client.forget(at, debt.enrollmentId or "")
         except StorageProblem as problem:
             if problem.reason.code != ReasonCode.AGENT_UNAUTHORIZED:  # which says that it is forgotten already
                 raise
+        return True
 
     async def _left(self, debt: Debt) -> Debt | None:
         """Return what is left to be done: nothing, if the agent serves the storage now.

@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.events import Event, write_events
 from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import access_key, account
 
@@ -37,13 +38,16 @@ class AccessKeyStore:
         try:
             async with self._database.writing() as connection:
                 # The account's row is locked, so that two calls do not both take the last place.
-                wanted = select(account.c.uuid).where(account.c.uuid == owner).with_for_update()
-                if (await connection.execute(wanted)).first() is None:
+                wanted = select(account.c.name).where(account.c.uuid == owner).with_for_update()
+                name = (await connection.execute(wanted)).scalar()
+                if name is None:
                     return "no account"
                 if (await connection.execute(mine)).scalar_one() >= most:
                     return "too many"
                 now = int(await self._database.now(connection))
                 await connection.execute(insert(access_key).values(**row, uuid=uuid, createDate=now, lastOpDate=now))
+                about = ("AccessKeyVO", uuid, row["AccessKeyID"] or "")
+                await write_events(connection, now, [Event("AccessKeyCreated", about, details=f"acts for {name}")])
         except IntegrityError:
             return "id taken"
         return None
@@ -58,4 +62,8 @@ class AccessKeyStore:
     async def delete(self, uuid: str) -> None:
         """Delete a key, if there is one."""
         async with self._database.writing() as connection:
-            await connection.execute(delete(access_key).where(access_key.c.uuid == uuid))
+            gone = delete(access_key).where(access_key.c.uuid == uuid).returning(access_key.c.AccessKeyID)
+            events = [
+                Event("AccessKeyDeleted", ("AccessKeyVO", uuid, key)) for (key,) in await connection.execute(gone)
+            ]
+            await write_events(connection, await self._database.now(connection), events)

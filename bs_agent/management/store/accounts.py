@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.events import NOBODY, Actor, Event, write_events
 from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import account, session
 
@@ -64,7 +66,11 @@ class AccountStore:
             now = int(await self._database.now(connection))
             changed = update(account).where(account.c.uuid == account_uuid)
             done = await connection.execute(changed.values(passwordHash=password_hash, lastOpDate=now))
-            await connection.execute(delete(session).where(*ended))
+            names = select(account.c.name).where(account.c.uuid == account_uuid)
+            if name := (await connection.execute(names)).scalar():
+                about = ("AccountVO", account_uuid, name)
+                await write_events(connection, now, [Event("PasswordChanged", about)])
+            await self._end(connection, ended, "the password was changed")
         return done.rowcount > 0
 
     async def rehash(self, account_uuid: str, password_hash: str) -> None:
@@ -73,23 +79,41 @@ class AccountStore:
             changed = update(account).where(account.c.uuid == account_uuid)
             await connection.execute(changed.values(passwordHash=password_hash))
 
-    async def add_session(self, digest: str, account_uuid: str, seconds: int, most: int) -> int | None:
+    async def add_session(
+        self, digest: str, account_uuid: str, seconds: int, most: int, *, address: str = ""
+    ) -> int | None:
         """Store a session that lives so many seconds, and return its date; None when the account has `most` already.
 
-        Expired ones go first.
+        Expired ones go first. `address` is from where the log-in came.
         """
         mine = session.c.accountUuid == account_uuid
         async with self._database.writing() as connection:
             # The account's row is locked, so that two log-ins do not both take the last place.
-            await connection.execute(select(account.c.uuid).where(account.c.uuid == account_uuid).with_for_update())
+            owner = select(account.c.name).where(account.c.uuid == account_uuid).with_for_update()
+            by = Actor(account_uuid, (await connection.execute(owner)).scalar() or "")
             now = int(await self._database.now(connection))
-            await connection.execute(delete(session).where(mine, session.c.expiredDate <= now))
+            await self._end(connection, (mine, session.c.expiredDate <= now), "it has expired")
             count = (await connection.execute(select(func.count()).select_from(session).where(mine))).scalar_one()
             if count >= most:
                 return None
             row = {"hash": digest, "uuid": uuid4().hex, "accountUuid": account_uuid}
             await connection.execute(insert(session).values(**row, expiredDate=now + seconds, createDate=now))
+            opened = Event("LogIn", ("SessionVO", row["uuid"], ""), by=by, address=address)
+            await write_events(connection, now, [opened])
         return now
+
+    async def refused(self, name: str, address: str) -> None:
+        """Write that a log-in was refused; by name only if there is such an account.
+
+        What else is given as a name may be a password that went into the wrong field.
+        """
+        async with self._database.writing() as connection:
+            known = select(account.c.uuid, account.c.name).where(account.c.name == name)
+            row = (await connection.execute(known)).first()
+            by = Actor(*row) if row else NOBODY
+            details = "the password is wrong" if row else "there is no account of the name that was given"
+            event = Event("LogInRefused", by=by, address=address, details=details)
+            await write_events(connection, await self._database.now(connection), [event])
 
     async def find_session(self, digest: str) -> StoredSession | None:
         """Return the session, unless it has expired."""
@@ -108,15 +132,29 @@ class AccountStore:
     async def delete_session(self, digest: str) -> None:
         """Forget the session, if there is one."""
         async with self._database.writing() as connection:
-            await connection.execute(delete(session).where(session.c.hash == digest))
+            await self._end(connection, (session.c.hash == digest,), "logged out")
 
     async def revoke_session(self, uuid: str) -> None:
         """Forget the session that has this name, if there is one."""
         async with self._database.writing() as connection:
-            await connection.execute(delete(session).where(session.c.uuid == uuid))
+            await self._end(connection, (session.c.uuid == uuid,), "revoked")
 
     async def delete_expired(self) -> None:
         """Forget the sessions that have expired."""
         async with self._database.writing() as connection:
             now = int(await self._database.now(connection))
-            await connection.execute(delete(session).where(session.c.expiredDate <= now))
+            await self._end(connection, (session.c.expiredDate <= now,), "it has expired")
+
+    async def _end(self, connection: AsyncConnection, which: tuple[ColumnElement[bool], ...], why: str) -> None:
+        """End sessions, in the names of their accounts."""
+        gone = delete(session).where(*which).returning(session.c.uuid, session.c.accountUuid)
+        ended = [(uuid, owner) for uuid, owner in await connection.execute(gone)]
+        if not ended:
+            return
+        known = select(account.c.uuid, account.c.name).where(account.c.uuid.in_({owner for _, owner in ended}))
+        names = {row.uuid: row.name for row in await connection.execute(known)}
+        events = [
+            Event("SessionEnded", ("SessionVO", uuid, ""), by=Actor(owner, names.get(owner, "")), details=why)
+            for uuid, owner in ended
+        ]
+        await write_events(connection, await self._database.now(connection), events)

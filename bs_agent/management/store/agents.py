@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bs_agent.management.model.records import AgentRecord, Debt
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import write_debts
+from bs_agent.management.store.events import Event, write_events
 from bs_agent.management.store.operations import Held, OperationStore
 from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.rows import columns_of, to_record, to_values
@@ -87,6 +88,8 @@ class AgentStore:
                 changed = await connection.execute(update(agent).where(agent.c.uuid == record.uuid).values(**values))
                 if not changed.rowcount:
                     await connection.execute(insert(agent).values(**values, createDate=now))
+                    added = Event("AgentAdded", ("AgentVO", record.uuid, record.hostname))
+                    await write_events(connection, now, [added])
                 await put_place(connection, record.uuid, (record.hostname, record.port))
                 await write_debts(connection, [replaced] if replaced else [], now)
         except IntegrityError:
@@ -122,7 +125,7 @@ class AgentStore:
             if row is None:
                 return None
             if to_record(AgentRecord, row).leaving:  # it has left, or was waited for long enough
-                await connection.execute(delete(agent).where(mine))
+                await self._delete(connection, mine)
                 return None
             await connection.execute(update(agent).where(mine).values(leaving=True))
             await write_debts(connection, [forgetting], int(await self._database.now(connection)))
@@ -133,7 +136,13 @@ class AgentStore:
         unused = _UNUSED.where(agent.c.uuid == uuid, agent.c.leaving).with_only_columns(agent.c.uuid)
         async with self._database.writing() as connection:
             await self._operations.confirm(connection, held)
-            await connection.execute(delete(agent).where(agent.c.uuid.in_(unused)))
+            await self._delete(connection, agent.c.uuid.in_(unused))
+
+    async def _delete(self, connection: AsyncConnection, which: ColumnElement[bool]) -> None:
+        gone = delete(agent).where(which).returning(agent.c.uuid, agent.c.hostname)
+        rows = (await connection.execute(gone)).all()
+        events = [Event("AgentRemoved", ("AgentVO", uuid, hostname)) for uuid, hostname in rows]
+        await write_events(connection, await self._database.now(connection), events)
 
 
 async def put_place(connection: AsyncConnection, agent_uuid: str, place: Place) -> None:

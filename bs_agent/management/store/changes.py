@@ -20,6 +20,7 @@ from bs_agent.contract.reasons import Reason
 from bs_agent.management.model.capacity import COLUMNS, Measured, counts
 from bs_agent.management.model.health import Health, storage_health
 from bs_agent.management.store.database import Database, DatabaseUnavailable
+from bs_agent.management.store.events import Event, storage_event, write_events
 from bs_agent.management.store.fence import Fence, Source
 from bs_agent.management.store.operations import Held
 from bs_agent.management.store.rows import batched, to_health, to_json
@@ -100,6 +101,7 @@ async def apply(database: Database, fence: Fence, news: Sequence[News]) -> Appli
         await _write_refusals(connection, [one for one in ours if isinstance(one, Refusal)], int(now))
         changed = {one.storage_uuid for one in ours if not isinstance(one, CapacityChange)}
         turns = await _follow(connection, {uuid: rows[uuid] for uuid in sorted(changed & rows.keys())}, int(now))
+        await write_events(connection, now, map(_event_of, turns))
         # After the health: what is old news of one host is not when no other knows better.
         await _write_capacities(connection, rows, [one for one in ours if isinstance(one, CapacityChange)], now)
     return Applied(turns, [one for one in news if _source(one) not in admitted])
@@ -218,6 +220,18 @@ async def _hosts(connection: AsyncConnection, uuids: Sequence[str]) -> dict[str,
         for uuid, *columns in await connection.execute(query.where(host.c.backupStorageUuid.in_(some))):
             hosts[uuid].append(to_health(*columns))
     return hosts
+
+
+def _event_of(turn: Turn) -> Event:
+    why = turn.after.reason
+    return Event(
+        "StatusChanged",
+        storage_event(turn.uuid, turn.name),
+        old=turn.before.status,
+        new=turn.after.status,
+        code=why.code.value if why else None,
+        details=why.details if why else None,
+    )
 
 
 def _health_row(uuid: str, health: Health) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.reasons import Reason
 from bs_agent.management.model.records import Debt
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.events import Event, storage_event, write_events
 from bs_agent.management.store.leases import is_free
 from bs_agent.management.store.operations import Held, OperationStore
 from bs_agent.management.store.repeated import each_repeated
@@ -60,10 +61,14 @@ class DebtStore:
         async with self._database.reading() as connection:
             return set((await connection.execute(query)).scalars())
 
-    async def settle(self, uuid: str) -> None:
+    async def settle(self, uuid: str, *, paid: bool = False) -> None:
         """Remove a debt: it is paid, or nothing is owed any more."""
         async with self._database.writing() as connection:
-            await connection.execute(delete(debt).where(debt.c.uuid == uuid))
+            gone = delete(debt).where(debt.c.uuid == uuid).returning(*_TOLD)
+            rows = (await connection.execute(gone)).all()
+            if paid:
+                now = await self._database.now(connection)
+                await write_events(connection, now, [_event("DebtPaid", row) for row in rows])
 
     async def failed(self, uuid: str, reason: Reason, new_command: str = "") -> None:
         """Write why a debt could not be paid.
@@ -94,8 +99,22 @@ class DebtStore:
             old = debt.c.createDate < int(await self._database.now(connection) - seconds)
             rows = (await connection.execute(select(*columns_of(Debt)).where(old).with_for_update())).all()
             expired = [to_record(Debt, row) for row in rows]
-            await connection.execute(delete(debt).where(debt.c.uuid.in_([one.uuid for one in expired])))
+            gone = delete(debt).where(debt.c.uuid.in_([one.uuid for one in expired])).returning(*_TOLD)
+            given_up = [_event("DebtGivenUp", row) for row in await connection.execute(gone)]
+            await write_events(connection, await self._database.now(connection), given_up)
         return expired
+
+
+_TOLD: list[Any] = [debt.c.agentUuid, debt.c.backupStorageUuid, debt.c.backupStorageName, debt.c.lastReason]
+
+
+def _event(type_: Literal["DebtPaid", "DebtGivenUp"], row: Row[Any]) -> Event:
+    """Return what is told of a debt: a clean-up of its storage, a forgetting of its agent."""
+    about = ("AgentVO", row.agentUuid, "")
+    if row.backupStorageUuid:
+        about = storage_event(row.backupStorageUuid, row.backupStorageName or "")
+    why = row.lastReason if type_ == "DebtGivenUp" and row.lastReason else {}
+    return Event(type_, about, code=why.get("code"), details=why.get("details"))
 
 
 def is_due(now: float) -> ColumnElement[bool]:

@@ -15,6 +15,7 @@ from bs_agent.contract.inventory import (
     CephBackupStorageInventory,
     CephBackupStorageMonInventory,
     DebtInventory,
+    EventInventory,
     ImageStoreBackupStorageInventory,
     Inventory,
     JobInventory,
@@ -26,6 +27,7 @@ from bs_agent.contract.inventory import (
 from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.management.store import tables
 from bs_agent.management.store.columns import is_in_one_way
+from bs_agent.management.store.past_tables import event
 
 
 class Kind(Enum):
@@ -204,6 +206,7 @@ RESOURCES: dict[type[Inventory], Resource] = {
         _plain(AccessKeyInventory, tables.access_key),
         _plain(OpenSessionInventory, tables.session, until=tables.session.c.expiredDate),
         _plain(JobInventory, tables.job),
+        _plain(EventInventory, event),
         replace(_plain(AgentInventory, tables.agent), lists=TAGS | AGENT_LISTS),
         replace(_plain(DebtInventory, tables.debt), expands={"agent": _AGENT}),
     )

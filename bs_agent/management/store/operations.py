@@ -15,10 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bs_agent.contract.errors import ErrorCode, StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.events import Event, Outcome, began_by, storage_event, write_events
 from bs_agent.management.store.leases import goes_on, is_free, living
 from bs_agent.management.store.repeated import each_repeated
 from bs_agent.management.store.tables import backup_storage, debt, node, operation
 
+_SHOWN = frozenset({"add", "reconnect", "delete", "change"})
+"""Kinds of operation on a storage that are somebody's; the others are a node's own, or part of one of these."""
 _KEPT = 86400
 """Seconds that the row of an ended operation is kept; the database's clock makes later numbers greater, too."""
 
@@ -57,7 +60,10 @@ class OperationStore:
         self._owner = owner
 
     async def take(self, key: str, kind: str, variant: str = "", uuid: str = "") -> Held | Running:
-        """Begin an operation on a key, with this uuid if one is given, or return the one that is under way."""
+        """Begin an operation on a key, with this uuid if one is given, or return the one that is under way.
+
+        The variant of an add, which nobody joins, is the name of what is to be.
+        """
         new = {"uuid": uuid or uuid4().hex, "kind": kind, "variant": variant}
         while True:
             try:
@@ -96,7 +102,10 @@ class OperationStore:
             "problem": problem.model_dump(mode="json", exclude_none=True) if problem else None,
         }
         async with self.database.writing() as connection:
-            await connection.execute(update(operation).where(*self._mine(held)).values(**values))
+            ended = update(operation).where(*self._mine(held)).values(**values).returning(operation.c.kind)
+            kind = (await connection.execute(ended)).scalar()
+            if _is_shown(held.key, kind):
+                await self._tell_end(connection, held.key, held.uuid, kind, problem)
             await self.database.wake(connection, held.key)
 
     async def keep_only(self, is_known: Callable[[str], bool], problem: ErrorCode) -> None:
@@ -157,6 +166,8 @@ class OperationStore:
             lives = living(now).where(node.c.uuid == row.leaseOwner)
             if row.leaseOwner == self._owner or (await connection.execute(lives)).first():
                 return Running(row.uuid, row.kind, row.variant)
+            if row.leaseOwner and _is_shown(key, row.kind):
+                await self._tell_end(connection, key, row.uuid, row.kind, None, outcome="Lost")
         number = max(int(now * 1000), row.number + 1 if row else 0)
         held = Held(key, new["uuid"], number)
         values = {**new, "number": number, "problem": None, "leaseOwner": self._owner, "lastOpDate": int(now)}
@@ -164,13 +175,43 @@ class OperationStore:
             await connection.execute(insert(operation).values(key=key, **values))
         else:
             await connection.execute(update(operation).where(operation.c.key == key).values(**values))
+        if _is_shown(key, new["kind"]):
+            name = new["variant"] if new["kind"] == "add" else await self._name(connection, key)
+            about = storage_event(key.removeprefix(storage_key("")), name)
+            mode = new["variant"] if new["kind"] == "delete" else None
+            began = Event("OperationBegan", about, operation=new["kind"], operation_uuid=held.uuid, details=mode)
+            await write_events(connection, now, [began])
         return held
+
+    async def _tell_end(
+        self, connection: AsyncConnection, key: str, uuid: str, kind: str, problem: ErrorCode | None,
+        *, outcome: Outcome | None = None,
+    ) -> None:  # fmt: skip
+        """Write that an operation has ended, and how, as the doing of who has begun it."""
+        began = await began_by(connection, uuid)
+        about = began.resource if began else storage_event(key.removeprefix(storage_key("")), "")
+        shown = problem.cause if problem and problem.cause else problem
+        event = Event(
+            "OperationEnded", about, operation=kind, operation_uuid=uuid,
+            outcome=outcome or ("Failed" if problem else "Succeeded"), code=shown.code if shown else None,
+            details=shown.details if shown else None, by=began.by if began else None,
+        )  # fmt: skip
+        await write_events(connection, await self.database.now(connection), [event])
+
+    async def _name(self, connection: AsyncConnection, key: str) -> str:
+        mine = backup_storage.c.uuid == key.removeprefix(storage_key(""))
+        return (await connection.execute(select(backup_storage.c.name).where(mine))).scalar() or ""
 
     def _is_free(self, now: float) -> ColumnElement[bool]:
         return is_free(operation.c.leaseOwner, now, self._owner)
 
     def _mine(self, held: Held) -> tuple[ColumnElement[bool], ...]:
         return operation.c.key == held.key, operation.c.uuid == held.uuid, operation.c.leaseOwner == self._owner
+
+
+def _is_shown(key: str, kind: str | None) -> bool:
+    """Tell whether the beginning and the end of an operation are events."""
+    return kind in _SHOWN and key.startswith(storage_key(""))
 
 
 def lost(key: str) -> StorageProblem:

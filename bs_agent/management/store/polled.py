@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bs_agent.contract.inventory import Status
 from bs_agent.contract.reasons import Reason
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.events import Event, write_events
 from bs_agent.management.store.repeated import repeated
 from bs_agent.management.store.rows import batched, to_json
 from bs_agent.management.store.tables import agent
@@ -53,15 +54,19 @@ async def _write(database: Database, owner: str, polled: dict[str, Polled]) -> N
         now = await database.now(connection)
         as_before: dict[int, list[str]] = defaultdict(list)
         changed: list[dict[str, Any]] = []
+        events: list[Event] = []
         for row in rows:
             seen = polled[row.uuid]
             date = int(now - seen.age)
+            if row.status != seen.status and "Disconnected" in {row.status, seen.status}:
+                events.append(_turned(seen, row.hostname, row.status))
             values = _values(seen, now, row.lastPushDate, row.clockSkew)
             if any(getattr(row, name) != value for name, value in values.items()):
                 changed.append({"key": row.uuid, "date": date} | {f"new_{name}": values[name] for name in values})
             else:
                 as_before[date].append(row.uuid)
         await _write_rows(connection, as_before, changed)
+        await write_events(connection, now, events)
 
 
 def _values(seen: Polled, now: float, pushed: int | None, skew: float | None) -> dict[str, Any]:
@@ -71,6 +76,17 @@ def _values(seen: Polled, now: float, pushed: int | None, skew: float | None) ->
     if seen.push_age is not None:
         pushed = max(pushed or 0, int(now - seen.push_age))
     return values | {"lastPushDate": pushed, "clockSkew": skew}
+
+
+def _turned(seen: Polled, hostname: str, before: Status) -> Event:
+    return Event(
+        "AgentAway" if seen.status == "Disconnected" else "AgentBack",
+        ("AgentVO", seen.uuid, hostname),
+        old=before,
+        new=seen.status,
+        code=seen.reason.code.value if seen.reason else None,
+        details=seen.reason.details if seen.reason else None,
+    )
 
 
 async def _write_rows(

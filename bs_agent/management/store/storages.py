@@ -1,6 +1,5 @@
 """The SQL of backup storages: what operations read and write of them, what is changed and summed up without them."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from bs_agent.contract.errors import InvalidArgument
 from bs_agent.management.model.records import AgentRecord, Debt, HostRecord, StorageRecord
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import settle_arrived, write_debts
+from bs_agent.management.store.events import Event, storage_event, write_events
 from bs_agent.management.store.hosts import one_machine, write_hosts
 from bs_agent.management.store.operations import Held, OperationStore
 from bs_agent.management.store.repeated import each_repeated
@@ -134,10 +134,18 @@ class StorageStore:
 
     async def change(self, uuid: str, values: Mapping[str, str]) -> bool:
         """Write columns of a storage; False when there is none."""
-        changed = update(backup_storage).where(backup_storage.c.uuid == uuid)
+        mine = backup_storage.c.uuid == uuid
+        before = select(backup_storage.c.name, backup_storage.c.state).where(mine).with_for_update()
         async with self._database.writing() as connection:
-            done = await connection.execute(changed.values(**values, lastOpDate=int(time.time())))
-        return done.rowcount > 0
+            row = (await connection.execute(before)).first()
+            if row is None:
+                return False
+            now = await self._database.now(connection)
+            await connection.execute(update(backup_storage).where(mine).values(**values, lastOpDate=int(now)))
+            if values.get("state", row.state) != row.state:
+                about = storage_event(uuid, row.name)
+                await write_events(connection, now, [Event("StateChanged", about, row.state, values["state"])])
+        return True
 
     async def capacity(self, uuids: Sequence[str] = (), zone_uuids: Sequence[str] = (), *, every: bool) -> Capacity:
         """Sum up the storages named, those of the zones, or every one; each counts once, unknown ones not at all."""

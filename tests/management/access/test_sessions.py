@@ -177,7 +177,7 @@ async def test_the_rate_limit_holds_only_failures_against_an_address_and_remembe
 async def test_log_ins_that_fail_for_another_reason_do_not_lock_out(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise DatabaseUnavailable("it is away")
 
     async with Auth.open(AccountStore(database), SessionSettings(per_account=1)) as auth:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, insert
 
-from bs_agent.contract.inventory import AgentInventory, DebtInventory, Inventory, JobInventory
+from bs_agent.contract.inventory import AgentInventory, DebtInventory, EventInventory, Inventory, JobInventory
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.past_tables import event
 from bs_agent.management.store.tables import agent, debt, job
 from bs_agent.management.store.upkeep import learn
 from tests.management.store.test_plans import asking, plans
@@ -46,10 +47,21 @@ def _debts() -> list[dict[str, Any]]:
     ]
 
 
+def _events() -> list[dict[str, Any]]:
+    return [
+        {"uuid": f"{at:032x}", "type": "StatusChanged" if at % 9 else "LogIn", "createDate": DATE + at}
+        | {"resourceUuid": f"{at % 100:032x}", "resourceName": f"store-{at % 100}", "accountName": f"account-{at % 5}"}
+        | {"accountUuid": f"{at % 5:032x}", "address": f"10.0.0.{at % 5}", "newValue": "Connected"}
+        | {"operation": "add", "operationUuid": f"{at:032x}", "outcome": "Failed", "code": f"Code{at % 50}"}
+        for at in range(COUNT)
+    ]
+
+
 TABLES: dict[type[Inventory], tuple[Table, list[dict[str, Any]]]] = {
     JobInventory: (job, _jobs()),
     AgentInventory: (agent, _agents()),
     DebtInventory: (debt, _debts()),
+    EventInventory: (event, _events()),
 }
 ASKED: dict[type[Inventory], list[str]] = {
     JobInventory: [
@@ -70,6 +82,13 @@ ASKED: dict[type[Inventory], list[str]] = {
         "q=type=Forgetting", "q=agent.hostname=host-7", "q=createDate<2001-01-01T00:00:00Z",
         "q=nextTryDate<2001-01-01T00:00:00Z", "sort=createDate", "sort=-createDate", "sort=backupStorageName",
         "sort=type", "sort=nextTryDate",
+    ],
+    EventInventory: [
+        f"q=uuid={7:032x}", "q=type=LogIn", f"q=resourceUuid={7:032x}", "q=resourceName=store-7",
+        f"q=accountUuid={7:032x}", "q=accountName=nobody", "q=address=10.0.0.9", "q=newValue=Disconnected",
+        "q=operation=delete", f"q=operationUuid={7:032x}", "q=outcome=Lost", "q=code=Code7",
+        "q=createDate<2001-01-01T00:00:00Z", "sort=-createDate", "sort=createDate", "sort=-uuid", "sort=type",
+        f"q=resourceUuid={7:032x}&sort=-createDate", "sort=resourceName",
     ],
 }  # fmt: skip
 

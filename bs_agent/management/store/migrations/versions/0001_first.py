@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from bs_agent.management.store.migrations.columns import index_sorted, refers, text
+from bs_agent.management.store.migrations.past import make_events
 
 revision = "0001"
 down_revision = None
@@ -23,6 +24,7 @@ def upgrade() -> None:
     make_hosts()
     make_the_rest()
     make_hooks()
+    make_events()
 
 
 def make_compatible() -> None:
