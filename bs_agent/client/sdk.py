@@ -33,7 +33,11 @@ from bs_agent.client.actions.ceph import (
     RemoveMonFromCephBackupStorageAction,
     UpdateCephBackupStorageMonAction,
 )
-from bs_agent.client.actions.past import QueryEventAction, QueryJobAction
+from bs_agent.client.actions.past import (
+    GetBackupStorageCapacityHistoryAction,
+    QueryEventAction,
+    QueryJobAction,
+)
 from bs_agent.client.actions.storages import (
     AddImageStoreBackupStorageAction,
     ChangeBackupStorageStateAction,
@@ -87,6 +91,7 @@ __all__ = [
     "DeleteZoneAction",
     "DetachBackupStorageFromZoneAction",
     "GetBackupStorageCapacityAction",
+    "GetBackupStorageCapacityHistoryAction",
     "GetBackupStorageTypesAction",
     "LogInByAccountAction",
     "LogOutAction",

@@ -72,4 +72,4 @@ GET_CAPACITY_HISTORY = Api(
     CapacityHistoryReply, "Show how the capacities of a backup storage were, and when it will be full.",
 )  # fmt: skip
 
-PAST_CALLS = (QUERY_JOB, QUERY_EVENT)
+PAST_CALLS = (QUERY_JOB, QUERY_EVENT, GET_CAPACITY_HISTORY)

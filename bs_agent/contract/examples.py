@@ -51,6 +51,7 @@ VALUES: dict[str, Any] = {
     "monUrls": ["root:password@172.20.1.116:22/?monPort=6789", "172.20.1.117"],
     "monUuid": _MON,
     "name": "image-store",
+    "period": "month",
     "password": "correct horse battery staple",
     "poolAvailableCapacity": 99166912512,
     "poolDiskUtilization": 0.333,
@@ -141,6 +142,7 @@ _OF_INVENTORY: dict[str, dict[str, Any]] = {
         "leaving": False,
         "backupStorageUuids": [_STORAGE],
     },
+    "CapacityPoint": {"date": _CHANGED},
     "DebtInventory": {
         "uuid": _JOB,
         "type": "Cleanup",

@@ -101,7 +101,7 @@ def _field(annotation: Any) -> Schema:  # noqa: ANN401 RUF100  an annotation is 
     if isinstance(annotation, type) and issubclass(annotation, Inventory):
         needed = [name for name, field in annotation.model_fields.items() if field.is_required()]
         return {"allOf": [reference(annotation.__name__), {"required": needed}]}
-    return {"type": {int: "integer", bool: "boolean", str: "string"}[annotation]}
+    return {"type": {int: "integer", float: "number", bool: "boolean", str: "string"}[annotation]}
 
 
 def _item(kind: type[Inventory]) -> Schema:

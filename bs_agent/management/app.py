@@ -35,6 +35,7 @@ from bs_agent.management.store.accounts import AccountStore
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.events import prune_events
 from bs_agent.management.store.figures import places
+from bs_agent.management.store.history import prune_history
 from bs_agent.management.store.leases import Node
 from bs_agent.management.store.queries import find
 from bs_agent.management.store.schema import any_secret, opened
@@ -128,6 +129,7 @@ async def _keep_house(auth: Auth, database: Database, events: EventSettings) -> 
         try:
             await auth.forget_expired()
             await prune_events(database, events.days * _DAY, events.rows)
+            await prune_history(database)
             known = await learn(database, known)
         except DatabaseUnavailable as error:
             log.warning("housekeeping: %s", error.details)

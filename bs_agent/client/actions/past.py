@@ -1,6 +1,6 @@
 """The SDK's actions on what has happened."""
 
-from bs_agent.client.actions.action import QueryAction
+from bs_agent.client.actions.action import Action, QueryAction
 from bs_agent.contract import calls_past as calls
 
 
@@ -14,3 +14,11 @@ class QueryEventAction(QueryAction[calls.QueryEventReply]):
     """Find what has happened, when, to what, and by whom."""
 
     api = calls.QUERY_EVENT
+
+
+class GetBackupStorageCapacityHistoryAction(Action[calls.CapacityHistoryReply]):
+    """Show how the capacities of a backup storage were, and when it will be full."""
+
+    api = calls.GET_CAPACITY_HISTORY
+    uuid: str
+    period: calls.Period

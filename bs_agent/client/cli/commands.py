@@ -64,6 +64,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "QueryDebt": "Find the clean-ups and forgettings that are still owed to agents.",
     },
     "What has happened": {
+        "GetBackupStorageCapacityHistory": "Show how the capacities of a backup storage were, and when it is full.",
         "QueryEvent": "Find what has happened, when, to what, and by whom.",
         "QueryJob": "Find jobs: who called what, and how that went.",
     },

@@ -5,6 +5,7 @@ from bs_agent.management.access.sessions import Auth
 from bs_agent.management.api.accounts import AccountCalls
 from bs_agent.management.api.calls import UseCase
 from bs_agent.management.api.ceph import CephCalls
+from bs_agent.management.api.past import PastCalls
 from bs_agent.management.api.storages import StorageCalls
 from bs_agent.management.api.tags import TagCalls
 from bs_agent.management.api.zones import ZoneCalls
@@ -20,6 +21,7 @@ def use_cases(auth: Auth, keys: AccessKeys, acts: Acts, database: Database) -> d
         StorageCalls(acts, database, tags),
         CephCalls(acts, database, tags),
         ZoneCalls(database, tags),
+        PastCalls(database),
         tags,
     )
     return {name: use_case for subject in subjects for name, use_case in subject.rows().items()}

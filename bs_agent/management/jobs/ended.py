@@ -31,8 +31,12 @@ def ended_body(job: StoredJob, *, with_schema: bool) -> bytes:
 def schema(api: Api, payload: Item) -> dict[str, str]:
     """Say which class each inventory of a reply is, parents before children; texts of a list have one too."""
     if "inventory" not in payload:
-        texts = {name: value for name, value in payload.items() if isinstance(value, list)}
-        return {f"{name}[{index}]": "java.lang.String" for name, value in texts.items() for index in range(len(value))}
+        lists = {name: value for name, value in payload.items() if isinstance(value, list)}
+        return {
+            f"{name}[{index}]": _class_in(api.reply.model_fields[name].annotation)
+            for name, value in lists.items()
+            for index in range(len(value))
+        }
     item = payload["inventory"]
     declared = api.reply.model_fields["inventory"].annotation
     kinds = [
@@ -41,6 +45,12 @@ def schema(api: Api, payload: Item) -> dict[str, str]:
     if len(kinds) == 1:
         return dict(classes("inventory", kinds[0], item))
     return dict(classes("inventory", BACKUP_STORAGE_KINDS[item["type"]], item))
+
+
+def _class_in(declared: Any) -> str:  # noqa: ANN401 RUF100  an annotation is anything
+    """Return the class of what a list holds: an inventory, or text."""
+    kinds = [kind for kind in get_args(declared) if isinstance(kind, type) and issubclass(kind, Inventory)]
+    return kinds[0].java_class if kinds else "java.lang.String"
 
 
 def classes(path: str, kind: type[Inventory], item: Item) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from bs_agent.management.model.health import Health, storage_health
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.events import Event, storage_event, write_events
 from bs_agent.management.store.fence import Fence, Source
+from bs_agent.management.store.history import write_history
 from bs_agent.management.store.operations import Held
 from bs_agent.management.store.rows import batched, to_health, to_json
 from bs_agent.management.store.tables import backup_storage, host
@@ -99,11 +100,14 @@ async def apply(database: Database, fence: Fence, news: Sequence[News]) -> Appli
         now = await database.now(connection)
         await _write_hosts(connection, [one for one in ours if isinstance(one, HostChange)], int(now))
         await _write_refusals(connection, [one for one in ours if isinstance(one, Refusal)], int(now))
+        was_stale = {uuid: row["capacityStale"] for uuid, row in rows.items()}
         changed = {one.storage_uuid for one in ours if not isinstance(one, CapacityChange)}
         turns = await _follow(connection, {uuid: rows[uuid] for uuid in sorted(changed & rows.keys())}, int(now))
         await write_events(connection, now, map(_event_of, turns))
         # After the health: what is old news of one host is not when no other knows better.
-        await _write_capacities(connection, rows, [one for one in ours if isinstance(one, CapacityChange)], now)
+        said = [one for one in ours if isinstance(one, CapacityChange)]
+        written = await _write_capacities(connection, rows, said, now)
+        await _write_history(connection, now, rows, was_stale, written)
     return Applied(turns, [one for one in news if _source(one) not in admitted])
 
 
@@ -160,7 +164,8 @@ async def _write_refusals(connection: AsyncConnection, refusals: Sequence[Refusa
 
 async def _write_capacities(
     connection: AsyncConnection, rows: Rows, changes: Sequence[CapacityChange], now: float
-) -> None:
+) -> set[str]:
+    """Write capacities; return of which storages."""
     clock = time.monotonic()
     said = [
         (max(0.0, now - (clock - change.received) - part.age), change.storage_uuid, part)
@@ -181,6 +186,18 @@ async def _write_capacities(
     for names, values in alike.items():
         bound: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
         await connection.execute(statement.values(**bound, lastOpDate=int(now)), values)
+    return set(written)
+
+
+async def _write_history(
+    connection: AsyncConnection, now: float, rows: Rows, was_stale: dict[str, bool], written: set[str]
+) -> None:
+    """Write how the capacities are, of storages that are seen again too, and of which nothing is known any more."""
+    lost = {uuid: row for uuid, row in sorted(rows.items()) if row["capacityStale"] and not was_stale[uuid]}
+    again = {uuid for uuid, row in rows.items() if was_stale[uuid] and not row["capacityStale"]} - written
+    seen = {uuid: rows[uuid] for uuid in sorted(written - lost.keys())}
+    found = {uuid: rows[uuid] | {"capacityDate": int(now)} for uuid in sorted(again)}
+    await write_history(connection, now, seen | found, lost)
 
 
 async def _follow(connection: AsyncConnection, storages: Rows, now: int) -> list[Turn]:

@@ -1,6 +1,6 @@
 """The tables of what has been: events, and how capacities were. Rows of them are only added, and forgotten in time."""
 
-from sqlalchemy import BigInteger, Column, Table
+from sqlalchemy import BigInteger, Column, ForeignKey, Table
 
 from bs_agent.management.store.columns import index_sorted, metadata, text_of, uuid_column
 
@@ -27,3 +27,19 @@ event = Table(
 )
 index_sorted(event, ("type", "createDate", "resourceUuid", "resourceName", "accountUuid", "accountName", "address"))
 index_sorted(event, ("newValue", "operation", "operationUuid", "outcome", "code"))
+
+capacity_history = Table(
+    "capacity_history",
+    metadata,
+    Column("backupStorageUuid", ForeignKey("backup_storage.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("resolution", BigInteger, primary_key=True, autoincrement=False, comment="seconds of a slot"),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False, comment="when it begins"),
+    Column("totalCapacity", BigInteger, nullable=False),
+    Column("availableCapacity", BigInteger, nullable=False),
+    Column("poolStored", BigInteger),
+    Column("poolUsedCapacity", BigInteger),
+    Column("poolMaxAvail", BigInteger),
+    Column("lostDate", BigInteger, comment="since when nothing is known, if that begins before the next slot that is"),
+    comment="how the capacities of a storage were; see store/history.py",
+    sqlite_with_rowid=False,  # the key alone is the table: half the size
+)

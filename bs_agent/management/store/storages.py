@@ -11,6 +11,7 @@ from bs_agent.management.model.records import AgentRecord, Debt, HostRecord, Sto
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.debts import settle_arrived, write_debts
 from bs_agent.management.store.events import Event, storage_event, write_events
+from bs_agent.management.store.history import write_history
 from bs_agent.management.store.hosts import one_machine, write_hosts
 from bs_agent.management.store.operations import Held, OperationStore
 from bs_agent.management.store.repeated import each_repeated
@@ -108,6 +109,7 @@ class OperatedStore:
                     await connection.execute(insert(backup_storage).values(values))
                 except IntegrityError:
                     raise InvalidArgument(f"the pool {storage.poolName} of cluster {storage.fsid} is taken") from None
+                await write_history(connection, now, {storage.uuid: values}, {})
                 await write_hosts(connection, hosts, agents, now)
                 for kind in ("System", "User"):
                     await put_tags(connection, Tagged("BackupStorageVO", storage.uuid), kind, tags.get(kind, ()))

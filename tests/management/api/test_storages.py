@@ -1,12 +1,15 @@
 """The calls on backup storages that ask no host: state, name, capacities, types; and what is looked up first."""
 
+import time
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, select
 
+from bs_agent.contract.calls_past import CapacityHistoryReply
 from bs_agent.contract.errors import OperationFailed
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.past_tables import capacity_history
 from bs_agent.management.store.tables import backup_storage, host
 from bs_agent.management.store.watched import claim, watched
 from tests.beds.stores import agent, stores
@@ -200,3 +203,27 @@ async def test_a_dry_run_deletes_nothing_and_shows_what_would_be_done(server: Se
     assert (await server.call("DELETE", path, params={"dryRun": "perhaps"}))[0] == 400
     assert (await server.call("DELETE", path, headers={"X-JSON-Schema": "true"})) == (200, {"schema": {}})
     assert (await server.query(count="true"))[1]["total"] == 0
+
+
+async def test_the_history_of_capacities_is_shown_with_when_it_is_full(server: Server) -> None:
+    await server.store(storage_row(uuid=STORAGE))
+    now = int(time.time())
+    day = {"backupStorageUuid": STORAGE, "totalCapacity": 1000}
+    rows = [
+        day | {"resolution": 3600, "slot": now - now % 3600 - hour * 3600, "availableCapacity": 100 + hour}
+        for hour in range(48)
+    ]
+    async with server.database.writing() as connection:
+        await connection.execute(insert(capacity_history), rows)
+    path = f"/backup-storage/{STORAGE}/capacity-history"
+    status, month = await server.call("GET", path, params={"period": "month"}, headers={"X-JSON-Schema": "true"})
+    assert (status, month["resolution"], len(month["points"])) == (200, 3600, 48)
+    assert set(month["points"][0]) == {"date", "totalCapacity", "availableCapacity"}
+    assert [month["points"][at]["availableCapacity"] for at in (0, -1)] == [147, 100], "the oldest first"
+    assert month["daysUntilFull"] == pytest.approx(100 / 24, abs=0.1)
+    assert set(month["schema"].values()) == {"org.zstack.bsagent.CapacityPoint"}
+    assert CapacityHistoryReply.model_validate(month)
+    status, hours = await server.call("GET", path)
+    assert (status, hours["resolution"], hours["points"]) == (200, 60, [])
+    for wrong, code in ((f"{path}?period=week", "SYS.1007"), (path.replace(STORAGE, "0" * 32), "SYS.1003")):
+        assert (await server.call("GET", wrong))[1]["error"]["code"] == code

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from bs_agent.management.store.migrations.columns import index_sorted, text
+from bs_agent.management.store.migrations.columns import index_sorted, refers, text
 
 
 def make_events() -> None:
@@ -33,3 +33,22 @@ def make_events() -> None:
     index_sorted("event", "resourceUuid", "accountUuid", "operationUuid", null=True)
     names = ("resourceName", "accountName", "address", "newValue", "operation", "outcome", "code")
     index_sorted("event", *names, lower=True, null=True)
+
+
+def make_history() -> None:
+    """Make capacity_history."""
+    op.create_table(
+        "capacity_history",
+        sa.Column("backupStorageUuid", text(32), nullable=False),
+        sa.Column("resolution", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("slot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("totalCapacity", sa.BigInteger(), nullable=False),
+        sa.Column("availableCapacity", sa.BigInteger(), nullable=False),
+        sa.Column("poolStored", sa.BigInteger(), nullable=True),
+        sa.Column("poolUsedCapacity", sa.BigInteger(), nullable=True),
+        sa.Column("poolMaxAvail", sa.BigInteger(), nullable=True),
+        sa.Column("lostDate", sa.BigInteger(), nullable=True),
+        refers("capacity_history", "backupStorageUuid", "backup_storage", cascade=True),
+        sa.PrimaryKeyConstraint("backupStorageUuid", "resolution", "slot", name="pk_capacity_history"),
+        sqlite_with_rowid=False,
+    )

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from bs_agent.management.store.migrations.columns import index_sorted, refers, text
-from bs_agent.management.store.migrations.past import make_events
+from bs_agent.management.store.migrations.past import make_events, make_history
 
 revision = "0001"
 down_revision = None
@@ -25,6 +25,7 @@ def upgrade() -> None:
     make_the_rest()
     make_hooks()
     make_events()
+    make_history()
 
 
 def make_compatible() -> None:
