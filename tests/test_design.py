@@ -43,7 +43,7 @@ FLOORS = {
         {"access", "backup", "operations"},
         {"polling", "jobs"},
         {"metrics"},
-        {"api"},
+        {"api", "console"},
         {"fleet", "leaving"},
         {"app"},
         {"commands"},

@@ -22,6 +22,8 @@ from bs_agent.management.api.routes import Services, application
 from bs_agent.management.api.scraping import Scraping
 from bs_agent.management.api.use_cases import use_cases
 from bs_agent.management.config import EventSettings, ManagementSettings, ServerSettings
+from bs_agent.management.console import asking
+from bs_agent.management.console.routes import open_console
 from bs_agent.management.fleet import FleetService, open_fleet
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs
@@ -89,23 +91,26 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     FleetScrape(database, node.uuid, fleet.poller, fleet.check).enter(metrics, fleet.means.intake, settings)
     of_agent = AgentScrape(fleet.means.client, fleet.poller, fleet.means.agents, keyring)
     tokens, url = ScrapeTokens(ScrapeTokenStore(database)), settings.server.public_url
+    calls = Calls(use_cases(auth, keys, fleet, database), partial(find, database), jobs)
+    proxies = settings.server.trusted_proxies
     services = Services(
         auth=auth,
         signatures=signatures,
         jobs=jobs,
         hooks=hooks,
-        calls=Calls(use_cases(auth, keys, fleet, database), partial(find, database), jobs),
+        calls=calls,
         ready=lambda: _ask(fleet, leaving),
         metrics=metrics,
         scraping=Scraping(metrics, tokens, lambda: places(database), of_agent.of, url),
         public_url=url,
-        trusted_proxies=settings.server.trusted_proxies,
+        trusted_proxies=proxies,
     )
     await enter_guarded(stack, background(_keep_house(auth, database, settings.events), "housekeeping"))
     where = inherited_sockets() or settings.server.listen
     web = application(services)
     web.middlewares.append(leaving.middleware)
     web.add_routes(fleet.pushes.routes())
+    open_console(web, asking.Services(auth, jobs, calls, url, proxies))
     try:
         address = await enter_guarded(stack, serving(web, where, tls))
     except OSError as error:

@@ -39,6 +39,8 @@ from bs_agent.management.api.routes import Services, application
 from bs_agent.management.api.scraping import Scraping
 from bs_agent.management.api.use_cases import use_cases
 from bs_agent.management.config import HookSettings, JobSettings, SessionSettings
+from bs_agent.management.console import asking
+from bs_agent.management.console.routes import open_console
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs
 from bs_agent.management.metrics.registry import Metrics
@@ -264,17 +266,20 @@ async def serving_node(
         async def no_agent(_uuid: str, _accept: str) -> None:
             return None
 
+        calls = Calls(use_cases(auth, keys, fleet.acts, database), partial(find, database), running)
         services = Services(
             auth=auth,
             signatures=await stack.enter_async_context(Signatures.open(keys, SignatureStore(database))),
             jobs=running,
             hooks=told,
-            calls=Calls(use_cases(auth, keys, fleet.acts, database), partial(find, database), running),
+            calls=calls,
             ready=database.ping,
             metrics=metrics,
             scraping=Scraping(metrics, ScrapeTokens(ScrapeTokenStore(database)), lambda: places(database), no_agent),
         )
-        address = await stack.enter_async_context(serving(application(services), Address("127.0.0.1", 0), None))
+        app = application(services)
+        open_console(app, asking.Services(auth, running, calls))
+        address = await stack.enter_async_context(serving(app, Address("127.0.0.1", 0), None))
         client = await stack.enter_async_context(aiohttp.ClientSession())
         opened = await auth.log_in("admin", PASSWORD, "127.0.0.1")
         yield Server(address, database, fleet, auth, running, told, this, client, opened.secret)

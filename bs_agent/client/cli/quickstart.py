@@ -184,7 +184,11 @@ async def show(place: Place, client: Client) -> None:
     print(json.dumps({key: value for key, value in result.answer.items() if key != "schema"}, indent=2))
     print(
         f"""
-QueryBackupStorage says the above. Go on from another terminal (the session lives two hours):
+QueryBackupStorage says the above.
+
+The console:  {place.url}/  (account admin, password {place.password()})
+
+Or go on from another terminal (the session lives two hours):
 
   curl -g {session} '{base}/backup-storage?q=status=Connected'
   curl {session} -X PUT -d '{{"reconnectBackupStorage":{{}}}}' {storage}/actions

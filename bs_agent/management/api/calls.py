@@ -25,8 +25,20 @@ class Calls:
 
     def __init__(self, use_cases: Mapping[str, UseCase], find: Finder, jobs: Jobs) -> None:
         self._use_cases = use_cases
+        self._find = find
         self._jobs = jobs
-        self.find = find
+
+    async def find(self, inventory: type[Inventory], query: Query) -> Found:
+        """Run a query.
+
+        Raises:
+            InvalidArgument: it names fields that there are not, or values that do not fit them.
+        """
+        return await self._find(inventory, query)
+
+    async def check(self, name: str, raw: Raw) -> Parameters:
+        """Check the parameters of a call, and do nothing else; see `checked`."""
+        return await self.checked(APIS[name], raw)
 
     async def call(self, name: str, raw: Raw, caller: Caller) -> Payload:
         """Run a call that is not long.

@@ -28,6 +28,7 @@ class Run:
     """A quick start that has printed everything: the answer of the query, and the lines to go on by."""
 
     def __init__(self, output: str) -> None:
+        self.output = output
         self.answer: dict[str, Any] = json.JSONDecoder().raw_decode(output[output.index("{\n") :])[0]
         self.lines = re.findall(r"(?m)^  (curl .*)$", output)
         self.commands = re.findall(r"(?m)^  (\S.*bs-cli'? .*)$", output)
@@ -83,6 +84,8 @@ def test_a_second_run_picks_up_the_data_and_the_printed_lines_work(tmp_path: Pat
     with quickstart(folder, *ports) as first:
         assert first.answer["success"] is True
         assert first.answer["inventories"][0]["status"] == "Connected"
+        kept = (folder / "admin-password").read_text().strip()
+        assert f"The console:  http://127.0.0.1:{ports[0]}/  (account admin, password {kept})" in first.output
         for line in first.commands:
             subprocess.run(["sh", "-c", line], env=environment(tmp_path), check=True, timeout=SECONDS)
         assert len(first.commands) == 3
