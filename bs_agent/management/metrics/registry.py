@@ -53,7 +53,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self._sources: list[Source] = []
-        self._turn = asyncio.Lock()
+        self._reading: asyncio.Task[list[bytes]] | None = None
         self._waiting = 0
 
     def add(self, *collectors: Collector) -> None:
@@ -86,7 +86,9 @@ class Metrics:
         return count
 
     async def render(self, accept: str) -> Rendered:
-        """Return all metrics as they are now, in the best format that `accept` names; one scrape after the other.
+        """Return all metrics as they are now, in the best format that `accept` names.
+
+        Who comes while they are read for another scrape gets the same.
 
         Raises:
             Overloaded: too many of them wait.
@@ -95,12 +97,16 @@ class Metrics:
             raise Overloaded(f"{self._waiting} scrapes are under way")
         self._waiting += 1
         try:
-            async with self._turn:
-                pieces = [piece for source in self._sources for piece in await source()]
-                encode, content_type = encoder(accept)
-                text = encode(self.registry)
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read(), name="metrics")
+            pieces = await asyncio.shield(self._reading)
+            encode, content_type = encoder(accept)
+            text = encode(self.registry)
         finally:
             self._waiting -= 1
         if text.endswith(_END):
             return Rendered([text.removesuffix(_END), *pieces, _END], content_type)
         return Rendered([text, *pieces], content_type)
+
+    async def _read(self) -> list[bytes]:
+        return [piece for source in self._sources for piece in await source()]

@@ -20,7 +20,8 @@ from bs_agent.management.store.figures import Counts, counts
 from bs_agent.management.store.intake import Intake
 
 DEADLINE, CHECK_DEADLINE = 6.0, 2.0
-"""Seconds that the database may take to tell, and to show that it can be written; Prometheus gives up after ten."""
+"""Seconds that the database may take to tell, and beside that to show that it can be written; Prometheus gives up after
+ten, and the token is looked up before."""
 
 Check = Callable[[], Awaitable[None]]
 
@@ -52,8 +53,8 @@ class FleetScrape:
     async def read(self) -> list[bytes]:
         """Read all; what the database does not tell in time is left out."""
         watches = list(self._poller.watches)
-        self._counted.is_writable = await self._is_writable()
-        self._counted.counts, pieces = await self._told(agents.seen(watches))
+        told, self._counted.is_writable = await asyncio.gather(self._told(agents.seen(watches)), self._is_writable())
+        self._counted.counts, pieces = told
         return pieces + await agents.agents(watches, self._poller.max_failures)
 
     async def _told(self, seen: agents.Seen) -> tuple[Counts | None, list[bytes]]:

@@ -18,6 +18,7 @@ from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.management.config import ManagementSettings
 from bs_agent.management.metrics import scrape as module
 from bs_agent.management.metrics import storages as storages_module
+from bs_agent.management.metrics.agents import _versions as versions_of
 from bs_agent.management.metrics.lines import Gauges, labels
 from bs_agent.management.metrics.registry import _WAITING, Metrics
 from bs_agent.management.metrics.scrape import FleetScrape
@@ -29,6 +30,8 @@ from tests.beds.played import Played, Players, players
 pytestmark = pytest.mark.asyncio
 
 HOST = "127.0.0.2"
+PATIENT = {"interval": 2.0, "timeout": 2.0}
+"""Polls whose answers a busy machine may hold up."""
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 
 Samples = dict[tuple[str, str], float]
@@ -71,7 +74,7 @@ async def added(bed: FleetBed, stage: Players, url: str, agent: Played) -> str:
 
 async def test_a_fleet_is_shown_and_what_is_gone_is_not(tmp_path: Path, stage: Players) -> None:
     agent = await stage.add(HOST)
-    async with fleet(tmp_path) as bed:
+    async with fleet(tmp_path, poll=PATIENT) as bed:
         metrics = metrics_of(bed)
         uuid = await added(bed, stage, r'/im"ages\n', agent)
 
@@ -113,7 +116,7 @@ async def test_a_fleet_is_shown_and_what_is_gone_is_not(tmp_path: Path, stage: P
 
 async def test_an_agent_that_is_away_is_shown_with_why(tmp_path: Path, stage: Players) -> None:
     agent = await stage.add(HOST)
-    async with fleet(tmp_path) as bed:
+    async with fleet(tmp_path, poll=PATIENT) as bed:
         metrics = metrics_of(bed)
         await added(bed, stage, "/images", agent)
         agent.refuses["GET report"] = Reason(code=ReasonCode.JOURNAL_UNAVAILABLE, details="seen")
@@ -130,7 +133,7 @@ async def test_an_agent_that_is_away_is_shown_with_why(tmp_path: Path, stage: Pl
 
 async def test_what_an_agent_says_of_itself_makes_few_series(tmp_path: Path, stage: Players) -> None:
     agent = await stage.add(HOST)
-    async with fleet(tmp_path) as bed:
+    async with fleet(tmp_path, poll=PATIENT) as bed:
         metrics = metrics_of(bed)
         await added(bed, stage, "/images", agent)
         (watch,) = bed.service.poller.watches
@@ -141,7 +144,7 @@ async def test_what_an_agent_says_of_itself_makes_few_series(tmp_path: Path, sta
         await until(polled)
         for told, shown in (("1.2.3-rc1+x", "1.2.3-rc1+x"), ("", "other"), ('a"b', "other"), ("9" * 64, "other")):
             watch.seen = replace(watch.seen, record=replace(watch.seen.record, version=told))
-            assert labelled(await scraped(metrics), "bs_management_agents") == {shown: 1}
+            assert versions_of([watch]) == {watch.uuid: shown}
         kept = Shown()
         for date, offset in (("no date", None), ("", None), ("Thu, 01 Jan 1970 00:00:00 GMT", -time.time())):
             kept.answered(0.0, date)
@@ -153,7 +156,7 @@ async def test_what_an_agent_says_of_itself_makes_few_series(tmp_path: Path, sta
 
 async def test_openmetrics_is_spoken_to_who_asks_for_it(tmp_path: Path, stage: Players) -> None:
     agent = await stage.add(HOST)
-    async with fleet(tmp_path) as bed:
+    async with fleet(tmp_path, poll=PATIENT) as bed:
         metrics = metrics_of(bed)
         await added(bed, stage, "/images", agent)
         plain, rich = await metrics.render(""), await metrics.render(OPENMETRICS)
@@ -204,7 +207,7 @@ async def test_of_very_many_storages_the_sums_are_shown(
 ) -> None:
     monkeypatch.setattr(storages_module, "MOST", 1)
     agent = await stage.add(HOST)
-    async with fleet(tmp_path) as bed:
+    async with fleet(tmp_path, poll=PATIENT) as bed:
         metrics = metrics_of(bed)
         for url in ("/one", "/two"):
             await added(bed, stage, url, agent)
@@ -213,27 +216,28 @@ async def test_of_very_many_storages_the_sums_are_shown(
         assert sum(labelled(found, "bs_management_storages").values()) == 2
 
 
-async def test_scrapes_wait_for_one_another_and_not_without_end() -> None:
-    metrics, go = Metrics(), asyncio.Event()
-    under_way = most = 0
+async def test_scrapes_at_once_share_what_is_read_and_are_not_without_end() -> None:
+    metrics, go, read = Metrics(), asyncio.Event(), 0
 
     async def source() -> list[bytes]:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
+        nonlocal read
+        read += 1
         await go.wait()
-        under_way -= 1
-        return []
+        return [b"some 1\n"]
 
     metrics.add_source(source)
-    waiting = [asyncio.create_task(metrics.render("")) for _ in range(_WAITING)]
+    waiting = [asyncio.create_task(metrics.render(OPENMETRICS if at % 2 else "")) for at in range(_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
         await metrics.render("")
+    waiting.pop(0).cancel()  # who gives up takes nothing from the others
     go.set()
-    assert len(await asyncio.gather(*waiting)) == _WAITING
-    assert most == 1
+    found = await asyncio.gather(*waiting)
+    assert (len(found), read) == (_WAITING - 1, 1)
+    assert {one.content_type.partition(";")[0] for one in found} == {"text/plain", "application/openmetrics-text"}
+    assert all(b"some 1\n" in one.pieces for one in found)
     await metrics.render("")
+    assert read == 2
 
 
 async def test_labels_are_read_as_they_were_written() -> None:
