@@ -63,6 +63,7 @@ images: $(VENV)/.installed-dev  ## the file systems that the tests boot, and run
 
 docs: $(VENV)/.installed-dev  ## write the pages that derive from the code
 	$(PYTHON) docs/generate.py
+	WRITE_DOCS=1 $(PYTHON) -m pytest -q tests/client/cli/test_mistakes.py
 
 bench: $(VENV)/.installed-dev  ## each figure beside its peer, its limit and its budget; BENCH='--quick --json FILE'
 	@.ci/packages bench

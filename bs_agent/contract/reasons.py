@@ -138,7 +138,8 @@ REASONS: dict[ReasonCode, ReasonText] = {
     ),
     ReasonCode.AGENT_UNAUTHORIZED: ReasonText(
         "The agent does not know the management node's token.",
-        "Reconnect with an SSH log-in, or enrol again and reconnect with its code as a system tag.",
+        "Run `bs-agent enroll` on the host and add or reconnect with its new code as a system tag (an add that has "
+        "failed has used its code up), or with an SSH log-in.",
     ),
     ReasonCode.AGENT_FAULT: ReasonText(
         "The agent answered with an error of its own.", "Read the agent's log on the host."

@@ -105,6 +105,7 @@ def call(words: Sequence[str], options: Options, ask: Ask) -> Answered:
     """
     kind = ACTIONS[api_named(words[0]).name]
     kept = kept_session()
+    options.client(kept)  # whether the url can be used is said before a password is asked for
     values = parse_words(kind.api, words[1:], ask)
     if kind.api.name in OF_SESSION and kept and kept.uuid:
         values.setdefault("sessionUuid", kept.uuid)

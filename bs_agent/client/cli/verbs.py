@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bs_agent.client.cli import catalog
 from bs_agent.client.cli.arguments import Ask
 from bs_agent.client.cli.commands import VERBS
 from bs_agent.client.cli.execute import DONE, FAILED, Options, call, execute, show_error, uuid_of
@@ -18,6 +19,7 @@ from bs_agent.client.cli.preview import lines
 from bs_agent.client.cli.text import plain
 from bs_agent.client.wire.failures import CallFailed
 from bs_agent.contract.errors import ErrorCode, ResourceNotFound
+from bs_agent.contract.inventory import BackupStorageInventory
 
 WARNING, DOWN = 4, 5
 """What `health` exits with when something wants to be looked at, and when a storage cannot be used."""
@@ -48,11 +50,11 @@ def run(words: Sequence[str], options: Options, ask: Ask) -> int:
         UsageFault: the command line is wrong; nothing was changed.
     """
     verb, rest = words[0], words[1:]
-    if verb == "storages" and rest and rest[0].isalpha():
+    if verb == "storages" and rest and rest[0].isalpha() and not catalog.field_named(BackupStorageInventory, rest[0]):
         verb, rest = f"storages {rest[0]}", rest[1:]
         if verb not in _RUNS:
             known = [name.partition(" ")[2] for name in _RUNS if name.startswith("storages ")]
-            raise UsageFault(f"`{verb}`: {nearest(words[1], known)} A condition is FIELD=VALUE")
+            raise UsageFault(f"there is no verb `{verb}`; {nearest(words[1], known)}")
     deletes = verb in {"storages delete", "DeleteBackupStorage"}
     if options.dry_run and not deletes:
         raise UsageFault("--dry-run is for `storages delete` and DeleteBackupStorage")

@@ -138,7 +138,7 @@ def refuse_taken(taken: Iterable[str], hostnames: Iterable[str]) -> None:
         InvalidArgument: it has one.
     """
     if twice := sorted(set(taken) & set(hostnames)):
-        raise InvalidArgument(f"the backup storage has these mon hosts already: {', '.join(twice)}")
+        raise InvalidArgument(f"the backup storage has these mon hosts already: {', '.join(twice)}; leave them out")
 
 
 def refuse_present(arrivals: Iterable[Arrival], present: Iterable[HostRecord]) -> None:

@@ -60,4 +60,4 @@ async def _refuse_taken(connection: AsyncConnection, uuid: str) -> None:
 
 
 def _taken(uuid: str) -> InvalidArgument:
-    return InvalidArgument(f"field[resourceUuid]: there is a resource[uuid:{uuid}] already")
+    return InvalidArgument(f"field[resourceUuid]: there is a resource[uuid:{uuid}] already; give a new one, or none")

@@ -171,7 +171,10 @@ def refuse_directory(url: str, hostname: str, owner: str | None) -> None:
         InvalidArgument: there is an owner.
     """
     if owner:
-        raise InvalidArgument(f"the directory {url} of host {hostname} is backup storage[uuid:{owner}] already")
+        raise InvalidArgument(
+            f"the directory {url} of host {hostname} is backup storage[uuid:{owner}] already; "
+            "reconnect or delete that one, or name another directory"
+        )
 
 
 def refuse_pool(fsid: str, pool: str, owner: str | None) -> None:
@@ -181,7 +184,10 @@ def refuse_pool(fsid: str, pool: str, owner: str | None) -> None:
         InvalidArgument: there is an owner.
     """
     if owner:
-        raise InvalidArgument(f"the pool {pool} of cluster {fsid} is backup storage[uuid:{owner}] already")
+        raise InvalidArgument(
+            f"the pool {pool} of cluster {fsid} is backup storage[uuid:{owner}] already; "
+            "reconnect or delete that one, or name another pool"
+        )
 
 
 def _sum(column: Column[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:

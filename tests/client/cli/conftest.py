@@ -60,8 +60,8 @@ class Operator:
 @pytest.fixture(scope="package")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     folder = tmp_path_factory.mktemp("operator")
-    poll = {"poll": {"interval": 0.5, "timeout": 0.5}}
-    probe = {"probe": {"interval": 0.5, "deadline": 0.5}}
+    poll = {"poll": {"interval": 2.0, "timeout": 2.0}}
+    probe = {"probe": {"interval": 1.0, "deadline": 10.0}}  # soon, and with patience
     with NodeProcess(folder / "node", poll) as node, AgentProcess(folder / "agent", probe) as agent:
         (folder / "home").mkdir()
         someone = Operator(folder / "home", node, agent)

@@ -80,11 +80,12 @@ def test_a_delete_is_shown_before_it_is_done(operator: Operator, store: str) -> 
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["storages", "shwo", "x"], "`storages shwo`: did you mean show?"),
+        (["storages", "shwo", "x"], "there is no verb `storages shwo`; did you mean show?"),
         (["storages", "delete", "--yes"], "`storages delete` wants the name or the uuid of a"),
         (["storages", "--dry-run"], "--dry-run is for `storages delete` and DeleteBackupStorage"),
         (["storages", "show", "x", "--yes"], "--yes is for `storages delete`"),
         (["storages", "statu=x"], "did you mean status"),
+        (["storages", "status"], "'status' is no condition: write FIELD, one of = !="),
         (["health", "please"], "`health` takes no words"),
         (["storage"], "did you mean storages"),
     ],

@@ -254,7 +254,7 @@ async def test_of_two_adds_that_want_one_uuid_the_second_leaves_no_trace(
         assert [outcome for outcome in outcomes if isinstance(outcome, str)] == [wanted]
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         assert {str(outcome) for outcome in refused} == {
-            f"field[resourceUuid]: there is a resource[uuid:{wanted}] already"
+            f"field[resourceUuid]: there is a resource[uuid:{wanted}] already; give a new one, or none"
         }
         assert {type(outcome) for outcome in refused} == {InvalidArgument}
         marked = [folder for folder in (images, other) if (folder / ".bs-agent.json").exists()]

@@ -48,7 +48,8 @@ async def test_of_many_that_want_one_uuid_at_once_one_gets_it(database: Database
     assert [outcome for outcome in outcomes if isinstance(outcome, str)] == [UUID]
     refused = [outcome for outcome in outcomes if not isinstance(outcome, str)]
     assert {type(outcome) for outcome in refused} == {InvalidArgument}
-    assert {str(outcome) for outcome in refused} == {f"field[resourceUuid]: there is a resource[uuid:{UUID}] already"}
+    said = f"field[resourceUuid]: there is a resource[uuid:{UUID}] already; give a new one, or none"
+    assert {str(outcome) for outcome in refused} == {said}
     rows = await _rows(database)
     assert (rows["resource"], rows["zone"] + rows["backup_storage"]) == (1, 1)
     assert rows["tag"] == (2 if rows["zone"] else 1), "the others left nothing"
