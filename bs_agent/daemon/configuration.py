@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
@@ -202,7 +202,7 @@ def _overlay(
     for variable, text in environment.items():
         if variable in known:
             section, key = known[variable]
-            is_list = isinstance(keys[section][key].get_default(call_default_factory=True), list | tuple)
+            is_list = get_origin(keys[section][key].annotation) is list
             parts = [part.strip() for part in text.split(",") if part.strip()]
             values.setdefault(section, {})[key] = parts if is_list else text
             sources[section, key] = f"environment: {variable}"

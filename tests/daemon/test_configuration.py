@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from bs_agent.agent.config import AgentSettings
 from bs_agent.daemon.configuration import Address, ConfigError, ListenAddress, Settings, load, parse_address, reference
+from bs_agent.management.config import ManagementSettings
 
 
 class Server(Settings):
@@ -43,6 +45,17 @@ def test_each_layer_wins_over_the_one_below(tmp_path: Path) -> None:
     settings = load(Sample, path, {"X_PROBE_INTERVAL": "2", "X_SERVER_NAMES": "b, c", "OTHER": "x"}, "X")
     assert settings == Sample(server=Server(listen=Address("::1", 1), names=["b", "c"]), probe=Probe(interval=2))
     assert load(Sample, path, {"X_PROBE_INTERVAL": "2"}, "X", {"probe": {"interval": 3}}).probe.interval == 3
+
+
+@pytest.mark.parametrize(("model", "prefix"), [(AgentSettings, "BS_AGENT"), (ManagementSettings, "BS_MANAGEMENT")])
+def test_each_key_may_be_set_by_its_variable(model: type[Settings], prefix: str) -> None:
+    settings = model().model_dump(mode="json")
+    for section, keys in settings.items():
+        for key, default in keys.items():
+            shown = ",".join(default) if isinstance(default, list) else "" if default is None else str(default)
+            if shown:
+                loaded = load(model, None, {f"{prefix}_{section}_{key}".upper(): shown}, prefix)
+                assert loaded.model_dump(mode="json") == settings, f"{section}.{key}"
 
 
 def test_all_faults_are_reported_with_file_key_and_what_is_allowed(tmp_path: Path) -> None:
