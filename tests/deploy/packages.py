@@ -64,12 +64,14 @@ class Built:
 
 def interpreter(version: str) -> Path:
     """Return a Python of this version, which is there and runs; else the test is skipped."""
-    found = shutil.which(f"python{version}")
-    words = [str(found), "-c", "import ensurepip, sys; print(sys.executable)"]
-    done = found and subprocess.run(words, check=False, capture_output=True, text=True, timeout=30)
-    if not done or done.returncode:
-        pytest.skip(f"this machine has no Python {version}")
-    return Path(done.stdout.strip())
+    # Where pyenv has several they stand beside one another.
+    beside = sorted(Path(sys.base_prefix).parent.glob(f"{version}.*/bin/python{version}"))
+    for found in filter(None, [shutil.which(f"python{version}"), *beside]):
+        words = [str(found), "-c", "import ensurepip, sys; print(sys.executable)"]
+        done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=30)
+        if done.returncode == 0:
+            return Path(done.stdout.strip())
+    pytest.skip(f"this machine has no Python {version}")
 
 
 def build(form: str, out: Path, wheelhouse: Path, version: str, *options: str) -> str:
