@@ -32,6 +32,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}: there is no such heading"
 
 
+def test_every_decision_is_in_the_index() -> None:
+    index = (ROOT / "docs/adr/README.md").read_text()
+    for page in (ROOT / "docs/adr").glob("*.md"):
+        title = page.read_text().splitlines()[0].removeprefix("# ")
+        assert page.name == "README.md" or f"| [{page.name}]({page.name}) | {title} |" in index
+
+
 def test_nothing_else_is_at_the_top() -> None:
     git = ["git", "-C", str(ROOT), "ls-files"]
     listed = subprocess.run(git, check=False, capture_output=True, text=True, timeout=30)
