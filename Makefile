@@ -50,7 +50,7 @@ test: $(VENV)/.installed-dev  ## everything that must hold
 coverage: $(VENV)/.installed-dev  ## the tests again, and which branches they take; half as long again
 	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
-test-long: $(VENV)/.installed-dev  ## what takes too long for every change: deployments behind each firewall, Ceph 18
+test-long: $(VENV)/.installed-dev  ## what takes too long for every change: deployments behind each firewall, Ceph 14, 18 and 20
 	$(PYTHON) -m pytest -m long -n 2 --dist loadgroup --no-loadscope-reorder --durations=10
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy

@@ -245,13 +245,13 @@ REASONS: dict[ReasonCode, ReasonText] = {
     ),
     ReasonCode.CEPH_CONF_INVALID: ReasonText(
         "The Ceph configuration or keyring cannot be read.",
-        "Check `[ceph]` in agent.toml and the rights of the files it names.",
+        "Read the details; check `[ceph]` in agent.toml, the files it names and their rights.",
     ),
     ReasonCode.CLUSTER_UNREACHABLE: ReasonText(
         "The Ceph cluster does not answer.", "Look at the mons and at the network between them and this host."
     ),
     ReasonCode.AUTH_FAILED: ReasonText(
-        "The Ceph cluster refused the keyring of this host.",
+        "This host has no keyring that the Ceph cluster accepts.",
         "Put the keyring of the configured client on the host again.",
     ),
     ReasonCode.NO_QUORUM: ReasonText("The mons have no quorum.", "Start the mons that are down."),

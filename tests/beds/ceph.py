@@ -3,7 +3,7 @@
 The processes die with the thread that started them, so a killed test run leaves nothing behind.
 """
 
-import base64
+import functools
 import json
 import os
 import shutil
@@ -27,6 +27,7 @@ from tests.beds.place import HERE, Place
 PROGRAMS = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "monmaptool", "setpriv")
 MISSING = [program for program in PROGRAMS if not shutil.which(program)]
 WITHOUT_CONF = frozenset({"ceph-authtool", "monmaptool"})
+OCTOPUS = 15  # mutes health checks, and makes a pool with a word about the autoscaler
 START_SECONDS = 90.0
 COMMAND_SECONDS = 30.0
 
@@ -95,6 +96,11 @@ class CephCluster:
     def run_dir(self, mon: str) -> Path:
         """Return the run directory of the host of a mon: an agent that looks there sees this mon only."""
         return self.folder / f"host-{mon}"
+
+    @functools.cached_property
+    def release(self) -> int:
+        """Return the release of its programs."""
+        return int(self._run("ceph-mon", "--version").removeprefix("ceph version ").partition(".")[0])
 
     def start(self) -> None:
         """Make the cluster and wait until it is healthy."""
@@ -188,7 +194,8 @@ class CephCluster:
 
     def pool(self, name: str, *words: str) -> None:
         """Make a small pool."""
-        self.ceph("osd", "pool", "create", name, "8", "8", *words, "--autoscale-mode=off")
+        unscaled = ["--autoscale-mode=off"] if self.release >= OCTOPUS else []
+        self.ceph("osd", "pool", "create", name, "8", "8", *words, *unscaled)
         self.ceph("osd", "pool", "application", "enable", name, "rbd")
 
     def df(self, pool: str) -> dict[str, Any]:
@@ -240,7 +247,7 @@ class CephCluster:
         return (
             len(status["quorum"]) == len(self.mons)
             and status["mgrmap"]["available"]
-            and status["osdmap"]["num_up_osds"] == self.osds
+            and status["osdmap"].get("osdmap", status["osdmap"])["num_up_osds"] == self.osds  # deeper in 14
             and sum(states.values()) == states.get("active+clean", 0) == sum(pool["pg_num"] for pool in pools)
             and numbers["stats"]["num_osds"] == self.osds
             and {pool["id"] for pool in numbers["pools"]} == {pool["pool"] for pool in pools}
@@ -267,8 +274,9 @@ class CephCluster:
         self._make_mons()
         self._make_mgr()
         self._make_osds()
-        # Debian 13's Python libraries do not let the mgr load its modules, which nobody needs here.
-        self.ceph("health", "mute", "MGR_MODULE_DEPENDENCY", "--sticky")
+        if self.release >= OCTOPUS:
+            # Debian 13's Python libraries do not let the mgr load its modules, which nobody needs here.
+            self.ceph("health", "mute", "MGR_MODULE_DEPENDENCY", "--sticky")
         self.settle()
 
     def _make_mons(self) -> None:
@@ -279,7 +287,7 @@ class CephCluster:
         shutil.copy(self.keyring, mon_keyring)
         self._run("ceph-authtool", self._inside(mon_keyring), "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
         monmap, made_by = self._inside(self.folder / "monmap"), self._inside(mon_keyring)
-        self._run("monmaptool", "--create", "--fsid", self.fsid, "--set-min-mon-release", "16", monmap)
+        self._run("monmaptool", "--create", "--fsid", self.fsid, "--set-min-mon-release", str(self.release), monmap)
         for mon, vector in zip(self.mons, self._vectors(), strict=True):
             self._run("monmaptool", "--addv", mon, vector, monmap)
         mkfs = ["ceph-mon", "--mkfs", "--monmap", monmap, "--keyring", made_by]
@@ -300,7 +308,8 @@ class CephCluster:
         for number in range(self.osds):
             data = self.folder / f"osd.{number}"
             data.mkdir()
-            ident, key = str(uuid.uuid4()), _new_key()
+            # Which kinds of keys there are differs between the releases.
+            ident, key = str(uuid.uuid4()), self._run("ceph-authtool", "--gen-print-key").strip()
             self.ceph("osd", "new", ident, stdin=json.dumps({"cephx_secret": key}))
             _write_keyring(data / "keyring", f"osd.{number}", key)
             jobs.append(["ceph-osd", "-i", str(number), "--mkfs", "--osd-uuid", ident])
@@ -357,12 +366,6 @@ class CephCluster:
         for process, errors in zip(running, said, strict=True):
             if process.returncode:
                 raise RuntimeError(f"{process.args!r}: {errors.strip()}")
-
-
-def _new_key() -> str:
-    # The layout of a cephx secret: type 1 (AES), time of creation, length, 16 random bytes.
-    created = int(time.time()).to_bytes(4, "little") + bytes(4)
-    return base64.b64encode(b"\x01\x00" + created + b"\x10\x00" + os.urandom(16)).decode()
 
 
 def _write_keyring(path: Path, entity: str, key: str) -> None:

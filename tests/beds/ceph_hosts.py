@@ -1,8 +1,6 @@
 """A Ceph cluster as it is installed: on booted hosts, each with a mon and an OSD, under the distribution's units."""
 
-import base64
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -77,11 +75,11 @@ class HostsCluster:
 
     def start(self) -> None:
         """Make the cluster and wait until it is healthy."""
-        keys = {"mon.": _keyring("mon.", _new_key(), {"mon": "allow *"})}
-        keys["client.admin"] = _keyring("client.admin", _new_key(), ADMIN)
-        for number, host in enumerate(self.hosts):
-            keys[f"mgr.{host.name}"] = _keyring(f"mgr.{host.name}", _new_key(), MGR)
-            keys[f"osd.{number}"] = _keyring(f"osd.{number}", _new_key(), OSD)
+        rights = {"mon.": {"mon": "allow *"}, "client.admin": ADMIN}
+        rights |= {f"mgr.{host.name}": MGR for host in self.hosts}
+        rights |= {f"osd.{number}": OSD for number in range(len(self.hosts))}
+        new = self.hosts[0].output(f"for key in $(seq {len(rights)}); do ceph-authtool --gen-print-key; done").split()
+        keys = {entity: _keyring(entity, key, caps) for (entity, caps), key in zip(rights.items(), new, strict=True)}
         self._side_by_side(lambda host: self._make_mon(host, keys))
         # Numbers are given in this order, so not side by side.
         uuids = [str(uuid.uuid4()) for _ in self.hosts]
@@ -150,9 +148,3 @@ def _added(hosts: Iterable[Host], addresses: Iterable[str]) -> list[str]:
 def _keyring(entity: str, key: str, rights: dict[str, str]) -> str:
     caps = "".join(f'\tcaps {service} = "{right}"\n' for service, right in rights.items())
     return f"[{entity}]\n\tkey = {key}\n{caps}"
-
-
-def _new_key() -> str:
-    # The layout of a cephx secret: type 1 (AES), time of creation, length, 16 random bytes.
-    created = int(time.time()).to_bytes(4, "little") + bytes(4)
-    return base64.b64encode(b"\x01\x00" + created + b"\x10\x00" + os.urandom(16)).decode()

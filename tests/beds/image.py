@@ -29,6 +29,8 @@ DISABLED = """
 """
 ENABLED = "systemd-networkd.service ssh.service"
 INSTALL = "env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends"
+# What packages ask before they start or restart a service; some of them take it for a failure where none can be.
+NO_SERVICES = "#!/bin/sh\nexit 101\n"
 # Every Python of a host loads it at its start, that of a virtual environment too.
 CUSTOM = "usr/lib/python3.11/sitecustomize.py"
 ACCELERATOR = Path(__file__).with_name("remember_compiled.py")
@@ -60,9 +62,7 @@ def _build(image: Path) -> None:
     beside = image.with_suffix(".partial")
     shutil.rmtree(beside, ignore_errors=True)
     run("debootstrap", "--variant=minbase", SUITE, str(beside), mirror(SUITE))
-    # debootstrap itself does not follow the alternatives among the dependencies of so many packages; apt does.
-    shutil.copy("/etc/resolv.conf", beside / "etc/resolv.conf")
-    run("chroot", str(beside), *INSTALL.split(), *PACKAGES.split())
+    install(beside, PACKAGES.split())
     run("systemctl", f"--root={beside}", "mask", *MASKED.split())
     run("systemctl", f"--root={beside}", "disable", *DISABLED.split())
     run("systemctl", f"--root={beside}", "enable", *ENABLED.split())
@@ -77,6 +77,25 @@ def _build(image: Path) -> None:
     shutil.copy(ACCELERATOR, beside / CUSTOM)
     run("chroot", str(beside), "python3", "-m", "compileall", "-q", f"/{CUSTOM}")
     beside.rename(image)
+
+
+def install(tree: Path, packages: list[str]) -> None:
+    """Install packages in a tree; debootstrap itself does not follow the alternatives among so many dependencies.
+
+    Raises:
+        RuntimeError: apt failed.
+    """
+    shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
+    policy = tree / "usr/sbin/policy-rc.d"
+    policy.write_text(NO_SERVICES)
+    policy.chmod(0o755)
+    run(*in_tree(tree, *INSTALL.split(), *packages))
+    policy.unlink()
+
+
+def in_tree(tree: Path, *command: str) -> list[str]:
+    """Return what runs a command in a tree, with a /proc of its own, which packages ask for; nothing outlives it."""
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--root={tree}", "--mount-proc", *command]
 
 
 def mirror(suite: str) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.beds import hosts, trixie
+from tests.beds import debian, hosts
 from tests.beds.image import base_image
 
 _WANTED: tuple[tuple[str, list[str], Callable[[], Path]], ...] = (
     ("the hosts' file system (Debian 12)", hosts.MISSING, base_image),
-    ("the later release of Ceph (Debian 13)", trixie.MISSING, trixie.tree),
+    ("the later release of Ceph (Debian 13)", debian.MISSING, debian.LATER.tree),
 )
 
 

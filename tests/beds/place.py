@@ -16,8 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 # What belongs to a host and not to a test: empty in each namespace, and the machine's own stays as it is.
 EMPTIED = ("/run", "/etc/ceph", "/var/lib/ceph")
 # A tree's virtual environment, with what the agent needs.
-AGENT_PYTHON = "/opt/agent/bin/python"
-AGENT_PACKAGES = "/opt/agent/lib/python3.13/site-packages"
+AGENT_HOME = "/opt/agent"
 SECONDS = 30.0
 
 
@@ -84,7 +83,7 @@ class Namespace(Place):
     @property
     def agent_python(self) -> list[str]:
         """The words that start a Python there that has what the agent needs."""
-        return ["env", "PYTHONDONTWRITEBYTECODE=1", AGENT_PYTHON] if self._tree else super().agent_python
+        return ["env", "PYTHONDONTWRITEBYTECODE=1", f"{AGENT_HOME}/bin/python"] if self._tree else super().agent_python
 
     def run(self, *words: str) -> str:
         """Run a command there; return what it prints."""
@@ -99,9 +98,10 @@ class Namespace(Place):
             upper, work = self._folder / "upper", self._folder / "work"
             for each in (upper, work, self._root):
                 each.mkdir()
-            packages = upper / AGENT_PACKAGES.lstrip("/")
-            packages.mkdir(parents=True)
-            (packages / "bs-agent.pth").write_text(f"{REPOSITORY}\n")
+            for packages in self._tree.glob(f"{AGENT_HOME[1:]}/lib/python3*/site-packages"):
+                beside = upper / packages.relative_to(self._tree)
+                beside.mkdir(parents=True)
+                (beside / "bs-agent.pth").write_text(f"{REPOSITORY}\n")
             options = f"lowerdir={self._tree},upperdir={upper},workdir={work}"
             made.append(["mount", "-t", "overlay", "overlay", "-o", options, str(self._root)])
             here = ["/dev", "/proc", "/sys", "/dev/shm", tempfile.gettempdir(), str(REPOSITORY)]

@@ -15,7 +15,7 @@ from bs_agent.contract.report import CephParameters
 from tests.beds.ceph import CephCluster
 from tests.ceph.watching import UUID, on_host, settings
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.also_ends]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,28 +120,53 @@ async def test_a_name_that_nobody_knows_says_nothing_about_the_mon(host: Host) -
 
 
 @pytest.mark.parametrize(
-    ("content", "code", "why"),
+    ("content", "code", "said"),
     [
-        (None, ReasonCode.CEPH_CONF_INVALID, "keyring cannot be read: No such file or directory"),
+        (None, ReasonCode.AUTH_FAILED, "there is no keyring: no {keyring}"),
         ("[client.admin]\n\tkey = AQDhvlZfAAAAABAAFqpBmC7ZbNq0cLz8MnJm7A==\n", ReasonCode.AUTH_FAILED, ""),
-        ("[client.other]\n\tkey = AQDhvlZfAAAAABAAFqpBmC7ZbNq0cLz8MnJm7A==\n", ReasonCode.AUTH_FAILED, ""),
-        ("rubbish\n", ReasonCode.CEPH_CONF_INVALID, "the keyring cannot be parsed"),
+        (
+            "[client.other]\n\tkey = AQDhvlZfAAAAABAAFqpBmC7ZbNq0cLz8MnJm7A==\n",
+            ReasonCode.AUTH_FAILED,
+            "{keyring} holds no key of client.admin",
+        ),
+        ("rubbish\n", ReasonCode.CEPH_CONF_INVALID, "{keyring} is no keyring"),
+        ("[client.admin]\n\tkey = AQDhvlZf\n", ReasonCode.CEPH_CONF_INVALID, "client.admin in {keyring} is no key"),
+        ("", ReasonCode.CEPH_CONF_INVALID, "{keyring} cannot be read: Is a directory"),
     ],
-    ids=["removed", "wrong", "of another client", "no keyring"],
+    ids=["removed", "wrong", "of another client", "no keyring", "no key", "a folder"],
 )
 async def test_a_keyring_that_does_not_fit(
-    cluster: CephCluster, tmp_path: Path, content: str | None, code: ReasonCode, why: str
+    cluster: CephCluster, tmp_path: Path, content: str | None, code: ReasonCode, said: str
 ) -> None:
+    """What releases of librados say of these differs: what can be seen of the keyring does not."""
     keyring = tmp_path / "keyring"
     if content:
         keyring.write_text(content)
+    elif content == "":
+        keyring.mkdir()
     async with on_host(settings(cluster, keyring=str(keyring))) as host:
         problem = await refused(host)
         assert problem.reason.code == code
-        assert why in problem.details
+        assert said.format(keyring=keyring) in problem.details
         assert "AQD" not in problem.details
+        if content == "":
+            keyring.rmdir()
         keyring.write_bytes(cluster.keyring.read_bytes())
         assert await connect(host), "the right keyring works at once"
+
+
+async def test_a_key_that_the_configuration_holds_needs_no_keyring(cluster: CephCluster, tmp_path: Path) -> None:
+    (key,) = (line for line in cluster.keyring.read_text().splitlines() if "key =" in line)
+    for given, right in ((key, True), ("key = AQDhvlZfAAAAABAAFqpBmC7ZbNq0cLz8MnJm7A==", False)):
+        conf = tmp_path / f"{right}.conf"
+        lines = [line for line in cluster.conf.read_text().partition("[mon]")[0].splitlines() if "keyring" not in line]
+        conf.write_text("\n".join([*lines, given, ""]))
+        async with on_host(settings(cluster, conf=conf)) as host:
+            if right:
+                assert await connect(host)
+            else:
+                problem = await refused(host)
+                assert (problem.reason.code, "keyring" in problem.details) == (ReasonCode.AUTH_FAILED, False)
 
 
 @pytest.mark.parametrize(

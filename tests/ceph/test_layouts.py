@@ -17,11 +17,10 @@ import pytest_asyncio
 
 from bs_agent.contract.report import CEPH, CephReport
 from tests.agent.asking import clean, report
-from tests.beds import trixie
 from tests.beds.agent import AgentClient, AgentProcess, client_of
 from tests.beds.ceph import CephCluster
 from tests.beds.place import Namespace, Place
-from tests.ceph.conftest import LATER_RELEASE
+from tests.ceph.conftest import tree_of
 from tests.ceph.test_client_caps import CAPS
 from tests.ceph.watching import INTERVAL, UUID
 
@@ -79,8 +78,7 @@ def host(
     places: Callable[[str], Place],
 ) -> Iterator[LaidOut]:
     places(ceph_release)  # where there is none, it says why
-    tree = trixie.tree() if ceph_release == LATER_RELEASE else None
-    with laid_out(LAYOUTS[request.param], tmp_path_factory.mktemp("host"), tree) as made:
+    with laid_out(LAYOUTS[request.param], tmp_path_factory.mktemp("host"), tree_of(ceph_release)) as made:
         yield made
 
 

@@ -92,7 +92,12 @@ async def test_a_map_that_is_known_is_not_asked_for_again(storage: Ceph, cluster
 
 
 def _epoch(number: int) -> Callable[[Any], None]:
-    return lambda said: said["osdmap"].update(epoch=number)
+    return lambda said: _counts(said).update(epoch=number)
+
+
+def _counts(status: Any) -> Any:
+    """Return what a status tells of the OSDs, one level deeper in 14."""
+    return status["osdmap"].get("osdmap", status["osdmap"])
 
 
 async def test_an_older_map_than_the_status_tells_of_is_not_kept(storage: Ceph, cluster_said: Cluster) -> None:
@@ -124,7 +129,7 @@ def _with_pool(epoch: int) -> Callable[[Any], None]:
 
 
 async def test_without_an_epoch_the_map_is_asked_for_each_time(storage: Ceph, cluster_said: Cluster) -> None:
-    cluster_said.changed["status"] = lambda said: said["osdmap"].pop("epoch")
+    cluster_said.changed["status"] = lambda said: _counts(said).pop("epoch")
     await pools(storage)
     cluster_said.asked.clear()
     await pools(storage)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -13,7 +14,7 @@ from bs_agent.contract.report import CephParameters, LocalMon
 from tests.beds.ceph import CephCluster
 from tests.ceph.watching import UUID, on_host, settings, watching
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240), pytest.mark.also_ends]
 POOL = "mine"
 
 
@@ -59,7 +60,7 @@ async def test_where_none_listens_at_it_the_first_is_taken(machine: Host, cluste
 @pytest.mark.parametrize("known", ["hostAddress", "monAddress"])
 async def test_of_several_mons_the_one_that_is_gone_is_named(cluster: CephCluster, known: str) -> None:
     cluster.settle()
-    where = {known: cluster.mon_hosts[1]}
+    where: dict[str, Any] = {known: cluster.mon_hosts[1]}
     async with watching(cluster, POOL, run_dir=cluster.folder, **where) as watch:
         report = await watch.fresh()
         assert report.localMon.value

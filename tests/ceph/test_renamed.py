@@ -14,7 +14,7 @@ from bs_agent.contract.report import CephParameters, CephReport
 from tests.beds.ceph import CephCluster
 from tests.ceph.watching import UUID, on_host, settings, watching
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.also_ends]
 
 
 def rename(cluster: CephCluster, old: str, new: str) -> None:
@@ -124,7 +124,7 @@ async def test_a_pool_is_not_made_anew_beside_the_renamed_one(cluster: CephClust
     assert problem.reason.code == ReasonCode.POOL_MISSING
     assert "made-once-old" in problem.details
     assert "made-once" not in cluster.pools()
-    cluster.ceph("osd", "pool", "create", "made-once")
+    cluster.ceph("osd", "pool", "create", "made-once", "8")
     assert (await refused(Ceph(UUID, making, remembered, host))).reason.code == ReasonCode.POOL_REPLACED
     assert cluster.pools()["made-once"]["application_metadata"] == {}
     # Removed by hand, both of them, it is made again: that is what the command says.

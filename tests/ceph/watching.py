@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bs_agent.agent.config import AgentSettings
@@ -80,10 +81,12 @@ async def watching(
     *,
     run_dir: Path | None = None,
     python: str = "",
+    access: Mapping[str, Any] = MappingProxyType({}),
     **parameters: Any,
 ) -> AsyncIterator[Watch]:
     """Connect a storage and watch it; `run_dir` is where its host looks for the socket of its mon."""
-    async with on_host(settings(cluster, mon, python=python, **({"run_dir": run_dir} if run_dir else {}))) as host:
+    ceph = {**access, **({"run_dir": run_dir} if run_dir else {})}
+    async with on_host(settings(cluster, mon, python=python, **ceph)) as host:
         reporter = Reporter(host)
         async with reporter.running():
             storage = Ceph(UUID, CephParameters(poolName=pool, **parameters), None, host)

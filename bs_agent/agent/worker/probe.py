@@ -27,6 +27,7 @@ from bs_agent.agent.worker.directory import (  # noqa: E402
     directory_remove,
     directory_usage,
 )
+from bs_agent.agent.worker.keyring import what_does_not_fit  # noqa: E402
 from bs_agent.agent.worker.listing import holds_others  # noqa: E402
 from bs_agent.agent.worker.problem import Problem  # noqa: E402
 
@@ -41,17 +42,19 @@ PARALLEL_COMMANDS = 4  # a mon answers one after the other, but the round trips 
 # What a client needs of the OSDs, as docs/ceph.md has it.
 LOOK, TOUCH = "osd 'allow r'", "osd 'allow rw object_prefix bs-agent.write-probe.'"
 DENIED = (errno.EPERM, errno.EACCES)
+# What releases of librados say when they cannot use a keyring, or the cluster does not accept it.
+OF_A_KEYRING = (*DENIED, errno.EIO, errno.EINVAL, errno.EISDIR)
 REASON_OF_RADOS_ERRNO = {errno.EPERM: "AuthFailed", errno.EACCES: "AuthFailed", errno.ETIMEDOUT: "ClusterUnreachable"}
 
 
-def must_open(what: str, path: str) -> None:
-    """Open a file for reading: librados says of a missing one that an object was not found."""
+def must_open(path: str) -> None:
+    """Open the configuration for reading: librados says of a missing one that an object was not found."""
     try:
         with open(path, "rb") as file:
             file.read(1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise Problem("CephConfInvalid", "%s %s cannot be read: %s" % (what, path, why)) from error
+        raise Problem("CephConfInvalid", "the Ceph configuration %s cannot be read: %s" % (path, why)) from error
 
 
 class Cluster:
@@ -70,9 +73,7 @@ class Cluster:
         self.options = dict(
             {"keyring": access["keyring"]} if access["keyring"] else {}, **dict.fromkeys(names, access["seconds"])
         )
-        must_open("the Ceph configuration", access["conf"])
-        if access["keyring"] and not set("$,; ") & set(access["keyring"]):  # else a list, or Ceph has to fill it in
-            must_open("the keyring", access["keyring"])
+        must_open(access["conf"])
         with self.problems("the Ceph configuration %s cannot be parsed" % access["conf"], "CephConfInvalid"):
             self.handle = self.rados.Rados(conffile=access["conf"], name=access["client"], conf=self.options)
 
@@ -85,9 +86,20 @@ class Cluster:
                     self.handle.connect()
                 except self.rados.ObjectNotFound as error:  # of no object: of the mons
                     raise Problem("CephConfInvalid", "%s: it names no mons (mon_host)" % target) from error
-                except self.rados.IOError as error:
-                    raise Problem("CephConfInvalid", "%s: the keyring cannot be parsed" % target) from error
+                except (self.rados.Error, OSError) as error:
+                    self.look_at_keyring(target, error)
+                    raise
         return self.handle
+
+    def look_at_keyring(self, target: str, error: Exception) -> None:
+        """Raise what is wrong with the keyring, where that may be why there is no connection, and it can be seen."""
+        number = abs(getattr(error, "errno", None) or 0)
+        if number not in OF_A_KEYRING or any(self.handle.conf_get(option) for option in ("key", "keyfile")):
+            return
+        paths = self.handle.conf_get("keyring") or ""
+        found = what_does_not_fit(paths, self.access["client"], number in DENIED)
+        if found:
+            raise Problem(found[0], "%s: %s: %s" % (target, found[1], error)) from error
 
     @contextlib.contextmanager
     def pool(self, name: str, number: Optional[int], needed: str) -> Iterator[Any]:

@@ -17,7 +17,9 @@ from tests.beds import mounts
 
 MARKER = program.MARKER
 RUN_ALONE = [f"bs_agent{name}" for name in ("", ".agent", ".agent.worker")]
-RUN_ALONE += [f"bs_agent.agent.worker.{name}" for name in ("directory", "filesystem", "listing", "probe", "problem")]
+RUN_ALONE += [
+    f"bs_agent.agent.worker.{name}" for name in ("directory", "filesystem", "keyring", "listing", "probe", "problem")
+]
 
 
 def _connect(path: Path, remembered: dict[str, object] | None = None, uuid: str = UUID) -> dict[str, object]:

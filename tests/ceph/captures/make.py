@@ -1,6 +1,7 @@
 """Captures every answer that the agent reads: `python -m tests.ceph.captures.make` starts clusters and writes files.
 
-There is one cluster of each release that the live tests run with: this machine's, and that of Debian 13.
+There is one cluster of each release that the live tests run with: this machine's, and those of other Debians. Which
+version it was is in the answers: `ceph_version` of `mon_metadata`, `version` of `socket_version`.
 
 `healthy` and `broken` are the same cluster before and after: a quota is used up, a mon and the only mgr are dead.
 """
@@ -14,8 +15,8 @@ from typing import Any
 
 from bs_agent.agent.storages import ceph_answers
 from tests.beds.ceph import CephCluster
+from tests.beds.debian import LATER, NEWEST, OLDEST
 from tests.beds.place import HERE, Namespace, Place
-from tests.beds.trixie import tree
 
 FOLDER = Path(__file__).parent
 CLUSTER_QUESTIONS: dict[str, ceph_answers.Question[Any]] = {
@@ -38,10 +39,10 @@ MACHINE = frozenset({"container_name", "cpu", "device_ids", "device_paths", "dev
 
 
 def main() -> None:
-    """Write the captures of both releases."""
-    with tempfile.TemporaryDirectory() as folder:
-        capture_release(HERE)
-        with Namespace(Path(folder), tree()) as place:
+    """Write the captures of all releases."""
+    capture_release(HERE)
+    for debian in (OLDEST, LATER, NEWEST):
+        with tempfile.TemporaryDirectory() as folder, Namespace(Path(folder), debian.tree()) as place:
             capture_release(place)
 
 
