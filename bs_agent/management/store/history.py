@@ -22,7 +22,8 @@ from bs_agent.management.store.tables import backup_storage
 
 _TABLE = capacity_history.c
 _KEY = [_TABLE.backupStorageUuid, _TABLE.resolution, _TABLE.slot]
-_VALUES = ("totalCapacity", "availableCapacity", "poolStored", "poolUsedCapacity", "poolMaxAvail", "lostDate")
+_MEASURED = ("totalCapacity", "availableCapacity", "poolStored", "poolUsedCapacity", "poolMaxAvail")
+_VALUES = (*_MEASURED, "lostDate")
 
 Rows = Mapping[str, Mapping[str, Any]]
 """Columns of storages, by uuid."""
@@ -30,9 +31,15 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 async def write_history(connection: AsyncConnection, now: float, seen: Rows, lost: Rows) -> None:
     """Write what was measured of storages, and of which of them nothing is known from now on."""
-    minutes = [_row(uuid, MINUTE, _measured(row, now), row) for uuid, row in seen.items()]
-    minutes += [_row(uuid, MINUTE, int(now), row) | {"lostDate": int(now)} for uuid, row in lost.items()]
-    longer = [_row(uuid, slot, _measured(row, now), row) for slot in (HOUR, DAY) for uuid, row in seen.items()]
+    minutes: list[dict[str, Any]] = []
+    longer: list[dict[str, Any]] = []
+    for uuid, row in seen.items():
+        values, date = _values(uuid, row), _measured(row, now)
+        minutes.append(values | {"resolution": MINUTE, "slot": date - date % MINUTE})
+        longer += (values | {"resolution": slot, "slot": date - date % slot} for slot in (HOUR, DAY))
+    minute = int(now) - int(now) % MINUTE
+    gone = {"resolution": MINUTE, "slot": minute, "lostDate": int(now)}
+    minutes += (_values(uuid, row) | gone for uuid, row in lost.items())
     new = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     for rows, is_least in ((minutes, False), (longer, True)):
         if rows:
@@ -98,7 +105,5 @@ def _measured(row: Mapping[str, Any], now: float) -> int:
     return min(int(now), max(dates, default=int(now)))
 
 
-def _row(uuid: str, resolution: int, date: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    slot = date - date % resolution
-    values = {name: row.get(name) for name in _VALUES if name != "lostDate"}
-    return {"backupStorageUuid": uuid, "resolution": resolution, "slot": slot, "lostDate": None, **values}
+def _values(uuid: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"backupStorageUuid": uuid, "lostDate": None} | {name: row.get(name) for name in _MEASURED}
