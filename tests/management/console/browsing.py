@@ -25,6 +25,7 @@ CHROMIUM = "/usr/bin/chromium"
 MANY = 10_000
 ARTEFACTS = Path(__file__).parents[3] / "build" / "console"
 """Where the pictures go."""
+PICTURED = {"log-in", "fleet", "storage", "ceph", "delete", "add", "agents", "events", "jobs", "debts"}
 
 WIDE: ViewportSize = {"width": 1280, "height": 860}
 
@@ -91,10 +92,11 @@ class Tab:
         await self.page.click("text=Log in")
         await self.page.wait_for_selector("#fleet")
 
-    async def picture(self, name: str) -> None:
-        """Keep a picture of what is to be seen."""
-        ARTEFACTS.mkdir(parents=True, exist_ok=True)
-        await self.page.screenshot(path=ARTEFACTS / f"{name}.png")
+    async def picture(self, name: str, look: str) -> None:
+        """Keep a picture of what is to be seen, of the pages that look like no other."""
+        if name in PICTURED:
+            ARTEFACTS.mkdir(parents=True, exist_ok=True)
+            await self.page.screenshot(path=ARTEFACTS / f"{name}-{look}.png")
 
     @property
     async def overflow(self) -> int:
