@@ -46,6 +46,7 @@ class Built:
         folder = self._folder / f"wheels-{version}"
         if not folder.exists():
             partial = folder.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
             Wheelhouse(partial, self._releases, PYTHONS).build(version)
             partial.rename(folder)
         return folder
@@ -55,8 +56,12 @@ class Built:
         with locked(self._folder / "lock"):
             if not folder.exists():
                 partial = folder.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
-                said = build(form, partial, self._wheels(version), version, "--quick", "--only", program)
+                # Other releases are only installed on hosts that boot, and in the tree.
+                pythons = [] if version == __version__ or form == "rpm" else ["--python", "3.11", "--python", "3.13"]
+                options = ["--quick", "--only", program, *pythons]
+                said = build(form, partial, self._wheels(version), version, *options)
                 (partial / "said").write_text(said)
                 partial.rename(folder)
         return folder
