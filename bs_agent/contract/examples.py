@@ -134,7 +134,7 @@ _OF_INVENTORY: dict[str, dict[str, Any]] = {
         "uuid": _AGENT,
         "port": 7765,
         "hostnames": ["172.20.1.115", "images-1.example"],
-        "version": "0.1.0",
+        "version": "0.9.0",
         "fingerprint": "3b8f0c5d2e6a9147" * 4,
         "missedPolls": 0,
         "lastPollDate": _CHANGED,

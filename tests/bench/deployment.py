@@ -21,7 +21,7 @@ from tests.bench.figures import Beside, Figure, at_most, tell
 from tests.deploy.playbooks import Fleet
 from tests.deploy.releases import Wheelhouse
 
-UPGRADE = "0.2.0"
+UPGRADE = "0.10.0"
 # The budget is "a few seconds": on two cores, which all the hosts and Ansible share.
 BUDGET_UNCHANGED = 5.0
 SHOWN = 8

@@ -14,7 +14,7 @@ from tests.deploy.playbooks import Fleet
 
 pytestmark = pytest.mark.timeout(400)
 
-GOOD, DEAD, BLIND, STUCK = "0.2.0", "0.3.0", "0.4.0", "0.5.0"
+GOOD, DEAD, BLIND, STUCK = "0.10.0", "0.11.0", "0.12.0", "0.13.0"
 FAULTS = {
     GOOD: {},
     # The agent does not start.
