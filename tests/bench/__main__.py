@@ -22,7 +22,7 @@ from tests.bench import figures
 
 DEADLINE = 1800.0
 # In the order of the table. The quick ones know `--quick`.
-QUICK = ("agent", "ceph_report", "polling", "query", "history", "cli", "starts")
+QUICK = ("agent", "ceph_report", "polling", "query", "history", "console", "cli", "starts")
 NO_BENCHMARKS = {"__init__", "__main__", "figures"}
 _FOUND = {path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("test_")}
 LONG = tuple(sorted(_FOUND - NO_BENCHMARKS - {*QUICK}))

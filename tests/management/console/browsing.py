@@ -22,6 +22,7 @@ from tests.beds.inventory import fill, storages
 from tests.beds.node import NodeClient, NodeProcess, client_of
 
 CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = ["--disable-gpu", "--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
 MANY = 10_000
 ARTEFACTS = Path(__file__).parents[3] / "build" / "console"
 """Where the pictures go."""
@@ -149,14 +150,13 @@ async def bed(folder: Path) -> AsyncIterator[Bed]:
     await learn(database, -1)
     await database.close()
     node = NodeProcess(folder / "node", {"poll": {"interval": 2.0, "timeout": 2.0}})
-    arguments = ["--disable-gpu", "--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with node:
         agent = AgentProcess(folder / "agent")
         agent.start()
         try:
             expect.set_options(timeout=_PATIENCE)
             async with client_of(node) as client, async_playwright() as started:
-                browser = await started.chromium.launch(executable_path=CHROMIUM, args=arguments)
+                browser = await started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
                 running = Bed(node, agent, browser, client)
                 async with running.tab() as tab:
                     await tab.go("/")
