@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -32,13 +32,19 @@ def free_port() -> int:
 class NodeProcess:
     """A bs-management on a folder and a port of its own; `settings` are sections of management.toml.
 
-    It runs the code that is in `code`.
+    It runs the code that is in `code`; `inside` are words before its command, such as those that enter a network.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Mapping[str, Any]] | None = None, *, code: Path = ROOT
+        self,
+        folder: Path,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        code: Path = ROOT,
+        inside: Sequence[str] = (),
     ) -> None:
         self.code = code
+        self._inside = inside
         self.folder = folder
         self.port = free_port()
         self.config = folder / "management.toml"
@@ -68,14 +74,14 @@ class NodeProcess:
     def url(self) -> str:
         """Where the node listens."""
         scheme = "https" if "tls_certificate" in self._settings["server"] else "http"
-        return f"{scheme}://127.0.0.1:{self.port}"
+        return f"{scheme}://{self._settings['server']['listen']}"
 
     def start(self) -> None:
         """Start the node and wait until it listens; the first start tells the password."""
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = warm.popen(
-                [sys.executable, "-m", "bs_agent.management.main", "run", "--config", str(self.config)],
+                [*self._inside, sys.executable, "-m", "bs_agent.management.main", "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -101,7 +107,8 @@ class NodeProcess:
         """Wait until the node has ended, and return its status."""
         if self._process is None:
             raise RuntimeError("it was not started")
-        return self._process.wait(seconds)
+        self._process.communicate(timeout=seconds)
+        return self._process.returncode
 
     def stop(self) -> None:
         """End the node as systemd would."""

@@ -51,14 +51,20 @@ class PostgreSQL:
         _run([*_control(self.folder), "-m", "fast", "-l", f"{self.folder}/log", "restart"])
 
     @contextlib.contextmanager
-    def standby(self) -> Iterator["PostgreSQL"]:
-        """Have a second server follow this one while the context is open; it may be promoted."""
+    def standby(self, *, synchronous: bool = False) -> Iterator["PostgreSQL"]:
+        """Have a second server follow this one while the context is open; it may be promoted.
+
+        With `synchronous` nothing is told to be written here that is not there, for good.
+        """
         with _folder() as folder:
             port = _free_port()
             source = f"host=127.0.0.1 port={self.port} user=postgres application_name=standby"
             copy = ["-D", f"{folder}/data", "--write-recovery-conf", "--checkpoint=fast", "-d", source]
             _run([*_as_postgres(), str(_PROGRAMS[-1] / "pg_basebackup"), *copy])
             with _running(folder, port):
+                if synchronous:
+                    self._sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+                    self._sql("SELECT pg_reload_conf()")
                 yield PostgreSQL(folder, port, self._numbers)
 
     def promote(self) -> None:
@@ -110,12 +116,20 @@ class PostgreSQL:
 
 
 @contextlib.contextmanager
-def postgresql() -> Iterator[PostgreSQL]:
-    """Run a server while the context is open, in a temporary folder that its user may enter."""
+def postgresql(network: str = "") -> Iterator[PostgreSQL]:
+    """Run a server while the context is open, in a temporary folder that its user may enter.
+
+    It listens on loopback, and to all who come from a network, if one is named.
+    """
     with _folder() as folder:
         port = _free_port()
-        settings = ["-A", "trust", "-N", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
-        _run([*_as_postgres(), str(_PROGRAMS[-1] / "initdb"), "-D", f"{folder}/data", *settings])
+        options = ["-A", "trust", "-N", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
+        _run([*_as_postgres(), str(_PROGRAMS[-1] / "initdb"), "-D", f"{folder}/data", *options])
+        if network:
+            with (folder / "data/pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {network} trust\n")
+        with (folder / "data/postgresql.auto.conf").open("a") as settings:
+            settings.write(f"listen_addresses = '{'*' if network else '127.0.0.1'}'\n")
         with _running(folder, port):
             yield PostgreSQL(folder, port, count(1))
 
@@ -142,7 +156,7 @@ def _running(folder: Path, port: int) -> Iterator[None]:
 
 
 def _start(folder: Path, port: int) -> None:
-    options = f"-k {folder} -p {port} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
+    options = f"-k {folder} -p {port} -c fsync=off -c max_connections=60"
     _run([*_control(folder), "-l", f"{folder}/log", "-o", options, "start"])
 
 
