@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bs_agent import __version__
-from tests.beds import hosts, trixie
+from tests.beds import debian, hosts
 from tests.beds.image import base_image
 from tests.beds.place import Namespace
 from tests.deploy.packages import MEBIBYTE, Built, build, interpreter, weight
@@ -105,10 +105,12 @@ def test_the_same_files_make_the_same_package(packages: Built, tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def debian_13(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    if trixie.MISSING:
-        pytest.skip(f"a tree of Debian 13 needs {', '.join(trixie.MISSING)}")
-    with Namespace(tmp_path_factory.mktemp("debian13"), trixie.tree()) as tree:
-        yield tree
+    try:
+        tree = debian.LATER.tree()
+    except debian.UnavailableError as error:
+        pytest.skip(str(error))
+    with Namespace(tmp_path_factory.mktemp("debian13"), tree) as place:
+        yield place
 
 
 def test_the_life_of_a_package_in_a_tree_of_debian_13(debian_13: Namespace, packages: Built) -> None:
