@@ -230,7 +230,8 @@ class AgentInventory(Inventory):
     lastPollDate: ApiDate | None = Field(None, description="When it answered last, or missed a poll.")
     lastPushDate: ApiDate | None = Field(None, description="When it last sent a report by itself.")
     clockSkew: float | None = Field(
-        None, description="Seconds by which its clock is ahead of the management node's, within some tenths."
+        None,
+        description="Seconds by which its clock is ahead of the management node's; answers are dated in whole seconds.",
     )
     leaving: bool = Field(default=False, description="Whether its enrolment is being taken from it.")
     backupStorageUuids: list[str] = Field(default_factory=list, description="The storages that it serves.")

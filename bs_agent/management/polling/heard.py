@@ -5,17 +5,18 @@ What has changed is written by the next round; that another poll went as the one
 
 import asyncio
 import logging
-from typing import NamedTuple
 
 from bs_agent.contract.inventory import Status
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.management.model.health import two_machines
-from bs_agent.management.polling.watches import Watch, Watches
+from bs_agent.management.polling.watches import Noted, Watch, Watches
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.polled import Polled, write_polled
 
 log = logging.getLogger(__name__)
 
+_SKEWED = 2.0
+"""Seconds by which a clock must have moved to be told from answers that are dated in whole seconds."""
 _DATED = 60.0
 """Seconds after which the dates of polls are written that have shown nothing new."""
 
@@ -58,28 +59,20 @@ class Heard:
             watch.noted = states[watch.uuid]
 
 
-class _State(NamedTuple):
-    status: Status
-    reason: Reason | None
-    misses: int
-    skew: int | None
-    pushed_at: float | None
-
-
-def _state(watch: Watch, max_failures: int) -> _State:
+def _state(watch: Watch, max_failures: int) -> Noted:
     status: Status = "Connected"
     reason: Reason | None = watch.link.reason
     if watch.boots.are_two:
         status, reason = "Disconnected", Reason(code=ReasonCode.AGENT_CLONED, details=two_machines(watch.target.name))
     elif watch.link.is_down(max_failures):
         status = "Disconnected"
-    offset = watch.shown.clock_offset
-    skew = None if offset is None else round(offset)
-    return _State(status, reason, watch.link.misses, skew, watch.pushed_at)
+    skew = watch.shown.clock_offset
+    before = watch.noted.skew if watch.noted else None
+    if skew is not None and before is not None and abs(skew - before) < _SKEWED:
+        skew = before
+    return Noted(status, reason, watch.link.misses, skew, watch.pushed_at)
 
 
-def _polled(watch: Watch, now: float, state: _State) -> Polled:
+def _polled(watch: Watch, now: float, state: Noted) -> Polled:
     push_age = None if state.pushed_at is None else now - state.pushed_at
-    return Polled(
-        watch.uuid, now - watch.heard_at, state.status, state.reason, state.misses, watch.shown.clock_offset, push_age
-    )
+    return Polled(watch.uuid, now - watch.heard_at, state.status, state.reason, state.misses, state.skew, push_age)

@@ -4,7 +4,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
+from bs_agent.contract.inventory import Status
+from bs_agent.contract.reasons import Reason
 from bs_agent.daemon import descriptors
 from bs_agent.management.config import PollSettings
 from bs_agent.management.hosts.agent_client import Target
@@ -35,6 +38,16 @@ def files_for(agents: int) -> int:
     return agents + min(RESERVE, agents)
 
 
+class Noted(NamedTuple):
+    """How the polls of an agent go, as it is written of it."""
+
+    status: Status
+    reason: Reason | None
+    misses: int
+    skew: float | None
+    pushed_at: float | None
+
+
 @dataclass(slots=True, eq=False)
 class Watch:
     """One agent: what its rows said last, and what only this process knows.
@@ -55,7 +68,7 @@ class Watch:
     heard_at: float = 0.0
     due: float = 0.0
     pushed_at: float | None = None
-    noted: object = None
+    noted: Noted | None = None
     whole_due: float = 0.0
     link: Link = field(default_factory=Link)
     boots: Boots = field(default_factory=Boots)

@@ -15,8 +15,6 @@ from bs_agent.management.store.repeated import repeated
 from bs_agent.management.store.rows import batched, to_json
 from bs_agent.management.store.tables import agent
 
-_SKEWED = 0.5
-"""Seconds by which a clock must have moved for that to be written."""
 _COLUMNS = [
     agent.c[name] for name in ("uuid", "hostname", "status", "statusReason", "missedPolls", "lastPushDate", "clockSkew")
 ]
@@ -71,8 +69,7 @@ async def _write(database: Database, owner: str, polled: dict[str, Polled]) -> N
 
 def _values(seen: Polled, now: float, pushed: int | None, skew: float | None) -> dict[str, Any]:
     values: dict[str, Any] = {"status": seen.status, "statusReason": to_json(seen.reason), "missedPolls": seen.misses}
-    if seen.skew is not None and (skew is None or abs(seen.skew - skew) >= _SKEWED):
-        skew = round(seen.skew, 1)
+    skew = skew if seen.skew is None else round(seen.skew, 1)
     if seen.push_age is not None:
         pushed = max(pushed or 0, int(now - seen.push_age))
     return values | {"lastPushDate": pushed, "clockSkew": skew}

@@ -12,6 +12,7 @@ from bs_agent.contract.dates import format_seconds
 from bs_agent.contract.inventory import AgentInventory, DebtInventory, Inventory
 from bs_agent.contract.query import parse_query
 from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
+from bs_agent.management.polling.heard import _state
 from bs_agent.management.store.queries import find
 from tests.beds.fleet import FleetBed, fleet, until
 from tests.beds.played import Players, players
@@ -77,6 +78,19 @@ async def test_an_agent_is_shown_with_how_its_polls_go(tmp_path: Path, stage: Pl
         agent.refuses.clear()
         back = await reaches(bed, AgentInventory, "status=Connected", "missedPolls=0")
         assert "statusReason" not in back
+
+
+async def test_what_whole_seconds_make_of_a_clock_is_no_news(tmp_path: Path, stage: Players) -> None:
+    await stage.add(HOST)
+    async with fleet(tmp_path) as bed:
+        await bed.service.add_image_store(directory(stage))
+        await reaches(bed, AgentInventory, "status=Connected")
+        (watch,) = bed.service.poller.watches
+        watch.shown.clock_offset = 0.3
+        watch.noted = _state(watch, 3)
+        for offset, is_news in ((-0.2, False), (0.8, False), (1.9, False), (2.4, True), (-40.0, True), (None, True)):
+            watch.shown.clock_offset = offset
+            assert (_state(watch, 3) != watch.noted) is is_news, offset
 
 
 async def test_a_debt_is_shown_with_why_it_is_not_paid(tmp_path: Path, stage: Players) -> None:
