@@ -183,7 +183,12 @@ class EventSettings(Settings):
     """What has happened: status changes, operations, log-ins."""
 
     days: float = Field(90, gt=0, le=3650, description="Days for which an event is kept.")
-    rows: int = Field(200_000, ge=1000, le=100_000_000, description="Events that are kept at most, the newest.")
+    rows: int = Field(
+        200_000,
+        ge=1000,
+        le=100_000_000,
+        description="The newest events that are kept, refused log-ins a quarter of them.",
+    )
 
 
 class LogSettings(Settings):

@@ -11,11 +11,12 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, and_, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.bounds import fit
 from bs_agent.contract.inventory import EventType
+from bs_agent.management.store.columns import comparable
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.past_tables import event
 from bs_agent.management.store.repeated import repeated
@@ -24,6 +25,7 @@ Outcome = Literal["Succeeded", "Failed", "Lost"]
 
 _LONGEST = {"resourceName": 255, "accountName": 255, "address": 64, "code": 64, "details": 1000}
 _PIECE = 1000
+_REFUSED = comparable(event.c.type) == "loginrefused"
 _numbers = count(secrets.randbelow(0x8000))
 
 
@@ -85,7 +87,7 @@ async def note(database: Database, events: Sequence[Event]) -> None:
 
 async def began_by(connection: AsyncConnection, operation_uuid: str) -> Event | None:
     """Return the beginning of an operation, if it was written: whose doing it is, and how its resource was called."""
-    mine = (event.c.operationUuid == operation_uuid, func.lower(event.c.type) == "operationbegan")
+    mine = (event.c.operationUuid == operation_uuid, comparable(event.c.type) == "operationbegan")
     columns = (event.c.resourceType, event.c.resourceUuid, event.c.resourceName, event.c.operation)
     query = select(*columns, event.c.accountUuid, event.c.accountName).where(*mine).limit(1)
     row = (await connection.execute(query)).first()
@@ -97,18 +99,30 @@ async def began_by(connection: AsyncConnection, operation_uuid: str) -> Event | 
 
 
 async def prune_events(database: Database, seconds: float, most: int) -> None:
-    """Forget the events that are older than so many seconds, and all but the newest `most`, some at a time."""
+    """Forget the events that are older than so many seconds, and all but the newest `most`, some at a time.
+
+    Of refused log-ins a quarter of that stays: who has no account can make them, and must not push out what else was.
+    """
     async with database.reading() as connection:
         now = await database.now(connection)
-        last = select(event.c.createDate, event.c.uuid).order_by(event.c.createDate.desc(), event.c.uuid.desc())
-        beyond = (await connection.execute(last.offset(most).limit(1))).first()
-    # A date far ahead was written while the database's clock was wrong: it says nothing.
-    old: ColumnElement[bool] = or_(event.c.createDate < int(now - seconds), event.c.createDate > int(now + seconds))
+        # A date far ahead was written while the database's clock was wrong: it says nothing.
+        gone: list[ColumnElement[bool]] = [~event.c.createDate.between(int(now - seconds), int(now + seconds))]
+        if beyond := await _beyond(connection, most // 4, _REFUSED):
+            gone.append(and_(_REFUSED, event.c.uuid <= beyond))
+    for old in gone:
+        while await _delete(database, old):
+            pass
+    async with database.reading() as connection:
+        beyond = await _beyond(connection, most)
     if beyond:
-        same = and_(event.c.createDate == beyond.createDate, event.c.uuid <= beyond.uuid)
-        old = or_(old, event.c.createDate < beyond.createDate, same)
-    while await _delete(database, old):
-        pass
+        while await _delete(database, event.c.uuid <= beyond):
+            pass
+
+
+async def _beyond(connection: AsyncConnection, most: int, *which: ColumnElement[bool]) -> str | None:
+    """Return the newest event that is one too many."""
+    newest = select(event.c.uuid).where(*which).order_by(event.c.uuid.desc())
+    return (await connection.execute(newest.offset(most).limit(1))).scalar()
 
 
 @repeated

@@ -124,6 +124,11 @@ async def test_old_events_are_forgotten_and_the_newest_of_many_stay(database: Da
     assert await count() == 8
     await prune_events(database, 700, 5)
     assert [one["details"] for one in await told(database)] == ["500", *["1000"] * 4]
+    await note(database, [Event("LogInRefused", details=str(at)) for at in range(9)])
+    await prune_events(database, 700, 8)
+    refused = [one["details"] for one in await told(database, "type=LogInRefused")]
+    assert refused == ["7", "8"], "who has no account does not push out what else has happened"
+    assert await count() == 7
     set_clock(database, NOW - 10_000)
     await prune_events(database, 700, 100)
     assert await count() == 0, "a date that is far ahead says nothing"
