@@ -17,11 +17,9 @@ from shutil import which
 from playwright.async_api import async_playwright
 
 from bs_agent.management.store.database import Database
-from bs_agent.management.store.upkeep import learn
 from tests.beds import databases
-from tests.beds.inventory import fill
 from tests.bench.figures import Beside, Figure, at_most, tell
-from tests.management.console.browsing import ARGUMENTS, CHROMIUM, WIDE, rows_of
+from tests.management.console.browsing import ARGUMENTS, CHROMIUM, WIDE, fill_all, rows_of
 from tests.management.console.looking import looker
 from tests.management.server import PASSWORD, Server, serving_node
 
@@ -46,8 +44,7 @@ async def filled(folder: Path, size: int) -> AsyncIterator[Server]:
     """Serve a node with so many storages while the context is open."""
     folder.mkdir()  # noqa: ASYNC240  it takes no time
     database = Database.connect(databases.sqlite_with_tables(folder))
-    await fill(database, rows_of(size), agents=False)
-    await learn(database, -1)
+    await fill_all(database, rows_of(size))
     async with serving_node(database) as server:
         yield server
     await database.close()

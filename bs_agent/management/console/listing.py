@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Condition, Query
 from bs_agent.management.console.visit import Item, Visit
-from bs_agent.management.store.fields import RESOURCES
 
 PAGE = 50
 MOST_PAGES = 10**6
@@ -52,7 +51,5 @@ async def listed(
         tuple(conditions), PAGE, (page - 1) * PAGE, reply_with_count=True, sort=order.lstrip("-"),
         descending=order.startswith("-"),
     )  # fmt: skip
-    if inventory not in RESOURCES:  # until the call that queries them is there
-        return Listing(visit.request.path, [], 0, page, values)
     found = await visit.services.calls.find(inventory, query)
     return Listing(visit.request.path, found.inventories or [], found.total or 0, page, values)

@@ -7,7 +7,6 @@ from typing import Any, get_args
 from aiohttp import web
 from pydantic_core import to_json
 
-from bs_agent.contract.api import APIS
 from bs_agent.contract.calls_past import Period
 from bs_agent.contract.inventory import (
     DebtInventory,
@@ -39,23 +38,19 @@ async def show(visit: Visit) -> web.StreamResponse:
         visit.find(JobInventory, equal("resourceUuid", uuid), sort="createDate", descending=True, limit=_LATEST),
         visit.find(EventInventory, equal("resourceUuid", uuid), sort="uuid", descending=True, limit=_LATEST),
     )
-    history: Item = {"points": []}
-    if "GetBackupStorageCapacityHistory" in APIS:  # until it is there
-        history = await visit.call("GetBackupStorageCapacityHistory", uuid=uuid, period=period)
+    history = await visit.call("GetBackupStorageCapacityHistory", uuid=uuid, period=period)
     return visit.show(
         "storage.html", storage=storage, user_tags=user_tags, system_tags=system_tags, zones=zones, debts=debts,
         jobs=jobs, events=events, period=period, periods=PERIODS, quorum=_quorum(storage), history=history,
-        drawn=curve.drawn(history["points"]),
+        drawn=curve.drawn(history["points"], history["resolution"]),
     )  # fmt: skip
 
 
 async def history(visit: Visit) -> web.StreamResponse:
     """Return the curve's numbers, for a script that draws it."""
     storage = await visit.storage()
-    answer: Item = {"points": []}
-    if "GetBackupStorageCapacityHistory" in APIS:  # until it is there
-        answer = await visit.call("GetBackupStorageCapacityHistory", uuid=storage["uuid"], period=_period(visit))
-    body = to_json(curve.series(answer["points"], is_ceph=storage["type"] == CEPH))
+    answer = await visit.call("GetBackupStorageCapacityHistory", uuid=storage["uuid"], period=_period(visit))
+    body = to_json(curve.series(answer["points"], answer["resolution"], is_ceph=storage["type"] == CEPH))
     return web.Response(body=body, content_type="application/json", headers=PAGE_HEADERS)
 
 

@@ -20,7 +20,6 @@ from bs_agent.management.console.asking import Services
 from bs_agent.management.console.outcome import payload_of
 from bs_agent.management.console.served import SECURITY
 from bs_agent.management.jobs.jobs import Payload
-from bs_agent.management.store.fields import RESOURCES
 
 Item = dict[str, Any]
 
@@ -64,15 +63,11 @@ class Visit:
 
     async def find(self, inventory: type[Inventory], *conditions: Condition, **more: Any) -> list[Item]:  # noqa: ANN401 RUF100  fields of a query
         """Return the inventories that meet all conditions."""
-        if inventory not in RESOURCES:  # until the call that queries them is there
-            return []
         query = Query(conditions=conditions, **({"limit": MOST_NAMED} | more))
         return (await self.services.calls.find(inventory, query)).inventories or []
 
     async def count(self, inventory: type[Inventory], *conditions: Condition) -> int:
         """Return how many inventories meet all conditions."""
-        if inventory not in RESOURCES:  # until the call that queries them is there
-            return 0
         return (await self.services.calls.find(inventory, Query(conditions=conditions, count=True))).total or 0
 
     async def storage(self) -> Item:

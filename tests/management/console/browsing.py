@@ -3,6 +3,7 @@
 What a page says on its console, what it breaks of its policy, and what it asks of anybody else is held against it.
 """
 
+import math
 import os
 import time
 from collections.abc import AsyncIterator
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
+from sqlalchemy import insert
 
 from bs_agent.contract.report import CEPH, IMAGESTORE
 from bs_agent.management.store.database import Database
+from bs_agent.management.store.past_tables import capacity_history
 from bs_agent.management.store.upkeep import learn
 from tests.beds import databases
 from tests.beds.agent import AgentProcess
@@ -24,6 +27,8 @@ from tests.beds.node import NodeClient, NodeProcess, client_of
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--disable-gpu", "--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
 MANY = 10_000
+POOL = "images-00020"
+"""A pool whose past is known."""
 ARTEFACTS = Path(__file__).parents[3] / "build" / "console"
 """Where the pictures go."""
 PICTURED = {"log-in", "fleet", "storage", "ceph", "delete", "add", "agents", "events", "jobs", "debts"}
@@ -141,13 +146,50 @@ def rows_of(count: int) -> list[dict[str, Any]]:
     return rows
 
 
+def history_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return how a storage has filled in the last month, with a day of which nothing is known."""
+    now, entries = int(time.time()), []
+    for resolution, length in ((60, 86400), (3600, 31 * 86400), (86400, 400 * 86400)):
+        step = max(resolution, 1200)
+        for slot in range(now - now % resolution - length + resolution, now + 1, step):
+            age = (now - slot) / 86400
+            if 9 < age < 10:
+                continue
+            used = row["poolStored"] - int(1.1e10 * age + 6e9 * math.sin(age * 6.3))
+            entry = {"backupStorageUuid": row["uuid"], "resolution": resolution, "slot": slot - slot % resolution}
+            entry |= {"totalCapacity": row["totalCapacity"], "poolStored": max(used, 0), "poolUsedCapacity": 3 * used}
+            entry |= {"poolMaxAvail": row["poolMaxAvail"] + row["poolStored"] - used}
+            left = row["availableCapacity"] + 3 * (row["poolStored"] - used)
+            entries.append(entry | {"availableCapacity": min(left, row["totalCapacity"])})
+    return entries
+
+
+async def fill_all(database: Database, rows: list[dict[str, Any]]) -> None:
+    """Write the storages, and how one of them was."""
+    pool = next((row for row in rows if row["name"] == POOL), None)
+    sizes: dict[str, Any] = {
+        "poolStored": 26 * 10**10,
+        "poolMaxAvail": 21 * 10**10,
+        "poolAvailableCapacity": 22 * 10**10,
+    }
+    sizes |= {"poolUsedCapacity": 78 * 10**10, "poolReplicatedSize": 3, "poolSecurityPolicy": "Copy"}
+    for row in rows:  # of several at once only the first one's columns are written
+        row.update(dict.fromkeys(sizes))
+    if pool:
+        pool |= sizes | {"totalCapacity": 18 * 10**11, "availableCapacity": 8 * 10**11}
+    await fill(database, rows, agents=False)
+    if pool:
+        async with database.writing() as connection:
+            await connection.execute(insert(capacity_history), history_of(pool))
+    await learn(database, -1)
+
+
 @asynccontextmanager
 async def bed(folder: Path) -> AsyncIterator[Bed]:
     """Run all of it while the context is open."""
     (folder / "node").mkdir(parents=True)
     database = Database.connect(databases.sqlite_with_tables(folder / "node"))
-    await fill(database, rows_of(MANY), agents=False)
-    await learn(database, -1)
+    await fill_all(database, rows_of(MANY))
     await database.close()
     node = NodeProcess(folder / "node", {"poll": {"interval": 2.0, "timeout": 2.0}})
     with node:

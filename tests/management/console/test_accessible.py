@@ -7,7 +7,7 @@ import axe_playwright_python
 import pytest
 from playwright.async_api import ViewportSize
 
-from tests.management.console.browsing import CHROMIUM, WIDE, Bed, Tab
+from tests.management.console.browsing import CHROMIUM, POOL, WIDE, Bed, Tab
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
@@ -52,8 +52,8 @@ async def test_nobody_is_left_out(bed: Bed, tmp_path: Path) -> None:
     directory = tmp_path / "image-store"
     directory.mkdir()
     one = await bed.client.add(directory, bed.code().removeprefix("agentEnrollment::"))
-    many = await bed.client.call("GET", "/backup-storage?q=type=Ceph&q=urgency>=300&limit=1")
-    ceph = many["inventories"][0]["uuid"]
+    pools = await bed.client.call("GET", f"/backup-storage?q=name={POOL}")
+    ceph = pools["inventories"][0]["uuid"]
     pages = PAGES | {"storage": f"/storages/{one}", "delete": f"/storages/{one}/delete", "ceph": f"/storages/{ceph}"}
     async with bed.tab(logged_in=False) as tab:
         await tab.go("/")
