@@ -105,7 +105,7 @@ def size(count: float | None) -> str:
 def ago(date: str | None) -> str:
     """Say how long ago something was."""
     if not date:
-        return "never"
+        return "not yet"
     return duration(time.time() - parse_date(date).timestamp(), "just now", " ago")
 
 

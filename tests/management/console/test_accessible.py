@@ -54,7 +54,11 @@ async def test_nobody_is_left_out(bed: Bed, tmp_path: Path) -> None:
     one = await bed.client.add(directory, bed.code().removeprefix("agentEnrollment::"))
     pools = await bed.client.call("GET", f"/backup-storage?q=name={POOL}")
     ceph = pools["inventories"][0]["uuid"]
-    pages = PAGES | {"storage": f"/storages/{one}", "delete": f"/storages/{one}/delete", "ceph": f"/storages/{ceph}"}
+    pages = PAGES | {
+        "storage": f"/storages/{one}",
+        "delete": f"/storages/{one}/delete",
+        "ceph": f"/storages/{ceph}?period=month",
+    }
     async with bed.tab(logged_in=False) as tab:
         await tab.go("/")
         found = await _looked_at(tab, "log-in")
