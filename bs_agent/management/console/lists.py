@@ -10,12 +10,12 @@ from bs_agent.contract.query import Condition, Operator
 from bs_agent.management.console.listing import listed
 from bs_agent.management.console.visit import Visit, equal
 
-_AGENT_SORTS = {
+AGENT_SORTS = {
     "": ("worst first", "-status"),
     "host": ("host", "hostname"),
     "version": ("version", "version"),
     "certificate": ("certificate's end", "certificateEndDate"),
-    "poll": ("longest without an answer", "lastAnswerDate"),
+    "poll": ("longest not heard of", "lastPollDate"),
 }
 _TYPES = get_args(EventType)
 
@@ -26,13 +26,13 @@ async def agents(visit: Visit) -> web.StreamResponse:
     conditions = [Condition("hostname", Operator.LIKE, f"%{text}%")] if text else []
     if status in {"Connected", "Connecting", "Disconnected"}:
         conditions.append(equal("status", status))
-    _, order = _AGENT_SORTS.get(sort, _AGENT_SORTS[""])
+    _, order = AGENT_SORTS.get(sort, AGENT_SORTS[""])
     found, away = await asyncio.gather(
         listed(visit, AgentInventory, conditions, order, q=text, status=status, sort=sort),
         visit.count(AgentInventory, equal("status", "Disconnected")),
     )
     names = await visit.names({uuid for agent in found.items for uuid in agent.get("backupStorageUuids", [])[:3]})
-    sorts = {name: word for name, (word, _) in _AGENT_SORTS.items()}
+    sorts = {name: word for name, (word, _) in AGENT_SORTS.items()}
     return visit.show("agents.html", listing=found, names=names, sorts=sorts, away=away)
 
 

@@ -8,11 +8,11 @@ from aiohttp.test_utils import make_mocked_request
 from sqlalchemy import select
 
 from bs_agent.management.access.sessions import Door
-from bs_agent.management.console.door import Cookies
+from bs_agent.management.console.door import Cookies, ForeignForm, check_form, token_of
 from bs_agent.management.console.routes import CHANGES, LOOKS
 from bs_agent.management.store.tables import access_key, session
 from tests.management.console.looking import Looker, looker
-from tests.management.server import PASSWORD, Server, storage_row
+from tests.management.server import PASSWORD, Server, serving_node, storage_row
 
 pytestmark = pytest.mark.asyncio
 
@@ -37,6 +37,27 @@ async def test_over_tls_the_cookie_is_sent_over_tls_alone(public_url: str, name:
     Cookies(public_url).set_session(request, response, "secret")
     cookie = response.cookies[name]
     assert (bool(cookie["secure"]), cookie["httponly"], cookie["samesite"]) == (bool(public_url), True, "Strict")
+
+
+@pytest.mark.parametrize("public_url", ["https://storage.example", "HTTPS://storage.example"])
+async def test_a_form_comes_from_the_address_that_a_proxy_shows(public_url: str) -> None:
+    for origin, fits in (("https://storage.example", True), ("https://storage.example.evil", False), ("", False)):
+        request = make_mocked_request("POST", "/zones", headers={"Origin": origin, "Host": "10.0.0.1:8080"})
+        if fits:
+            check_form(request, "secret", token_of("secret"), public_url)
+        else:
+            with pytest.raises(ForeignForm, match=r"server\.public_url"):
+                check_form(request, "secret", token_of("secret"), public_url)
+
+
+async def test_any_node_knows_who_is_logged_in(server: Server, browser: Looker) -> None:
+    async with serving_node(server.database) as other, looker(other) as there:
+        there.http.cookie_jar.update_cookies({"bs-console": browser.cookie}, response_url=there.base_url)
+        assert (await there.get("/zones")).status == 200
+        await there.send("/zones", name="east")
+        await there.get("/zones")
+        await there.send("/log-out")
+    assert (await browser.get("/zones")).status == 303
 
 
 async def test_the_cookie_is_no_session_of_the_api_nor_the_reverse(server: Server, browser: Looker) -> None:
