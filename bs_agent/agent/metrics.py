@@ -1,5 +1,6 @@
 """What the agent shows to Prometheus: capacities, ages, probes, workers and commands, as they are at the scrape."""
 
+import asyncio
 import platform
 from collections.abc import Iterator, Sequence
 
@@ -17,6 +18,9 @@ from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephReport, ImageStoreReport, Pool
 from bs_agent.daemon.exposition import encoder
+
+JOURNAL_DEADLINE = 3.0
+"""Seconds that the journal's disk may take: whoever scrapes waits for ten, and is to see that it hangs."""
 
 _Samples = Sequence[tuple[tuple[str, ...], float]]
 
@@ -38,10 +42,11 @@ class Metrics(Collector):
     async def render(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics in the best format that `accept` names, and its content type."""
         try:
-            self._commands = await self._journal.read(command_store.count_by_state)
+            async with asyncio.timeout(JOURNAL_DEADLINE):
+                self._commands = await self._journal.read(command_store.count_by_state)
             self._journal_available = True
-        except StorageProblem:
-            self._journal_available = False
+        except (StorageProblem, TimeoutError):
+            self._commands, self._journal_available = {}, False
         encode, content_type = encoder(accept)
         return encode(self._registry), content_type
 
