@@ -10,6 +10,7 @@ from bs_agent.contract.errors import InternalError
 from bs_agent.daemon.certificate import ServedCertificate
 from bs_agent.daemon.configuration import Address
 from bs_agent.daemon.cures import cannot_listen
+from bs_agent.daemon.deadlines import within
 from bs_agent.daemon.http import serving
 from bs_agent.daemon.lifecycle import background, enter_guarded
 from bs_agent.daemon.notify import inherited_sockets
@@ -122,8 +123,7 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
 async def _ask(fleet: FleetService, leaving: Leaving) -> None:
     leaving.check()
     try:
-        async with asyncio.timeout(_READY_DEADLINE):
-            await fleet.check()
+        await within(_READY_DEADLINE, fleet.check())
     except TimeoutError:
         raise InternalError(f"the database did not answer within {_READY_DEADLINE:.0f} s") from None
 

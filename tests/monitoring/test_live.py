@@ -7,6 +7,7 @@ something here.
 import contextlib
 import json
 import re
+import sqlite3
 import ssl
 import time
 import urllib.error
@@ -121,6 +122,23 @@ def test_promtool_finds_nothing_to_mend_in_what_both_daemons_say(there: Site) ->
             text, kind = scraped(there, path, "application/openmetrics-text;version=1.0.0")
             assert kind.startswith("application/openmetrics-text; version=1.0.0")
             assert list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
+
+
+def test_a_node_that_cannot_write_says_so(there: Site) -> None:
+    with contextlib.closing(sqlite3.connect(there.node.folder / "management.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        told = [""]
+
+        def refused() -> bool:
+            told[0], _ = scraped(there, "/metrics")  # or what Prometheus' own scrape has begun to read before
+            return "\nbs_management_writable 0.0\n" in told[0]
+
+        becomes(refused)
+        other.execute("ROLLBACK")
+    (text,) = told
+    assert "\nbs_management_database_up 1.0\n" in text, "it can be read"
+    assert f'bs_management_storage_status{{storage="{there.here}",status="Connected"}} 1' in text
+    becomes(lambda: "\nbs_management_writable 1.0\n" in scraped(there, "/metrics")[0])
 
 
 def expressions_of(board: str) -> list[tuple[str, str]]:

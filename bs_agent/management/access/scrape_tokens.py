@@ -1,12 +1,12 @@
 """The tokens by which Prometheus scrapes a management node: made by a command, and good for its metrics alone."""
 
-import asyncio
 import hashlib
 import secrets
 import time
 from uuid import uuid4
 
 from bs_agent.contract.errors import OperationFailed
+from bs_agent.daemon.deadlines import within
 from bs_agent.management.store.database import DatabaseUnavailable
 from bs_agent.management.store.scrape_tokens import ScrapeTokenStore, StoredToken
 
@@ -42,8 +42,7 @@ class ScrapeTokens:
         # The look-up is by the hash of a secret: its timing tells nothing of use about the token.
         digest = _digest(token)
         try:
-            async with asyncio.timeout(_DEADLINE):
-                good = await self._store.holds(digest)
+            good = await within(_DEADLINE, self._store.holds(digest))
         except (DatabaseUnavailable, TimeoutError):
             return digest in self._known
         if good:

@@ -6,14 +6,16 @@ has pinned them, and a token for each. What an agent answers is handed on as it 
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import hdrs, web
 from pydantic_core import to_json
 
 from bs_agent.contract.errors import NoSuchPath, Overloaded, Unauthorized
 from bs_agent.daemon.connection import error_response
+from bs_agent.daemon.deadlines import within
 from bs_agent.management.access.scrape_tokens import ScrapeTokens
 from bs_agent.management.hosts.agent_client import Scraped
 from bs_agent.management.metrics.registry import Metrics
@@ -30,7 +32,7 @@ _PIECE = 1 << 18
 _UUID = re.compile(r"[0-9a-f]{32}")
 
 Session = Callable[[web.Request], Awaitable[None]]
-Places = Callable[[], Awaitable[list[AgentPlace]]]
+Places = Callable[[], Coroutine[Any, Any, list[AgentPlace]]]
 ScrapeAgent = Callable[[str, str], Awaitable[Scraped | None]]
 """Takes an agent's uuid and the formats that are accepted; None when there is no such agent."""
 
@@ -80,8 +82,7 @@ class Scraping:
     async def targets(self, request: web.Request) -> web.StreamResponse:
         """List the agents as Prometheus' discovery over HTTP wants it: each is scraped through this node."""
         try:
-            async with asyncio.timeout(_DATABASE_DEADLINE):
-                found = await self._places()
+            found = await within(_DATABASE_DEADLINE, self._places())
         except TimeoutError:
             raise DatabaseUnavailable(f"the database did not answer within {_DATABASE_DEADLINE:.0f} s") from None
         scheme, _, host = (self._public_url or f"{request.scheme}://{request.host}").partition("://")

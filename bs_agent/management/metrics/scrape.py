@@ -5,10 +5,12 @@ While the database is away, or slow, the rest is shown, and that it is so.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from bs_agent.contract.errors import ApiError
+from bs_agent.daemon.deadlines import within
 from bs_agent.management.config import ManagementSettings
 from bs_agent.management.metrics import agents
 from bs_agent.management.metrics.counts import CountsCollector
@@ -23,7 +25,7 @@ DEADLINE, CHECK_DEADLINE = 6.0, 2.0
 """Seconds that the database may take to tell, and beside that to show that it can be written; Prometheus gives up after
 ten, and the token is looked up before."""
 
-Check = Callable[[], Awaitable[None]]
+Check = Callable[[], Coroutine[Any, Any, None]]
 
 
 class FleetScrape:
@@ -59,16 +61,17 @@ class FleetScrape:
 
     async def _told(self, seen: agents.Seen) -> tuple[Counts | None, list[bytes]]:
         with suppress(ApiError, TimeoutError):
-            async with asyncio.timeout(DEADLINE):
-                pieces = await storages(self._database, seen)
-                found = await counts(self._database, self._owner)
-                self._counted.clock_offset = found.now - time.time()
-                return found, pieces
+            return await within(DEADLINE, self._tell(seen))
         return None, []
+
+    async def _tell(self, seen: agents.Seen) -> tuple[Counts, list[bytes]]:
+        pieces = await storages(self._database, seen)
+        found = await counts(self._database, self._owner)
+        self._counted.clock_offset = found.now - time.time()
+        return found, pieces
 
     async def _is_writable(self) -> bool:
         with suppress(ApiError, TimeoutError):
-            async with asyncio.timeout(CHECK_DEADLINE):
-                await self._check()
-                return True
+            await within(CHECK_DEADLINE, self._check())
+            return True
         return False

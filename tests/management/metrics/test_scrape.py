@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from bs_agent.management.metrics.lines import Gauges, labels
 from bs_agent.management.metrics.registry import _WAITING, Metrics
 from bs_agent.management.metrics.scrape import FleetScrape
 from bs_agent.management.polling.figures import Shown
+from bs_agent.management.store import database as database_module
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from tests.beds.fleet import FleetBed, fleet, image_store, until
 from tests.beds.played import Played, Players, players
@@ -200,6 +203,26 @@ async def test_without_the_database_the_rest_is_shown_in_time(
         for name in ("storage_status", "debts", "nodes", "lease_seconds"):
             assert f"bs_management_{name}" not in text, "it may be otherwise by now"
         assert "bs_management_database_up 1.0" in await text_of(metrics)
+
+
+async def test_a_lock_that_does_not_go_away_holds_up_no_scrape(
+    tmp_path: Path, stage: Players, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite waits in a thread, which nothing interrupts."""
+    monkeypatch.setattr(database_module, "_BUSY_SECONDS", 600)
+    monkeypatch.setattr(module, "CHECK_DEADLINE", 0.1)
+    agent = await stage.add(HOST)
+    async with fleet(tmp_path, poll={"interval": 3600, "timeout": 5}) as bed:
+        metrics = metrics_of(bed)
+        await added(bed, stage, "/images", agent)
+        path = str(bed.database.engine.url.database)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            found = [await text_of(metrics) for _ in range(3)]
+            other.execute("ROLLBACK")
+        for text in found:
+            assert "\nbs_management_writable 0.0\n" in text
+            assert "\nbs_management_database_up 1.0\n" in text, "it can be read"
 
 
 async def test_of_very_many_storages_the_sums_are_shown(
