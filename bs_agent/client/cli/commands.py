@@ -8,8 +8,13 @@ VERBS: dict[str, str] = {
     "storages show NAME": "All that is known of one.",
     "storages reconnect NAME": "Connect to its hosts afresh.",
     "storages delete NAME": "Show what a delete cleans on which host, ask for the name, delete.",
+    "storages capacity NAME": "How its capacities were: period=hour, day, month or years.",
+    "storages events NAME": "What has happened to it, the last first.",
+    "agents [CONDITION]...": "The agents, and how their polls go.",
     "mons [CONDITION]...": "The mon hosts of the Ceph storages.",
     "jobs [CONDITION]...": "The last jobs: who called what, and how that went.",
+    "events [CONDITION]...": "What has happened, the last first.",
+    "debts [CONDITION]...": "What is still owed to agents, since when, and why.",
     "health": "One word: ok (status 0), warning (4), down (5), or unknown (3).",
 }
 """Short forms of what is done every day, each with its arguments; NAME is a name or a uuid."""
@@ -19,8 +24,13 @@ VERB_CALLS: dict[str, str] = {
     "storages show": "QueryBackupStorage",
     "storages reconnect": "ReconnectBackupStorage",
     "storages delete": "DeleteBackupStorage",
+    "storages capacity": "GetBackupStorageCapacityHistory",
+    "storages events": "QueryEvent",
+    "agents": "QueryAgent",
     "mons": "QueryCephBackupStorage",
     "jobs": "QueryJob",
+    "events": "QueryEvent",
+    "debts": "QueryDebt",
     "health": "",
 }
 """The call whose conditions and parameters a verb takes; that of `storages VERB` takes the name first."""

@@ -117,7 +117,7 @@ def left_out(api: Api, values: Mapping[str, Any], client: Client) -> str:
 def _resolved(where: Sequence[Place], parameter: str, text: str, client: Client) -> str:
     if is_uuid(text):
         return text
-    found = [one for place in where for one in place.called(client, text)]
+    found = sorted((one for place in where for one in place.called(client, text)), key=lambda one: (one.note, one.uuid))
     if len(found) > 1:
         several = _some([str(one) for one in found])
         raise UsageFault(f"{parameter}={text}: {len(found)} resources have this name: {several}; write the uuid")

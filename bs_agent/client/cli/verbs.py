@@ -26,6 +26,10 @@ WARNING, DOWN = 4, 5
 
 URGENT, UNUSABLE = 100, 300  # of `urgency`
 LAST = 50
+CAPACITIES = ("date", "availableCapacity", "totalCapacity", "poolStored", "poolUsedCapacity", "poolMaxAvail")
+AGENT_FIELDS = ("hostname", "version", "status", "statusReason", "lastAnswerDate", "certificateEndDate", "uuid")
+EVENT_FIELDS = ("createDate", "type", "resourceName", "newValue", "operation", "outcome", "accountName", "details")
+DEBT_FIELDS = ("type", "hostname", "backupStorageName", "createDate", "lastReason", "cure", "uuid")
 MON_FIELDS = ("backupStorageName", "hostname", "monAddr", "monPort", "status", "statusReason", "monUuid")
 
 Run = Callable[[Sequence[str], Options, Ask], int]
@@ -71,6 +75,54 @@ def _storages(words: Sequence[str], options: Options, ask: Ask) -> int:
 
 def _jobs(words: Sequence[str], options: Options, ask: Ask) -> int:
     return _listed("QueryJob", words, options, ask, sortBy="createDate", sortDirection="desc", limit=f"{LAST}")
+
+
+def _agents(words: Sequence[str], options: Options, ask: Ask) -> int:
+    return _listed("QueryAgent", words, options, ask, fields=_columns(AGENT_FIELDS, options), sortBy="hostname")
+
+
+def _events(words: Sequence[str], options: Options, ask: Ask) -> int:
+    fields = _columns(EVENT_FIELDS, options)
+    return _listed(
+        "QueryEvent", words, options, ask, fields=fields, sortBy="uuid", sortDirection="desc", limit=f"{LAST}"
+    )
+
+
+def _debts(words: Sequence[str], options: Options, ask: Ask) -> int:
+    return _listed("QueryDebt", words, options, ask, fields=_columns(DEBT_FIELDS, options), sortBy="createDate")
+
+
+def _columns(names: Sequence[str], options: Options) -> str:
+    """Return the fields that a table has room for; nothing where a program reads all of them."""
+    return ",".join(names) if options.form == "table" else ""
+
+
+def _of_one(words: Sequence[str], options: Options, ask: Ask) -> int:
+    name, *rest = _name(words, "events")
+    try:
+        uuid = uuid_of(name, options)
+    except CallFailed as failure:
+        return _failed(failure.error, options)
+    return _events([f"resourceUuid={uuid}", *rest], options, ask)
+
+
+def _capacity(words: Sequence[str], options: Options, ask: Ask) -> int:
+    name, *rest = _name(words, "capacity")
+    found = call(["GetBackupStorageCapacityHistory", f"uuid={name}", *rest], options, ask)
+    if found.error:
+        return _failed(found.error, options)
+    if options.form in {"json", "yaml"}:
+        print_answer(found.answer, options.form)
+        return DONE
+    points = found.answer["points"]
+    fields = [name for name in CAPACITIES if any(name in point for point in points)]
+    print_answer({"inventories": points}, options.form, fields or CAPACITIES[:3])
+    if options.form == "table":
+        days = found.answer.get("daysUntilFull")
+        click.echo(
+            "it is not filling" if days is None else f"full in {days:.1f} days, if it goes on as in the last month"
+        )
+    return DONE
 
 
 def _listed(api: str, words: Sequence[str], options: Options, ask: Ask, **usual: str) -> int:
@@ -197,7 +249,12 @@ _RUNS: dict[str, Run] = {
     "storages show": _show,
     "storages reconnect": _reconnect,
     "storages delete": _delete,
+    "storages capacity": _capacity,
+    "storages events": _of_one,
+    "agents": _agents,
     "mons": _mons,
     "jobs": _jobs,
+    "events": _events,
+    "debts": _debts,
     "health": _health,
 }

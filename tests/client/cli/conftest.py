@@ -61,8 +61,7 @@ class Operator:
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     folder = tmp_path_factory.mktemp("operator")
     poll = {"poll": {"interval": 2.0, "timeout": 2.0}}
-    probe = {"probe": {"interval": 1.0, "deadline": 10.0}}  # soon, and with patience
-    with NodeProcess(folder / "node", poll) as node, AgentProcess(folder / "agent", probe) as agent:
+    with NodeProcess(folder / "node", poll) as node, AgentProcess(folder / "agent") as agent:
         (folder / "home").mkdir()
         someone = Operator(folder / "home", node, agent)
         someone.log_in()

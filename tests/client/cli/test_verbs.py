@@ -45,8 +45,27 @@ def test_storages_are_shown_with_reason_and_cure(operator: Operator, store: str)
     assert operator.cli("storages", "reconnect", "store").returncode == 0
     operator.until("ok")
     assert operator.cli("health").returncode == 0
+    events = json.loads(operator.cli("storages", "events", "store").stdout)["inventories"]
+    assert ("Connected", "Disconnected") in {(one.get("oldValue"), one.get("newValue")) for one in events}
+    assert {one["resourceUuid"] for one in events} == {store}
+    table = operator.cli("events", f"resourceUuid={store}", "type=StatusChanged", "--output", "table")
+    assert "MarkerMissing" in " ".join(table.stdout.split()) or "Disconnected" in table.stdout
     jobs = json.loads(operator.cli("jobs", f"resourceUuid={store}").stdout)["inventories"]
     assert jobs[0]["apiName"] == "ReconnectBackupStorage"
+
+
+def test_agents_debts_and_capacities(operator: Operator, store: str) -> None:
+    (agent,) = json.loads(operator.cli("agents", "hostname=127.0.0.1").stdout)["inventories"]
+    assert store in agent["backupStorageUuids"]
+    assert "127.0.0.1" in operator.cli("agents", "--output", "table").stdout
+    assert json.loads(operator.cli("debts").stdout)["inventories"] == []
+    assert operator.cli("mons", "--output", "tsv").stdout.startswith("backupStorageName\thostname\t")
+    history = json.loads(operator.cli("storages", "capacity", "store", "period=hour").stdout)
+    assert history["resolution"] == 60
+    lines = operator.cli("storages", "capacity", "store", "--output", "tsv").stdout.splitlines()
+    assert lines[0].startswith("date\tavailableCapacity\ttotalCapacity")
+    assert operator.cli("storages", "capacity", store, "--output", "table").stdout.endswith("it is not filling\n")
+    assert "period" in operator.cli("storages", "capacity", "store", "period=week").stderr
 
 
 def test_a_delete_is_shown_before_it_is_done(operator: Operator, store: str) -> None:
@@ -116,7 +135,7 @@ def test_a_preview_says_what_keeps_a_delete_from_being_done() -> None:
     assert "refused" not in later.replace("Connection refused", "")
 
 
-@pytest.mark.parametrize("word", ["storages", "mons", "jobs", "health"])
+@pytest.mark.parametrize("word", sorted({verb.partition(" ")[0] for verb in VERBS}))
 def test_help_of_verbs(operator: Operator, word: str) -> None:
     done = operator.cli(word, "--help")
     assert done.returncode == 0
