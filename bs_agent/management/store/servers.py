@@ -66,8 +66,8 @@ def check(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
         return
     try:
         connection.run_async(lambda driver: driver.fetchval("SELECT 1", timeout=_PROOF))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise InvalidatePoolError from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise InvalidatePoolError from error  # the last one of these where the server has just said that it stops
 
 
 def split(url: str) -> list[str]:

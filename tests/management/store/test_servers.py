@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import insert, text
+from sqlalchemy.exc import InvalidatePoolError
 
 from bs_agent.management.store import database as module
 from bs_agent.management.store import servers
@@ -167,3 +168,32 @@ async def test_a_frozen_server_does_not_hold_up_who_waits_for_the_next(
             with own_server.frozen():
                 standby.promote()
                 await until(lambda: written(database, "after"))
+
+
+class Used:
+    """A connection that was used before, and fails as the driver's do."""
+
+    def __init__(self, error: Exception) -> None:
+        self.info: dict[str, object] = {servers._NEW: False}
+        self._error = error
+
+    def run_async(self, _: object) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError(),
+        ConnectionResetError(),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        asyncpg.AdminShutdownError("terminating connection due to administrator command"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_used_connection_fails_with_it_and_the_others_are_left(error: Exception) -> None:
+    """A server that stops is heard of in the middle of whatever the driver does: that cannot be had on request."""
+    used: Any = Used(error)
+    with pytest.raises(InvalidatePoolError):
+        servers.check(used, used, None)
