@@ -22,7 +22,7 @@ from tests.nodes.faults import FAULTS, check, in_the_middle
 from tests.nodes.traffic import Traffic
 
 ONCE = "--once" in sys.argv
-CALLS, CALLS_OF_DATABASE = (60, 30) if ONCE else (200, 60)
+AGENTS, CALLS, CALLS_OF_DATABASE = (9, 40, 20) if ONCE else (18, 200, 60)
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Row:
     def __str__(self) -> str:
         """Return the line of the table."""
         worst = f"{max(self.seconds):.1f} s" if self.seconds else "-"
-        return f"{self.what:34} {self.tried:5} {self.survived:8}  {worst:>8}"
+        return f"{self.what:42} {self.tried:5} {self.survived:8}  {worst:>8}"
 
 
 async def measure(folder: Path, wires: network.Network, first: postgresql.PostgreSQL) -> list[Row]:
@@ -56,7 +56,7 @@ async def measure(folder: Path, wires: network.Network, first: postgresql.Postgr
     name = first.new_database().rpartition("/")[2]
     rows: list[Row] = []
     with first.standby(synchronous=True) as second:
-        async with cluster(folder, wires, url_of(first, second, name=name)) as made:
+        async with cluster(folder, wires, url_of(first, second, name=name), count=AGENTS) as made:
             await Traffic(made).settle(made.agents)
             await eventually(lambda: made.is_fair(made.nodes), made.shares)
             for fault in FAULTS:
@@ -101,7 +101,7 @@ def main() -> int:
         postgresql.postgresql(wires.whole) as server,
     ):
         rows = asyncio.run(measure(Path(folder), wires, server))
-    print(f"\n{'what':34} tried survived  worst time to recover")
+    print(f"\n{'what':42} tried survived  worst time to recover")
     print(*rows, sep="\n")
     lost = sum(row.tried - row.survived for row in rows)
     worst = max((seconds for row in rows[: len(FAULTS)] for seconds in row.seconds), default=0.0)
