@@ -37,9 +37,9 @@ async def test_a_preview_changes_nothing_and_tells_what_the_delete_does(
     async with fleet(tmp_path) as bed:
         uuid = await bed.service.add_image_store(image_store(images, agent.enroll()))
         second = await bed.service.add_image_store(image_store(other, agent.enroll()))
-        marked, shown = tree(images), await bed.shown(uuid)
+        marked, status = tree(images), await bed.status(uuid)
         preview = await bed.service.preview(uuid)
-        assert (tree(images), await bed.shown(uuid)) == (marked, shown), "a preview changes nothing"
+        assert (tree(images), await bed.status(uuid)) == (marked, status), "a preview changes nothing"
         (host,) = preview.hosts
         assert (preview.uuid, preview.name, preview.permissive) == (uuid, images.name, "Deleted")
         assert (host.answers, host.reason, host.permissive, host.enforcing) == (True, None, "Cleaned", "Cleaned")
