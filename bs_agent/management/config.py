@@ -33,7 +33,8 @@ class ServerSettings(Settings):
     public_url: str = Field(
         "",
         pattern=r"^(https?://[^/\s]+)?$",
-        description="What clients put before `/zstack/v1`, when a proxy changes it; empty: what the request says.",
+        description="What clients put before `/zstack/v1`, and browsers before the pages of the console, when a proxy "
+        "changes it; empty: what the request says.",
     )
     trusted_proxies: list[IPvAnyNetwork] = Field(
         default_factory=list,
@@ -114,7 +115,7 @@ class PollSettings(Settings):
 
 
 class SessionSettings(Settings):
-    """Sessions of the public API."""
+    """Sessions of the public API and of the console."""
 
     lifetime: int = Field(7200, ge=60, le=31_536_000, description="Seconds that a session lives after its last use.")
     per_account: int = Field(500, ge=1, le=100_000, description="Sessions that one account may have.")

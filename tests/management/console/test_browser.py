@@ -186,6 +186,16 @@ async def test_without_script_all_of_it_works(plain: Tab, bed: Bed, tmp_path: Pa
     await expect(page.get_by_text("Done")).to_be_visible()
 
 
+async def test_a_link_on_another_site_arrives_where_it_leads(tab: Tab) -> None:
+    """As in an alert: the cookie is not sent with that, and yet nobody has to log in again."""
+    other = tab.node.url.replace("127.0.0.1", "localhost")
+    await tab.page.goto(f"{other}/log-in")
+    await tab.page.evaluate(f"location.href = '{tab.node.url}/events?type=LogIn'")
+    await expect(tab.page.locator("h1")).to_have_text("Events")
+    assert tab.page.url == f"{tab.node.url}/events?type=LogIn"
+    tab.faults[:] = [fault for fault in tab.faults if other not in fault]
+
+
 async def test_a_refresh_that_fails_is_told(bed: Bed) -> None:
     async with bed.tab() as tab:
         await tab.go("/")
