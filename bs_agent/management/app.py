@@ -29,6 +29,7 @@ from bs_agent.management.fleet import FleetService, open_fleet
 from bs_agent.management.jobs.hooks import Hooks
 from bs_agent.management.jobs.jobs import Jobs
 from bs_agent.management.leaving import Leaving
+from bs_agent.management.metrics.counts import Tally
 from bs_agent.management.metrics.handed_on import AgentScrape
 from bs_agent.management.metrics.registry import Metrics
 from bs_agent.management.metrics.scrape import FleetScrape
@@ -88,7 +89,9 @@ async def start(settings: ManagementSettings, stack: AsyncExitStack) -> Started:
     leaving = Leaving(jobs, settings.server.stop_notice, settings.jobs.finish)
     metrics = Metrics()
     metrics.gauge("bs_management_jobs_running", "Jobs that run in this node.", lambda: jobs.running)
-    metrics.add(auth.log_ins, jobs.ended, fleet.pushes.counter)
+    metrics.add(
+        Tally("bs_management_log_ins", "Log-ins, by how they ended.", auth.log_ins), jobs.ended, fleet.pushes.counter
+    )
     FleetScrape(database, node.uuid, fleet.poller, fleet.check).enter(metrics, fleet.means.intake, settings)
     of_agent = AgentScrape(fleet.means.client, fleet.poller, fleet.means.agents, keyring)
     tokens, url = ScrapeTokens(ScrapeTokenStore(database)), settings.server.public_url

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import get_args
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bs_agent.contract.inventory import State, Status
@@ -49,6 +49,20 @@ class CountsCollector(Collector):
             every | counts.storages,
         )
         yield from _work(counts)
+
+
+class Tally(Collector):
+    """Shows what a part that knows nothing of metrics has counted, by outcome."""
+
+    def __init__(self, name: str, meaning: str, counted: Mapping[str, int]) -> None:
+        self._name, self._meaning, self._counted = name, meaning, counted
+
+    def collect(self) -> Iterator[Metric]:
+        """Turn the counts into a metric."""
+        counter = CounterMetricFamily(self._name, self._meaning, labels=["outcome"])
+        for outcome, count in self._counted.items():
+            counter.add_metric([outcome], count)
+        yield counter
 
 
 def _work(counts: Counts) -> Iterator[Metric]:
