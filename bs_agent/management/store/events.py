@@ -9,17 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bs_agent.contract.bounds import fit
-from bs_agent.contract.inventory import EventType
 from bs_agent.management.store.columns import comparable
 from bs_agent.management.store.database import Database
 from bs_agent.management.store.past_tables import event
 from bs_agent.management.store.repeated import repeated
+
+if TYPE_CHECKING:  # the commands of a node write events too, and need not load what the API shows
+    from bs_agent.contract.inventory import EventType
 
 Outcome = Literal["Succeeded", "Failed", "Lost"]
 
@@ -43,7 +45,7 @@ _acting: ContextVar[Actor] = ContextVar("acting", default=NOBODY)
 class Event(NamedTuple):
     """What has happened, to what; `by` is whose doing it is, if it is not that of the call that runs."""
 
-    type: EventType
+    type: "EventType"
     resource: tuple[str, str, str] = ("", "", "")
     """Its type, its uuid, its name."""
     old: str | None = None
