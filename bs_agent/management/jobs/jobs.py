@@ -138,7 +138,7 @@ class Jobs:
             Overloaded: as many hooks wait as are allowed.
         """
         uuid = order.uuid or uuid4().hex
-        new = StoredJob(uuid, api_name, FAILED, _failure(error), resource_uuid, error.code)
+        new = StoredJob(uuid, api_name, FAILED, _failure(error), resource_uuid, error.shown().code)
         await self._add(order, new, account_uuid)
         self.ended.labels(api_name, "refused").inc()
         return uuid
@@ -283,4 +283,4 @@ async def _work(job: StoredJob, work: Callable[[], Awaitable[Payload]], seconds:
         else:
             log.exception("job %s (%s) failed", job.uuid, job.api_name)
             fault = InternalError("an unexpected fault; the log has the rest")
-    return replace(job, state=FAILED, result=_failure(fault), error_code=fault.code)
+    return replace(job, state=FAILED, result=_failure(fault), error_code=fault.shown().code)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from bs_agent.contract.errors import OperationFailed
+from bs_agent.contract.errors import OperationFailed, StorageProblem
 from bs_agent.contract.inventory import JobInventory
+from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.access.sessions import ADMIN_UUID
 from tests.management.server import Server, storage_row
 
@@ -41,6 +42,18 @@ async def test_a_job_is_listed_while_it_runs_and_when_it_has_ended(server: Serve
     assert ended["state"] == "Failed"
     assert ended["endDate"] >= created
     assert all(JobInventory.model_validate(one) for one in listed)
+
+
+async def test_a_job_that_failed_because_of_a_host_names_the_reason(server: Server) -> None:
+    row = storage_row()
+    await server.store(row)
+    server.fleet.fail = StorageProblem.of(ReasonCode.NO_ROUTE, "10.0.0.1 is not reached")
+    status, answer = await server.call(
+        "PUT", f"/backup-storage/{row['uuid']}/actions", json={"reconnectBackupStorage": {}}
+    )
+    assert (status, answer["error"]["code"]) == (503, "BS.NoRoute")
+    (ended,) = await _jobs(server, q="errorCode=BS.NoRoute")
+    assert ended["state"] == "Failed"
 
 
 async def test_a_creation_names_what_it_has_made_and_nothing_else_of_it(server: Server) -> None:
