@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from bs_agent.client.cli import catalog
 from bs_agent.client.cli.commands import VERB_CALLS, VERBS
 from bs_agent.client.cli.preview import lines
-from bs_agent.client.cli.verbs import _RUNS
+from bs_agent.client.cli.verbs import _RUNS, AGENT_FIELDS, DEBT_FIELDS, EVENT_FIELDS
 from bs_agent.contract.api import APIS
 from bs_agent.contract.reasons import REASONS, ReasonCode
 from tests.client.cli.conftest import Operator
@@ -26,6 +27,16 @@ def test_each_verb_is_listed_and_does_something() -> None:
     listed = [verb.partition(" [")[0].removesuffix(" NAME") for verb in VERBS]
     assert listed == list(VERB_CALLS) == list(_RUNS)
     assert set(filter(None, VERB_CALLS.values())) <= set(APIS)
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [("QueryAgent", AGENT_FIELDS), ("QueryEvent", EVENT_FIELDS), ("QueryDebt", DEBT_FIELDS)],
+)
+def test_the_columns_of_a_table_are_fields(call: str, names: tuple[str, ...]) -> None:
+    inventory = APIS[call].queries
+    assert inventory is not None
+    assert set(names) <= set(catalog.shown(inventory))
 
 
 def test_storages_are_shown_with_reason_and_cure(operator: Operator, store: str) -> None:
