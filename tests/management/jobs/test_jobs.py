@@ -8,8 +8,10 @@ import pytest
 from pydantic_core import from_json
 from sqlalchemy import ColumnElement, select, update
 
-from bs_agent.contract.errors import OperationFailed
+from bs_agent.contract.errors import OperationFailed, StorageProblem
+from bs_agent.contract.reasons import ReasonCode
 from bs_agent.management.config import JobSettings
+from bs_agent.management.jobs.jobs import Order
 from bs_agent.management.store.database import Database, DatabaseUnavailable
 from bs_agent.management.store.jobs import DONE, FAILED, RUNNING, JobStore, StoredJob, WebHook
 from bs_agent.management.store.schema import migrate
@@ -80,6 +82,19 @@ async def test_a_failed_job_shows_its_error(server: Server) -> None:
     await _start(server)
     status, answer = await _ended(server)
     assert (status, answer["error"]["code"], answer["error"]["details"]) == (503, "SYS.1006", "the host is on fire")
+
+
+async def test_a_job_that_a_storage_fails_has_the_code_of_the_reason(server: Server) -> None:
+    """Such an error has no code but by its reason: it must end the job all the same, run or refused."""
+    problem = StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, "nobody is there")
+    server.fleet.fail = problem
+    await _start(server, {"reconnectBackupStorage": {}})
+    _, answer = await _ended(server)
+    refused = await server.jobs.reject(Order(), "ReconnectBackupStorage", "", problem)
+    assert answer["error"]["code"] == (await _ended(server, refused))[1]["error"]["code"] == "BS.AgentUnreachable"
+    async with server.database.reading() as connection:
+        codes = (await connection.execute(select(job.c.errorCode))).scalars().all()
+    assert codes == ["BS.AgentUnreachable"] * 2
 
 
 async def test_a_job_uuid_is_used_once(server: Server) -> None:
