@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
+from bs_agent.contract.inventory import Status
 from bs_agent.contract.reasons import Reason
 from bs_agent.contract.report import StorageReport
 from bs_agent.management.model.health import Health
@@ -44,13 +45,17 @@ class Reconnecting:
             storage_key(uuid), "reconnect", lambda held: self._reconnect(held, uuid, tags), variant
         )
 
-    async def restore(self, uuid: str, mon_uuid: str) -> None:
+    async def restore(self, uuid: str, mon_uuid: str, was: Status) -> None:
         """Connect one host that is back, without SSH; the others and the storage's status are left alone.
+
+        Nothing is done when it `was` not Connected as it was seen last, and somebody has connected it meanwhile.
 
         Raises:
             ApiError: it could not be connected; its row says why.
         """
-        await self._means.operations.run(storage_key(uuid), "restore", lambda held: self._restore(held, uuid, mon_uuid))
+        await self._means.operations.run(
+            storage_key(uuid), "restore", lambda held: self._restore(held, uuid, mon_uuid, was)
+        )
 
     async def _reconnect(self, held: Held, uuid: str, system_tags: Sequence[str]) -> None:
         storage = await self._means.storages.find(uuid)
@@ -75,9 +80,9 @@ class Reconnecting:
             self._reject(held, host, problem)
             return problem
 
-    async def _restore(self, held: Held, uuid: str, mon_uuid: str) -> None:
+    async def _restore(self, held: Held, uuid: str, mon_uuid: str, was: Status) -> None:
         storage, host = await self._means.storages.find(uuid), await self._means.hosts.find(mon_uuid)
-        if storage is None or host is None:
+        if storage is None or host is None or host.status == "Connected" != was:
             return
         try:
             problem = await self._accept(held, storage, host, await self._connecting.by_agent(held, storage, host))

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from bs_agent.contract.errors import ApiError, Overloaded, StorageProblem
+from bs_agent.contract.inventory import Status
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import HostReport
 from bs_agent.management.config import PollSettings
@@ -42,7 +43,7 @@ _TICK = 5.0
 _RESTORES_AT_ONCE = 64
 _TOLD_EVERY = 60.0
 
-Restore = Callable[[str, str], Awaitable[None]]
+Restore = Callable[[str, str, Status], Awaitable[None]]
 
 
 class Poller:
@@ -330,9 +331,11 @@ class Poller:
         self._intake.health(host.storage_uuid, host.mon_uuid, health)
 
     def _attempt_restore(self, watch: Watch, host: WatchedHost) -> bool:
+        was = watch.health[host.mon_uuid].status
+
         async def restore() -> None:
             async with self._restore_lane:
-                await self._restore(host.storage_uuid, host.mon_uuid)
+                await self._restore(host.storage_uuid, host.mon_uuid, was)
 
         return self._attempt(watch, host.mon_uuid, restore)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from bs_agent.contract.inventory import Status
 from bs_agent.management.config import ManagementSettings
 from bs_agent.management.polling import poller, watches
 from bs_agent.management.store.database import Database
@@ -110,6 +111,19 @@ async def test_who_looks_sweeps_no_more_often_for_that(
 
 async def _has_polled(agent: Played, before: int) -> bool:
     return agent.asked["GET report"] > before
+
+
+@pytest.mark.parametrize(("was", "connects"), [("Connecting", 0), ("Disconnected", 0), ("Connected", 1)])
+async def test_a_host_that_somebody_has_connected_meanwhile_is_not_connected_again(
+    tmp_path: Path, was: Status, connects: int
+) -> None:
+    """One that is Connected is connected all the same where its agent does not know the storage any more."""
+    async with players(tmp_path) as stage, fleet(tmp_path, poll={**QUIET, "timeout": 30.0}) as bed:
+        agent, uuid = await _add(bed, stage)
+        (host,) = await bed.service.means.hosts.of(uuid)
+        before = agent.asked["PUT storages"]
+        await bed.service.poller._restore(uuid, host.monUuid, was)
+        assert agent.asked["PUT storages"] - before == connects
 
 
 async def test_letting_go_of_an_agent_and_an_add_on_another_node_do_not_meet(
