@@ -46,6 +46,8 @@ class Wheelhouse:
 
 def _build(version: str, changes: dict[str, tuple[str, str]], out: Path, pythons: Sequence[str]) -> None:
     tree = out.with_suffix(".tree")
+    for left in (out, tree):  # by one that was cut short
+        shutil.rmtree(left, ignore_errors=True)
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():

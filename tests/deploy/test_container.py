@@ -22,7 +22,7 @@ from tests.deploy.packages import Built
 from tests.deploy.releases import ROOT
 
 pytestmark = [
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(bool(hosts.MISSING), reason=f"a tree needs {', '.join(hosts.MISSING)}"),
 ]
 

@@ -15,7 +15,7 @@ from tests.deploy.packages import Built
 from tests.deploy.playbooks import Fleet
 from tests.deploy.remains import remains
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 NEXT = "0.10.0"
 INSTALL_SECONDS = 180

@@ -17,7 +17,7 @@ from bs_agent import __version__
 from tests.deploy.packages import PYTHONS, Built, interpreter
 from tests.deploy.releases import ROOT
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 RELEASE = ROOT / "systemd/packages/release.py"
 PROGRAMS = {"agent": "bs-agent", "management": "bs-management", "cli": "bs-cli"}

@@ -15,7 +15,7 @@ from tests.beds.place import Namespace
 from tests.deploy.packages import MEBIBYTE, Built, build, interpreter, weight
 from tests.deploy.releases import ROOT
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 NEXT = "0.10.0"
 PROGRAMS = {"bs-agent": 15, "bs-management": 30, "bs-cli": 15}  # with the most that each may weigh, in MiB
