@@ -69,7 +69,7 @@ QUERY_EVENT = Api(
 )  # fmt: skip
 GET_CAPACITY_HISTORY = Api(
     "GetBackupStorageCapacityHistory", "GET", ("/backup-storage/{uuid}/capacity-history",), CapacityHistoryParameters,
-    CapacityHistoryReply, "Show how the capacities of a backup storage were, and when it will be full.",
+    CapacityHistoryReply, "Show how the capacities of a backup storage were, and when it is full.",
 )  # fmt: skip
 
 PAST_CALLS = (QUERY_JOB, QUERY_EVENT, GET_CAPACITY_HISTORY)

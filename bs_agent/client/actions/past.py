@@ -17,7 +17,7 @@ class QueryEventAction(QueryAction[calls.QueryEventReply]):
 
 
 class GetBackupStorageCapacityHistoryAction(Action[calls.CapacityHistoryReply]):
-    """Show how the capacities of a backup storage were, and when it will be full."""
+    """Show how the capacities of a backup storage were, and when it is full."""
 
     api = calls.GET_CAPACITY_HISTORY
     uuid: str
