@@ -113,7 +113,8 @@ class Visit:
 
 def enrolment(code: str, hostname: str = "") -> list[str]:
     """Return the system tag of a code, which may be given as that tag, as `bs-agent enroll` prints it."""
-    plain = code.strip().rpartition("::")[2]
+    words = code.split()  # what else the command prints may have been taken along
+    plain = words[0].rpartition("::")[2] if words else ""
     return [ENROLLMENT + (f"{hostname}::" if hostname else "") + plain] if plain else []
 
 

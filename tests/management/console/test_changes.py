@@ -8,11 +8,10 @@ from sqlalchemy import select
 
 from bs_agent.contract.errors import StorageProblem
 from bs_agent.contract.reasons import ReasonCode
+from bs_agent.management.console.visit import enrolment
 from bs_agent.management.store.tables import access_key, backup_storage
 from tests.management.console.looking import Looker, looker
 from tests.management.server import PASSWORD, Server, storage_row
-
-pytestmark = pytest.mark.asyncio
 
 ANY = "1" * 32
 STORAGE = f"/storages/{ANY}"
@@ -29,6 +28,7 @@ async def job_of(browser: Looker) -> str:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.asyncio
 async def test_a_storage_is_edited_disabled_tagged_and_attached(server: Server, browser: Looker) -> None:
     await server.store(storage_row(uuid=ANY, name="before"))
     await browser.get("/zones")
@@ -60,6 +60,7 @@ async def test_a_storage_is_edited_disabled_tagged_and_attached(server: Server, 
     assert (await server.call("GET", "/zones"))[1]["inventories"] == []
 
 
+@pytest.mark.asyncio
 async def test_what_the_api_refuses_is_said(server: Server, browser: Looker) -> None:
     await server.store(storage_row(uuid=ANY))
     await browser.get(STORAGE)
@@ -71,6 +72,7 @@ async def test_what_the_api_refuses_is_said(server: Server, browser: Looker) -> 
     assert "is a system tag" in shown.words
 
 
+@pytest.mark.asyncio
 async def test_a_reconnect_shows_its_progress_and_its_end(server: Server, browser: Looker) -> None:
     await server.store(storage_row(uuid=ANY, name="store-7"))
     await browser.get(STORAGE)
@@ -81,6 +83,7 @@ async def test_a_reconnect_shows_its_progress_and_its_end(server: Server, browse
     assert "Done" in words
 
 
+@pytest.mark.asyncio
 async def test_a_job_that_fails_shows_the_reason_and_its_cure(server: Server, browser: Looker) -> None:
     await server.store(storage_row(uuid=ANY))
     server.fleet.fail = StorageProblem.of(ReasonCode.AGENT_UNREACHABLE, "10.0.0.7:7765: Connection refused")
@@ -93,6 +96,7 @@ async def test_a_job_that_fails_shows_the_reason_and_its_cure(server: Server, br
     assert "BS.AgentUnreachable" in listed
 
 
+@pytest.mark.asyncio
 async def test_a_storage_is_deleted_by_who_types_its_name(server: Server, browser: Looker) -> None:
     await server.store(storage_row(uuid=ANY, name="store-7"))
     for typed in ("", "store-", "STORE-7", "store-7 "):
@@ -107,6 +111,7 @@ async def test_a_storage_is_deleted_by_who_types_its_name(server: Server, browse
     assert (await browser.get(STORAGE)).status == 404
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("mode", ["", "permissive", "Both"])
 async def test_a_deletion_has_one_of_two_modes(mode: str, server: Server, browser: Looker) -> None:
     await server.store(storage_row(uuid=ANY, name="store-7"))
@@ -115,6 +120,7 @@ async def test_a_deletion_has_one_of_two_modes(mode: str, server: Server, browse
     assert len((await server.query())[1]["inventories"]) == 1
 
 
+@pytest.mark.asyncio
 async def test_sessions_are_listed_and_ended(server: Server, browser: Looker) -> None:
     async with looker(server) as other, looker(server) as third:
         await other.log_in()
@@ -131,6 +137,7 @@ async def test_sessions_are_listed_and_ended(server: Server, browser: Looker) ->
         assert (await server.query())[0] == 503
 
 
+@pytest.mark.asyncio
 async def test_a_session_of_another_is_not_ended(server: Server, browser: Looker) -> None:
     await browser.get("/sessions")
     for handle in (server.session, "0" * 20, ""):
@@ -140,6 +147,7 @@ async def test_a_session_of_another_is_not_ended(server: Server, browser: Looker
     assert (await server.query())[0] == 200
 
 
+@pytest.mark.asyncio
 async def test_the_secret_of_a_key_is_shown_once(server: Server, browser: Looker) -> None:
     await browser.get("/access-keys")
     shown = await browser.send("/access-keys", description="nightly")
@@ -166,6 +174,7 @@ async def test_the_secret_of_a_key_is_shown_once(server: Server, browser: Looker
         ({"kind": "ceph", "name": "n", "hosts": "mon-1\nmon-1", "by": "ssh", "username": "r"}, ["names a host twice"]),
     ],
 )
+@pytest.mark.asyncio
 async def test_a_form_with_faults_adds_nothing(
     fields: dict[str, str], wrong: list[str], server: Server, browser: Looker
 ) -> None:
@@ -181,6 +190,21 @@ async def test_a_form_with_faults_adds_nothing(
         assert (await connection.execute(select(backup_storage))).all() == []
 
 
+@pytest.mark.parametrize(
+    ("given", "hostname", "tags"),
+    [
+        ("", "", []),
+        ("  ", "mon-1", []),
+        ("CODE", "", ["agentEnrollment::CODE"]),
+        (" agentEnrollment::CODE\r\nPass this line as a system tag", "", ["agentEnrollment::CODE"]),
+        ("agentEnrollment::mon-1::CODE", "mon-2", ["agentEnrollment::mon-2::CODE"]),
+    ],
+)
+def test_a_code_is_taken_as_it_was_printed(given: str, hostname: str, tags: list[str]) -> None:
+    assert enrolment(given, hostname) == tags
+
+
+@pytest.mark.asyncio
 async def test_ceph_hosts_become_urls_and_codes(server: Server, browser: Looker) -> None:
     await browser.get("/add?kind=ceph")
     lines = "mon-1:2222\r\n[fe80::1]/?monPort=3300\r\n\r\nmon-3"
@@ -194,6 +218,7 @@ async def test_ceph_hosts_become_urls_and_codes(server: Server, browser: Looker)
     ]  # fmt: skip
 
 
+@pytest.mark.asyncio
 async def test_no_secret_of_a_form_comes_back(browser: Looker) -> None:
     secrets = {"password": "the password", "code": "agentEnrollment::the-code-itself"}
     await browser.get("/add")
