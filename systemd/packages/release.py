@@ -1,4 +1,4 @@
-"""Writes what a release is for Python: sdist, wheel, and SBOM, and the sums of all that lies in the folder.
+"""Writes what a release is for Python: sdist, wheel, SBOM, and the sums of all of it that lies in the folder.
 
 usage: release.py --out dist      needs a git checkout, setuptools, and what `make wheelhouse` has made
 """
@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
-from description import FIRST_OF_2026, ROOT, project, version_of_tree
+from description import FIRST_OF_2026, ROOT, package_version, project, version_of_tree
 from notes import licence
 
 SUMS = "SHA256SUMS"
@@ -54,7 +55,12 @@ def main() -> int:
     version = version_of_tree()
     listed = json.dumps(_bill(version, given.wheelhouse), indent=1) + "\n"
     (out / f"bs-agent-{version}.cdx.json").write_text(listed)
-    sums = "".join(f"{_sum(path)}  {path.relative_to(out)}\n" for kind in WANTED for path in sorted(out.glob(kind)))
+    found = [path for kind in WANTED for path in sorted(out.glob(kind))]
+    # Those of other releases may lie there, too.
+    own = [
+        path for path in found if re.search(rf"[-_]({re.escape(version)}|{package_version(version)})[-_.]", path.name)
+    ]
+    sums = "".join(f"{_sum(path)}  {path.relative_to(out)}\n" for path in own)
     (out / SUMS).write_text(sums)
     print(sums, end="")
     return 0
