@@ -3,7 +3,6 @@
 import base64
 import json
 import random
-import secrets
 
 import pytest
 from hypothesis import given
@@ -59,7 +58,7 @@ def test_other_long_texts_are_no_codes() -> None:
     assert not holds_code(base64.b64encode(b"the images of the first floor, kept for ten years, " * 20).decode())
 
 
-@pytest.mark.parametrize("code", ["", "x", "AQ", secrets.token_urlsafe(90), "ä" * 100, "=" * 200])
+@pytest.mark.parametrize("code", ["", "x", "AQ", "Zm9v" * 30, "ä" * 100, "=" * 200])
 def test_what_is_no_code_is_refused_and_not_repeated(code: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         decode(code)
