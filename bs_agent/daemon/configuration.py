@@ -221,7 +221,7 @@ def _place(
     key = ".".join(str(part) for part in location)
     if path and (line := _line(text, location)):
         return f"{path}: line {line}: {key}"
-    above = [source for (section, _), source in sources.items() if section == location[0]]
+    above = [source for (section, _), source in sources.items() if location[:1] == (section,)]
     return f"{' and '.join(above)}: {key}" if above else f"{path or 'command line'}: {key}"
 
 

@@ -26,7 +26,9 @@ MOST_ACCEPTED = 8 * MIB  # of a management node
 async def test_a_report_of_a_large_cluster_is_right_and_fits(tmp_path: Path) -> None:
     python = await asyncio.to_thread(large_ceph.make, tmp_path / "cluster")
     probe = {"interval": 60.0, "deadline": 60.0, "python": str(python)}
-    host = Host(AgentSettings.model_validate({"probe": probe, "ceph": {"run_dir": tmp_path}}))
+    (tmp_path / "ceph.conf").touch()
+    of_ceph = {"run_dir": tmp_path, "conf": tmp_path / "ceph.conf"}
+    host = Host(AgentSettings.model_validate({"probe": probe, "ceph": of_ceph}))
     reporter = Reporter(host)
     async with host.workers.running(), reporter.running():
         storage = Ceph(UUID, CephParameters(poolName="pool-7"), None, host)
