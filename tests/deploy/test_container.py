@@ -95,6 +95,7 @@ class Image:
         tree.run("cp", str(copied), target)
 
 
+@pytest.mark.long
 def test_the_container_serves_as_nobody_of_importance_and_says_whether_it_is_well(
     packages: Built, tmp_path: Path
 ) -> None:

@@ -154,6 +154,7 @@ def red_hat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
         yield tree
 
 
+@pytest.mark.long
 def test_the_life_of_an_rpm_in_a_tree(red_hat: Namespace, packages: Built) -> None:
     def rpm(*words: str) -> str:
         done = subprocess.run(red_hat.outside("rpm", *words), check=False, capture_output=True, text=True, timeout=120)
