@@ -1,5 +1,6 @@
 """What an add makes on a live cluster and what a delete leaves: every object of the user, and no trace of ours."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -19,6 +20,7 @@ from tests.ceph.watching import UUID, on_host, settings, watching
 
 pytestmark = pytest.mark.asyncio
 OTHER = "d" * 32
+SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,14 @@ async def host(cluster: CephCluster) -> AsyncIterator[Host]:
 
 def pool_of(cluster: CephCluster, name: str) -> dict[str, Any] | None:
     return cluster.pools().get(name)
+
+
+async def made_whole(cluster: CephCluster, name: str) -> dict[str, Any]:
+    """Return a pool once it is no longer being created, which takes a moment after it can be used."""
+    async with asyncio.timeout(SECONDS):
+        while (pool := pool_of(cluster, name)) is None or "creating" in pool["flags_names"]:
+            await asyncio.sleep(0.1)
+    return pool
 
 
 async def connected(host: Host, pool: str, **parameters: Any) -> Ceph:
@@ -74,8 +84,7 @@ async def test_a_pool_of_the_user_keeps_every_object(cluster: CephCluster) -> No
 async def test_a_pool_that_we_make_is_for_rbd_and_autoscaled_and_kept(cluster: CephCluster, host: Host) -> None:
     name = "bak-t-kept"
     await connected(host, name, createPool=True)
-    made = pool_of(cluster, name)
-    assert made is not None
+    made = await made_whole(cluster, name)
     assert (made["pg_autoscale_mode"], made["application_metadata"]) == ("on", {"rbd": {"bs-agent": UUID}})
     again = await connected(host, name, createPool=True)
     assert pool_of(cluster, name) == made

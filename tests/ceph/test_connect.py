@@ -1,5 +1,6 @@
 """Connecting to a live cluster: whose cluster, which pool, which mon, and each mistake its own reason."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -173,8 +174,8 @@ async def test_a_key_that_the_configuration_holds_needs_no_keyring(cluster: Ceph
     ("content", "why"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("[global]\n", "it names no mons (mon_host)"),
-        ("[global\nfoo=%%%", "cannot be parsed"),
+        ("[global]\n", r"it names no mons \(mon_host\)"),
+        ("[global\nfoo=%%%", r"cannot be parsed|it names no mons \(mon_host\)"),  # of which Ceph 14 reads nothing
     ],
     ids=["missing", "empty", "no conf"],
 )
@@ -188,7 +189,7 @@ async def test_a_configuration_that_does_not_fit(
         problem = await refused(host)
     assert problem.reason.code == ReasonCode.CEPH_CONF_INVALID
     assert str(conf) in problem.details
-    assert why in problem.details
+    assert re.search(why, problem.details)
     assert "object not found" not in problem.details
 
 
