@@ -41,7 +41,7 @@ def pool_of(cluster: CephCluster, name: str) -> dict[str, Any] | None:
 async def made_whole(cluster: CephCluster, name: str) -> dict[str, Any]:
     """Return a pool once it is no longer being created, which takes a moment after it can be used."""
     async with asyncio.timeout(SECONDS):
-        while (pool := pool_of(cluster, name)) is None or "creating" in pool["flags_names"]:
+        while (pool := pool_of(cluster, name)) is None or "creating" in pool["flags_names"]:  # noqa: ASYNC110  nothing tells of it
             await asyncio.sleep(0.1)
     return pool
 
