@@ -45,7 +45,7 @@ check: $(VENV)/.installed-dev lint  ## what can be said of an edit in a minute a
 
 test: $(VENV)/.installed-dev  ## everything that must hold
 	@$(MAKE) --no-print-directory -j 2 --output-sync lint images
-	$(PYTHON) -m pytest -m 'not long' -n 6 --dist loadgroup --no-loadscope-reorder --durations=25
+	$(PYTHON) -m pytest -m 'not long' -n 4 --dist loadgroup --no-loadscope-reorder --durations=25
 
 coverage: $(VENV)/.installed-dev  ## the tests again, and which branches they take; half as long again
 	$(PYTHON) -m pytest -m 'not long' -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report=term:skip-covered

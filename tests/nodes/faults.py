@@ -50,7 +50,8 @@ async def befall(cluster: Cluster, fault: Fault, node: Node) -> float:
     since = time.monotonic() + 0.2  # what it had asked just before may be answered just after
 
     async def are_polled() -> bool:
-        return all(agent.polled_at > since for agent in its)
+        # One whose storage is deleted meanwhile is polled no more, until it is added again.
+        return all(agent.polled_at > since or not agent.storages for agent in its)
 
     seconds = await eventually(are_polled)
     await eventually(lambda: cluster.is_fair(others))
