@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import aiohttp
-from cryptography.x509 import load_pem_x509_certificate
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -126,9 +125,6 @@ async def fill(folder: Path, port_of: Callable[[int], int]) -> None:
     fixed = {"type": IMAGESTORE, "url": "/images", "state": "Enabled", "status": "Connected", "capacityStale": False}
     fixed |= {"totalCapacity": 0, "availableCapacity": 0, **dates}
     agent = {"fingerprint": pin, "tokenSecret": secret, "leaving": False, "createDate": 1}
-    # What the first poll of an agent shows is known: it costs a transaction, once.
-    ends = load_pem_x509_certificate((folder / "certificate.pem").read_bytes()).not_valid_after_utc
-    agent |= {"version": "1", "certificateEndDate": int(ends.timestamp())}
     numbers = range(AGENTS)
     ids = [f"{number:032x}" for number in numbers]
     rows: list[tuple[Any, list[dict[str, Any]]]] = [

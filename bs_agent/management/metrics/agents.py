@@ -49,7 +49,7 @@ async def agents(watches: Iterable[Watch], max_failures: int) -> list[bytes]:
         skew.add(mine, shown.clock_offset)
         owed.add(mine, int(watch.seen.owed))
         hosts.add(mine, len(watch.seen.hosts))
-        ends.add(mine, watch.seen.record.certificateEndDate)
+        ends.add(mine, shown.certificate_end or watch.seen.record.certificateEndDate)
     return written([by_version, info, up, reason, age, skew, owed, hosts, ends])
 
 
@@ -71,7 +71,7 @@ def seen(watches: Iterable[Watch]) -> Seen:
 
 def _versions(watches: Iterable[Watch]) -> dict[str, str]:
     """Return the version of each agent; an agent says what it likes, so odd ones and rare ones are all `other`."""
-    said = {watch.uuid: watch.seen.record.version or "" for watch in watches}
+    said = {watch.uuid: watch.shown.version or watch.seen.record.version or "" for watch in watches}
     told = {uuid: version if _VERSION.fullmatch(version) else OTHER for uuid, version in said.items()}
     common = {version for version, _ in Counter(told.values()).most_common(_MOST_VERSIONS)}
     return {uuid: version if version in common else OTHER for uuid, version in told.items()}

@@ -20,24 +20,28 @@ _LATE = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900)
 
 @dataclass(slots=True)
 class Shown:
-    """What an agent has shown of itself last, apart from what is stored of it.
+    """What an agent has shown of itself last.
 
-    `answered_at` is of the event loop's clock, and `clock_offset` the seconds by which its own clock is ahead of ours;
-    None is what is not known.
+    `answered_at` is of the event loop's clock, `clock_offset` the seconds by which its own clock is ahead of ours, and
+    `certificate_end` a Unix time; None is what is not known.
     """
 
     answered_at: float | None = None
     clock_offset: float | None = None
+    certificate_end: int | None = None
+    version: str | None = None
     storages: dict[str, Figures] = field(default_factory=dict)
 
     def take(self, report: HostReport) -> None:
         """Keep what a report says."""
+        self.version = report.agentVersion or None
         self.storages = {storage.uuid: figures_of(storage) for storage in report.storages}
 
-    def answered(self, now: float, date: str) -> None:
-        """Keep when an agent has answered, and how its clock goes: its answer is dated, in whole seconds."""
+    def answered(self, now: float, date: str, certificate_end: int | None) -> None:
+        """Keep when an agent has answered, until when its certificate is good, and how its clock goes: in seconds."""
         self.answered_at = now
         self.clock_offset = _ahead(date)
+        self.certificate_end = certificate_end or self.certificate_end
 
 
 class PollFigures:

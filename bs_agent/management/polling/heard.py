@@ -70,9 +70,11 @@ def _state(watch: Watch, max_failures: int) -> Noted:
     before = watch.noted.skew if watch.noted else None
     if skew is not None and before is not None and abs(skew - before) < _SKEWED:
         skew = before
-    return Noted(status, reason, watch.link.misses, skew, watch.pushed_at)
+    shown = watch.shown
+    return Noted(status, reason, watch.link.misses, skew, watch.pushed_at, shown.version, shown.certificate_end)
 
 
 def _polled(watch: Watch, now: float, state: Noted) -> Polled:
     push_age = None if state.pushed_at is None else now - state.pushed_at
-    return Polled(watch.uuid, now - watch.heard_at, state.status, state.reason, state.misses, state.skew, push_age)
+    known = (state.skew, push_age, state.version, state.certificate_end)
+    return Polled(watch.uuid, now - watch.heard_at, state.status, state.reason, state.misses, *known)

@@ -267,7 +267,7 @@ class Poller:
 
     def _answered(self, watch: Watch, told: Told) -> None:
         watch.heard_at = asyncio.get_running_loop().time()
-        watch.shown.answered(watch.heard_at, told.date)
+        watch.shown.answered(watch.heard_at, told.date, told.until)
         if watch.link.misses:
             log.info("%s answers again after %d missed polls", watch.target.name, watch.link.misses)
             watch.link = Link()
@@ -291,7 +291,7 @@ class Poller:
                 self._set(watch, host, Health("Disconnected", Reason(code=ReasonCode.AGENT_CLONED, details=details)))
 
     async def _learn(self, watch: Watch, learnt: dict[str, Any]) -> None:
-        """Write what an answer has shown of the agent itself: its certificates, its boot, where it is reached."""
+        """Write at once what tells one agent from another: its certificates, its boot, where it is reached."""
         try:
             if not await self._store.update(watch.uuid, self._owner, learnt):
                 log.warning("%s: what it says of itself is not taken: %s", watch.target.name, ", ".join(learnt))
@@ -378,11 +378,8 @@ def _is_unobserved(health: Health) -> bool:
 def _learnt(reached: AgentRecord, stored: AgentRecord, told: Told) -> dict[str, Any]:
     """Return what an answer shows of an agent that is not stored of it yet, by column."""
     shown: dict[str, Any] = {"hostname": reached.hostname, "port": reached.port, "fingerprint": told.shown}
-    if told.until:
-        shown["certificateEndDate"] = told.until
     if told.report:
         shown |= {"bootId": told.report.bootId or None, "nextFingerprint": told.report.nextFingerprint or None}
-        shown["version"] = told.report.agentVersion or None
     elif told.shown != stored.fingerprint:
         shown["nextFingerprint"] = None
     return {name: value for name, value in shown.items() if getattr(stored, name) != value}

@@ -46,6 +46,8 @@ class Noted(NamedTuple):
     misses: int
     skew: float | None
     pushed_at: float | None
+    version: str | None
+    certificate_end: int | None
 
 
 @dataclass(slots=True, eq=False)

@@ -79,7 +79,7 @@ class AgentStore:
         try:
             async with self._database.writing() as connection:
                 await self._operations.confirm(connection, held)
-                values = to_values(record)
+                values = {name: value for name, value in to_values(record).items() if name not in _OF_POLLS}
                 if await _is_anothers(connection, record.uuid, {"nextFingerprint": record.nextFingerprint}):
                     values["nextFingerprint"] = None
                 claims = (agent.c.uuid != record.uuid, agent.c.nextFingerprint == record.fingerprint)
@@ -161,6 +161,9 @@ async def _is_anothers(connection: AsyncConnection, uuid: str, values: dict[str,
     query = select(agent.c.uuid).where(agent.c.uuid != uuid, claims).limit(1)
     return bool(told) and (await connection.execute(query)).first() is not None
 
+
+_OF_POLLS = {"version", "certificateEndDate"}
+"""What is written of an agent as its polls show it, with how they go."""
 
 _UNUSED = select(*columns_of(AgentRecord)).where(
     ~exists().where(host.c.agentUuid == agent.c.uuid), ~exists().where(debt.c.agentUuid == agent.c.uuid)

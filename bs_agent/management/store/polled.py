@@ -15,13 +15,17 @@ from bs_agent.management.store.repeated import repeated
 from bs_agent.management.store.rows import batched, to_json
 from bs_agent.management.store.tables import agent
 
-_COLUMNS = [
-    agent.c[name] for name in ("uuid", "hostname", "status", "statusReason", "missedPolls", "lastPushDate", "clockSkew")
-]
+_WRITTEN = (
+    "status", "statusReason", "missedPolls", "lastPushDate", "clockSkew", "version", "certificateEndDate",
+)  # fmt: skip
+_COLUMNS = [agent.c[name] for name in ("uuid", "hostname", *_WRITTEN)]
 
 
 class Polled(NamedTuple):
-    """How the polls of an agent go: the last was `age` seconds ago, its last push `push_age`; `skew` is its clock's."""
+    """How the polls of an agent go: the last was `age` seconds ago, its last push `push_age`; `skew` is its clock's.
+
+    What has not been seen is None, and stays as it is written.
+    """
 
     uuid: str
     age: float
@@ -30,6 +34,8 @@ class Polled(NamedTuple):
     misses: int
     skew: float | None = None
     push_age: float | None = None
+    version: str | None = None
+    certificate_end: int | None = None
 
 
 async def write_polled(database: Database, owner: str, polled: Sequence[Polled]) -> None:
@@ -58,7 +64,7 @@ async def _write(database: Database, owner: str, polled: dict[str, Polled]) -> N
             date = int(now - seen.age)
             if row.status != seen.status and "Disconnected" in {row.status, seen.status}:
                 events.append(_turned(seen, row.hostname, row.status))
-            values = _values(seen, now, row.lastPushDate, row.clockSkew)
+            values = _values(seen, now, row)
             if any(getattr(row, name) != value for name, value in values.items()):
                 changed.append({"key": row.uuid, "date": date} | {f"new_{name}": values[name] for name in values})
             else:
@@ -67,12 +73,19 @@ async def _write(database: Database, owner: str, polled: dict[str, Polled]) -> N
         await write_events(connection, now, events)
 
 
-def _values(seen: Polled, now: float, pushed: int | None, skew: float | None) -> dict[str, Any]:
-    values: dict[str, Any] = {"status": seen.status, "statusReason": to_json(seen.reason), "missedPolls": seen.misses}
-    skew = skew if seen.skew is None else round(seen.skew, 1)
+def _values(seen: Polled, now: float, row: Any) -> dict[str, Any]:  # noqa: ANN401 RUF100  a row of `_COLUMNS`
+    pushed = row.lastPushDate
     if seen.push_age is not None:
         pushed = max(pushed or 0, int(now - seen.push_age))
-    return values | {"lastPushDate": pushed, "clockSkew": skew}
+    return {
+        "status": seen.status,
+        "statusReason": to_json(seen.reason),
+        "missedPolls": seen.misses,
+        "lastPushDate": pushed,
+        "clockSkew": row.clockSkew if seen.skew is None else round(seen.skew, 1),
+        "version": seen.version or row.version,
+        "certificateEndDate": seen.certificate_end or row.certificateEndDate,
+    }
 
 
 def _turned(seen: Polled, hostname: str, before: Status) -> Event:
@@ -92,7 +105,6 @@ async def _write_rows(
     for date, uuids in as_before.items():
         await connection.execute(update(agent).where(agent.c.uuid.in_(uuids)).values(lastPollDate=date))
     if changed:
-        names = ("status", "statusReason", "missedPolls", "lastPushDate", "clockSkew")
-        bound: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+        bound: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _WRITTEN}
         statement = update(agent).where(agent.c.uuid == bindparam("key"))
         await connection.execute(statement.values(**bound, lastPollDate=bindparam("date")), changed)

@@ -147,10 +147,11 @@ async def test_what_an_agent_says_of_itself_makes_few_series(tmp_path: Path, sta
         await until(polled)
         for told, shown in (("1.2.3-rc1+x", "1.2.3-rc1+x"), ("", "other"), ('a"b', "other"), ("9" * 64, "other")):
             watch.seen = replace(watch.seen, record=replace(watch.seen.record, version=told))
+            watch.shown.version = told
             assert versions_of([watch]) == {watch.uuid: shown}
         kept = Shown()
         for date, offset in (("no date", None), ("", None), ("Thu, 01 Jan 1970 00:00:00 GMT", -time.time())):
-            kept.answered(0.0, date)
+            kept.answered(0.0, date, None)
             assert kept.clock_offset == (None if offset is None else pytest.approx(offset, rel=1e-3))
         stranger = watch.shown.storages["f" * 32] = next(iter(watch.shown.storages.values()))
         assert stranger.total_inodes == 10

@@ -86,7 +86,7 @@ async def test_what_whole_seconds_make_of_a_clock_is_no_news(tmp_path: Path, sta
         await bed.service.add_image_store(directory(stage))
         await reaches(bed, AgentInventory, "status=Connected")
         (watch,) = bed.service.poller.watches
-        watch.shown.clock_offset = 0.3
+        watch.shown.clock_offset, watch.noted = 0.3, None
         watch.noted = _state(watch, 3)
         for offset, is_news in ((-0.2, False), (0.8, False), (1.9, False), (2.4, True), (-40.0, True), (None, True)):
             watch.shown.clock_offset = offset

@@ -29,13 +29,16 @@ async def test_what_changed_is_written_and_of_the_others_the_date(database: Data
         await write_polled(database, one.node.uuid, seen)
         set_clock(database, NOW + 60)
         later = [
-            Polled(quiet.uuid, 1.0, "Connected", None, 0, 0.2),
+            Polled(quiet.uuid, 1.0, "Connected", None, 0, 0.2, version="2", certificate_end=NOW + 9),
             Polled(away.uuid, 3.0, "Disconnected", WHY, 3, 0.2, 40.0),
         ]
         await write_polled(database, one.node.uuid, later)
+        await write_polled(database, one.node.uuid, [Polled(quiet.uuid, 1.0, "Connected", None, 0)])
         columns = (table.c.status, table.c.missedPolls, table.c.lastPollDate, table.c.lastPushDate, table.c.clockSkew)
         async with database.reading() as connection:
             rows = {row[0]: tuple(row[1:]) for row in await connection.execute(select(table.c.uuid, *columns))}
+            shown = select(table.c.version, table.c.certificateEndDate).where(table.c.uuid == quiet.uuid)
+            assert tuple((await connection.execute(shown)).one()) == ("2", NOW + 9), "what is not seen stays"
             why = await connection.execute(select(table.c.statusReason).where(table.c.uuid == away.uuid))
             assert why.scalar_one()["code"] == "AgentUnreachable"
     assert rows[quiet.uuid] == ("Connected", 0, NOW + 59, None, 0.2), "only the date is new"
