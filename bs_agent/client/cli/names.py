@@ -124,7 +124,8 @@ def _resolved(where: Sequence[Place], parameter: str, text: str, client: Client)
     if found:
         return found[0].uuid
     known = [one.name for place in where if place.handle for one in place.named(client) if one.name]
-    hint = f"did you mean {_some(near(text, known))}?" if near(text, known) else f"there are {_some(known)}"
+    close = near(text, known)
+    hint = f"did you mean {_some(close)}?" if close else f"there are {_some(known)}"
     details = f"{parameter}={text}: no resource has this uuid or name" + (f"; {hint}" if known else "")
     raise CallFailed(ResourceNotFound(details).shown())
 

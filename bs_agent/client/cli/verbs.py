@@ -12,13 +12,13 @@ import click
 from bs_agent.client.cli import catalog
 from bs_agent.client.cli.arguments import Ask
 from bs_agent.client.cli.commands import VERBS
-from bs_agent.client.cli.execute import DONE, FAILED, Options, call, execute, show_error, uuid_of
+from bs_agent.client.cli.execute import DONE, FAILED, Answered, Options, call, execute, show_error, uuid_of
 from bs_agent.client.cli.faults import UsageFault, nearest
 from bs_agent.client.cli.output import print_answer
 from bs_agent.client.cli.preview import lines
 from bs_agent.client.cli.text import plain
 from bs_agent.client.wire.failures import CallFailed
-from bs_agent.contract.errors import ErrorCode, ResourceNotFound
+from bs_agent.contract.errors import ResourceNotFound
 from bs_agent.contract.inventory import BackupStorageInventory
 
 WARNING, DOWN = 4, 5
@@ -65,7 +65,11 @@ def run(words: Sequence[str], options: Options, ask: Ask) -> int:
     if options.yes and verb != "storages delete":
         raise UsageFault("--yes is for `storages delete`: nothing else asks")
     if verb in _RUNS:
-        return _RUNS[verb](rest, options, ask)
+        try:
+            return _RUNS[verb](rest, options, ask)
+        except CallFailed as failure:
+            show_error(failure.error, options.form)
+            return FAILED
     return execute([*words, "dryRun=true"] if options.dry_run else words, options, ask)
 
 
@@ -99,18 +103,12 @@ def _columns(names: Sequence[str], options: Options) -> str:
 
 def _of_one(words: Sequence[str], options: Options, ask: Ask) -> int:
     name, *rest = _name(words, "events")
-    try:
-        uuid = uuid_of(name, options)
-    except CallFailed as failure:
-        return _failed(failure.error, options)
-    return _events([f"resourceUuid={uuid}", *rest], options, ask)
+    return _events([f"resourceUuid={uuid_of(name, options)}", *rest], options, ask)
 
 
 def _capacity(words: Sequence[str], options: Options, ask: Ask) -> int:
     name, *rest = _name(words, "capacity")
-    found = call(["GetBackupStorageCapacityHistory", f"uuid={name}", *rest], options, ask)
-    if found.error:
-        return _failed(found.error, options)
+    found = _made(["GetBackupStorageCapacityHistory", f"uuid={name}", *rest], options, ask)
     if options.form in {"json", "yaml"}:
         print_answer(found.answer, options.form)
         return DONE
@@ -137,15 +135,10 @@ def _listed(api: str, words: Sequence[str], options: Options, ask: Ask, **usual:
 
 def _show(words: Sequence[str], options: Options, ask: Ask) -> int:
     name, *rest = _name(words, "show")
-    try:
-        uuid = uuid_of(name, options)
-    except CallFailed as failure:
-        return _failed(failure.error, options)
-    found = call(["QueryBackupStorage", f"uuid={uuid}", *rest], options, ask)
-    if found.error:
-        return _failed(found.error, options)
+    uuid = uuid_of(name, options)
+    found = _made(["QueryBackupStorage", f"uuid={uuid}", *rest], options, ask)
     if not found.answer["inventories"]:
-        return _failed(ResourceNotFound(f"no backup storage has the uuid {uuid}").shown(), options)
+        raise CallFailed(ResourceNotFound(f"no backup storage has the uuid {uuid}").shown())
     print_answer({"inventory": found.answer["inventories"][0]}, options.form)
     return DONE
 
@@ -164,9 +157,7 @@ def _delete(words: Sequence[str], options: Options, ask: Ask) -> int:
             "`storages delete` asks for the name on a terminal; elsewhere write --yes, or --dry-run to look"
         )
     delete = ["DeleteBackupStorage", f"uuid={name}", *rest]
-    previewed = call([*delete, "dryRun=true"], options, ask)
-    if previewed.error:
-        return _failed(previewed.error, options)
+    previewed = _made([*delete, "dryRun=true"], options, ask)
     preview = previewed.answer.get("inventory")
     if preview is None:  # a uuid that nothing has: a delete has nothing to do
         raise UsageFault(f"there is no backup storage {name}")
@@ -189,9 +180,7 @@ def _confirmed(preview: Mapping[str, Any]) -> bool:
 
 
 def _mons(words: Sequence[str], options: Options, ask: Ask) -> int:
-    found = call(["QueryCephBackupStorage", *words, "fields=name,mons"], options, ask)
-    if found.error:
-        return _failed(found.error, options)
+    found = _made(["QueryCephBackupStorage", *words, "fields=name,mons"], options, ask)
     mons = [
         {"backupStorageName": storage.get("name"), **mon}
         for storage in found.answer.get("inventories", [])
@@ -239,9 +228,16 @@ def _name(words: Sequence[str], verb: str) -> Sequence[str]:
     return words
 
 
-def _failed(error: ErrorCode, options: Options) -> int:
-    show_error(error, options.form)
-    return FAILED
+def _made(words: Sequence[str], options: Options, ask: Ask) -> Answered:
+    """Make a call and return what it brought.
+
+    Raises:
+        CallFailed: an error.
+    """
+    found = call(words, options, ask)
+    if found.error:
+        raise CallFailed(found.error)
+    return found
 
 
 _RUNS: dict[str, Run] = {
