@@ -4,14 +4,13 @@ import asyncio
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from aiohttp import web
 
 from bs_agent.contract.errors import ApiError
 from bs_agent.contract.inventory import BACKUP_STORAGE_KINDS, BackupStorageInventory, ZoneInventory
-from bs_agent.contract.query import Condition, Operator, Query, parse_condition
-from bs_agent.management.console.listing import PAGE, page_of
+from bs_agent.contract.query import Condition, Operator, parse_condition
+from bs_agent.management.console.listing import Listing, listed, page_of
 from bs_agent.management.console.visit import Visit, at_least, below, equal
 
 _SHOWN: dict[str, tuple[str, tuple[Condition, ...]]] = {
@@ -24,12 +23,12 @@ _SHOWN: dict[str, tuple[str, tuple[Condition, ...]]] = {
     "disabled": ("Disabled", (equal("state", "Disabled"),)),
 }
 _SORTS = {
-    "": ("worst first", "urgency", True),
-    "name": ("name", "name", False),
-    "free": ("least free", "availableCapacity", False),
-    "size": ("largest", "totalCapacity", True),
-    "age": ("oldest numbers", "capacityDate", False),
-    "new": ("newest", "createDate", True),
+    "": ("worst first", "-urgency"),
+    "name": ("name", "name"),
+    "free": ("least free", "availableCapacity"),
+    "size": ("largest", "-totalCapacity"),
+    "age": ("oldest numbers", "capacityDate"),
+    "new": ("newest", "-createDate"),
 }
 _IS_CONDITION = re.compile(r"\s*[A-Za-z_.]+\s*(!?\?=|!?~=|!=|>=|<=|=|>|<)|.*\s(is|not) null\s*", re.DOTALL)
 _TILES = ("away", "connecting", "attention", "well")
@@ -44,7 +43,6 @@ class Wanted:
     kind: str
     zone: str
     sort: str
-    page: int
 
     @classmethod
     def of(cls, visit: Visit) -> "Wanted":
@@ -56,7 +54,6 @@ class Wanted:
             kind if kind in BACKUP_STORAGE_KINDS else "",
             visit.asked("zone"),
             sort if sort in _SORTS else "",
-            page_of(visit),
         )
 
     def conditions(self) -> tuple[Condition, ...]:
@@ -67,7 +64,7 @@ class Wanted:
         """
         found = [*_SHOWN[self.shown][1]]
         if self.text:
-            is_condition = _IS_CONDITION.fullmatch(self.text) or _IS_CONDITION.match(self.text)
+            is_condition = _IS_CONDITION.match(self.text)
             named = Condition("name", Operator.LIKE, f"%{self.text}%")
             found.append(parse_condition(self.text) if is_condition else named)
         if self.kind:
@@ -76,26 +73,24 @@ class Wanted:
             found.append(equal("attachedZoneUuids", self.zone))
         return tuple(found)
 
-    def url(self, **changes: Any) -> str:  # noqa: ANN401 RUF100  what a template names
-        """Return the URL of this list with some things changed; a changed filter begins at the first page."""
-        names = {"text": "q", "shown": "show", "kind": "type", "zone": "zone", "sort": "sort", "page": "page"}
-        values = {name: getattr(self, name) for name in names} | ({"page": 1} if changes else {}) | changes
-        said = {names[name]: value for name, value in values.items() if value and not (name == "page" and value == 1)}
-        return f"/?{urlencode(said)}" if said else "/"
+    @property
+    def values(self) -> dict[str, str]:
+        """The filters by their names in the URL."""
+        return {"q": self.text, "show": self.shown, "type": self.kind, "zone": self.zone, "sort": self.sort}
 
 
 async def show(visit: Visit) -> web.StreamResponse:
     """Show the totals and one page of the list; a refresh, these alone."""
     wanted = Wanted.of(visit)
-    totals, listed, zones = await asyncio.gather(
+    totals, found, zones = await asyncio.gather(
         _totals(visit), _listed(visit, wanted), visit.find(ZoneInventory, sort="name", fields=("uuid", "name"))
     )
     context = {
         "wanted": wanted, "choices": {name: word for name, (word, _) in _SHOWN.items()}, "kinds": BACKUP_STORAGE_KINDS,
-        "sorts": {name: word for name, (word, *_) in _SORTS.items()}, "zones": zones, "tiles": _TILES,
+        "sorts": {name: word for name, (word, _) in _SORTS.items()}, "zones": zones, "tiles": _TILES,
     }  # fmt: skip
     template = "_fleet.html" if visit.is_refresh else "fleet.html"
-    return visit.show(template, **context, **totals, **listed)
+    return visit.show(template, **context, **totals, **found)
 
 
 async def _totals(visit: Visit) -> dict[str, Any]:
@@ -106,16 +101,11 @@ async def _totals(visit: Visit) -> dict[str, Any]:
 
 async def _listed(visit: Visit, wanted: Wanted) -> dict[str, Any]:
     """Return a page of the list; what is wrong with the text that is searched for is said above an empty one."""
-    _, sort, descending = _SORTS[wanted.sort]
-    start = (wanted.page - 1) * PAGE
+    _, order = _SORTS[wanted.sort]
     try:
-        query = Query(
-            wanted.conditions(), PAGE, start, reply_with_count=True, sort=sort, descending=descending
-        )  # fmt: skip
-        found = await visit.services.calls.find(BackupStorageInventory, query)
+        found = await listed(visit, BackupStorageInventory, wanted.conditions(), order, **wanted.values)
     except ApiError as error:
         if not wanted.text:
             raise
-        return {"storages": [], "total": 0, "pages": 1, "problem": error.details}
-    total = found.total or 0
-    return {"storages": found.inventories or [], "total": total, "pages": max(1, -(-total // PAGE)), "problem": ""}
+        return {"listing": Listing("/", [], 0, page_of(visit), wanted.values), "problem": error.details}
+    return {"listing": found, "problem": ""}
