@@ -31,12 +31,22 @@ def _quick_passwords() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[postgresql.PostgreSQL]:
+def _server() -> Iterator[postgresql.PostgreSQL]:
     if why := postgresql.missing():
         pytest.skip(why)
     with postgresql.postgresql() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[postgresql.PostgreSQL]:
+    yield from _server()
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[postgresql.PostgreSQL]:
+    """A server that the tests of a module stop and freeze."""
+    yield from _server()
 
 
 @pytest.fixture(scope="session")

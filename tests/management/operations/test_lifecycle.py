@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ from tests.beds.arrivals import dying_with_its_answer
 from tests.beds.fleet import FleetBed, fleet, image_store, until
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path / "agent", {"probe": {"interval": 4.0, "deadline": 4.0}}) as running:
-        yield running
 
 
 @pytest.fixture

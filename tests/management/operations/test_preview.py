@@ -1,6 +1,5 @@
 """What a delete would do is told before, and is what it does: of a real agent that is there, away, or not well."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,6 @@ from tests.beds.fleet import fleet, image_store
 from tests.management.operations.test_lifecycle import move, tree
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path / "agent", {"probe": {"interval": 4.0, "deadline": 4.0}}) as running:
-        yield running
 
 
 @pytest.fixture

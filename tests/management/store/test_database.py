@@ -1,7 +1,7 @@
 """A PostgreSQL that stops, starts or stands still: callers are told in time, and nothing of the node ends for good."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -21,15 +21,6 @@ from bs_agent.management.store.schema import migrate
 from tests.beds import postgresql
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[postgresql.PostgreSQL]:
-    """A server that these tests stop and freeze."""
-    if why := postgresql.missing():
-        pytest.skip(why)
-    with postgresql.postgresql() as server:
-        yield server
 
 
 @pytest_asyncio.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -21,14 +21,6 @@ from tests.beds import postgresql
 from tests.beds.fleet import until
 
 BOTH = "postgresql://postgres@{},{}/{}?target_session_attrs=read-write"
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[postgresql.PostgreSQL]:
-    if why := postgresql.missing():
-        pytest.skip(why)
-    with postgresql.postgresql() as server:
-        yield server
 
 
 @asynccontextmanager
