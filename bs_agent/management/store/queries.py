@@ -168,23 +168,24 @@ def _own_field(resource: Resource, name: str, clause: str) -> Field:
 
 async def _read(connection: AsyncConnection, shape: _Shape, page: Select[Any]) -> Found:
     rows = (await connection.execute(page)).all()
+    if not rows:
+        return Found([], None, [])
     kinds = [shape.kind(row) for row in rows]
     items = [shape.item(row, kind) for row, kind in zip(rows, kinds, strict=True)]
-    if shape.resource.table is tables.backup_storage and rows:
+    by_uuid = {row[0]: item for row, item in zip(rows, items, strict=True)}
+    if shape.resource.table is tables.backup_storage:
         if "attachedZoneUuids" in shape.wanted:
-            by_uuid = {row[0]: item for row, item in zip(rows, items, strict=True)}
             await _add_list(connection, by_uuid, "attachedZoneUuids", ZONE_UUIDS)
         if "mons" in shape.wanted and CephBackupStorageInventory in kinds:
-            ceph = zip(rows, items, kinds, strict=True)
+            ceph = zip(by_uuid, kinds, strict=True)
             await _add_mons(
-                connection, {row[0]: item for row, item, kind in ceph if kind is CephBackupStorageInventory}
+                connection, {uuid: by_uuid[uuid] for uuid, kind in ceph if kind is CephBackupStorageInventory}
             )
-    if shape.resource.table is tables.agent and rows:
-        by_uuid = {row[0]: item for row, item in zip(rows, items, strict=True)}
+    if shape.resource.table is tables.agent:
         for name in AGENT_LISTS.keys() & shape.wanted:
             await _add_list(connection, by_uuid, name, AGENT_LISTS[name])
-    if shape.resource.table is tables.debt and rows:
-        await _add_places(connection, shape, {row[0]: item for row, item in zip(rows, items, strict=True)})
+    if shape.resource.table is tables.debt:
+        await _add_places(connection, shape, by_uuid)
     return Found(items, None, kinds)
 
 
