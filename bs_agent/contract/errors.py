@@ -258,6 +258,13 @@ class StorageProblem(ApiError):
         )
 
 
+def reason_of(error: ApiError) -> Reason:
+    """Return why a host or a storage is not well, as an error of one says; any other is a fault of its agent."""
+    if isinstance(error, StorageProblem):
+        return error.reason
+    return Reason(code=ReasonCode.AGENT_FAULT, details=error.details)
+
+
 class AgentUnauthorized(StorageProblem):
     """The token is missing or belongs to no enrolment."""
 

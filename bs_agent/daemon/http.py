@@ -90,6 +90,25 @@ def _listen(address: Address) -> socket.socket:
     return socket.create_server(address, family=family, backlog=512, dualstack_ipv6=dual)
 
 
+async def read_body(request: web.Request, limit: int, what: str = "body") -> bytes:
+    """Return the body, which the errors call `what`; one of more than `limit` bytes is refused.
+
+    Raises:
+        RequestError: it is too large, too slow, or not as its headers say.
+    """
+    try:
+        async with asyncio.timeout(BODY_DEADLINE):
+            return await request.clone(client_max_size=limit).read()
+    except TimeoutError:
+        raise RequestTimeout(f"the {what} did not arrive within {BODY_DEADLINE:.0f} s") from None
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLarge(f"the {what} is larger than {limit} bytes") from None
+    except web.RequestPayloadError:
+        raise RequestError(f"the {what} is not framed or encoded as its headers say") from None
+    except ConnectionError:
+        raise RequestError(f"the connection was closed before the {what} was there") from None
+
+
 async def read_json(request: web.Request, limit: int = MAX_BODY) -> Any:  # noqa: ANN401 RUF100  the body is whatever the caller sent; models check it
     """Return the body as JSON; an empty body is an empty object, and one of more than `limit` bytes is refused.
 
@@ -98,17 +117,7 @@ async def read_json(request: web.Request, limit: int = MAX_BODY) -> Any:  # noqa
     """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedEncoding("send the body uncompressed")
-    try:
-        async with asyncio.timeout(BODY_DEADLINE):
-            body = await request.clone(client_max_size=limit).read()
-    except TimeoutError:
-        raise RequestTimeout(f"the body did not arrive within {BODY_DEADLINE:.0f} s") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise BodyTooLarge(f"the body is larger than {limit} bytes") from None
-    except web.RequestPayloadError:
-        raise RequestError("the body is not framed or encoded as its headers say") from None
-    except ConnectionError:
-        raise RequestError("the connection was closed before the body was there") from None
+    body = await read_body(request, limit)
     if not body.strip():
         return {}
     try:

@@ -10,18 +10,16 @@ from collections.abc import Callable
 from bs_agent.client.cli import catalog
 from bs_agent.client.cli.catalog import Field, Kind
 from bs_agent.client.cli.faults import UsageFault, near, nearest
+from bs_agent.contract import uuids
 from bs_agent.contract.dates import parse_date
 from bs_agent.contract.inventory import Inventory
 from bs_agent.contract.query import Condition, Operator
-from bs_agent.contract.uuids import one_form
 
 TEXTS = (Operator.LIKE, Operator.NOT_LIKE)
 NULLS = (Operator.IS_NULL, Operator.NOT_NULL)
 ORDERS = (Operator.GREATER, Operator.GREATER_EQUAL, Operator.LESS, Operator.LESS_EQUAL)
 HANDLES = ("name", "tag", "AccessKeyID", "hostname")
 """The fields by which people know a resource, the best first."""
-
-_UUID = re.compile("[0-9a-f]{32}")
 
 
 def check_value(inventory: type[Inventory], word: str, condition: Condition) -> None:
@@ -46,7 +44,7 @@ def check_value(inventory: type[Inventory], word: str, condition: Condition) -> 
 
 def is_uuid(text: str) -> bool:
     """Tell whether a text is a uuid in any of its forms."""
-    return _UUID.fullmatch(one_form(text)) is not None
+    return uuids.is_uuid(uuids.one_form(text))
 
 
 def names_uuids(name: str) -> bool:

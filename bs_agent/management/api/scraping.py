@@ -5,7 +5,6 @@ has pinned them, and a token for each. What an agent answers is handed on as it 
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from aiohttp import hdrs, web
 from pydantic_core import to_json
 
 from bs_agent.contract.errors import NoSuchPath, Overloaded, Unauthorized
+from bs_agent.contract.uuids import is_uuid
 from bs_agent.daemon.connection import error_response
 from bs_agent.daemon.deadlines import within
 from bs_agent.management.access.scrape_tokens import ScrapeTokens
@@ -29,7 +29,6 @@ WRITE_DEADLINE = 30.0
 """Seconds in which whoever scrapes has to take what it asked for."""
 _DATABASE_DEADLINE = 6.0
 _PIECE = 1 << 18
-_UUID = re.compile(r"[0-9a-f]{32}")
 
 Session = Callable[[web.Request], Awaitable[None]]
 Places = Callable[[], Coroutine[Any, Any, list[AgentPlace]]]
@@ -94,7 +93,7 @@ class Scraping:
         uuid = request.match_info["uuid"]
         async with self._place():
             accept = request.headers.get(hdrs.ACCEPT, "")
-            scraped = await self._scrape_agent(uuid, accept) if _UUID.fullmatch(uuid) else None
+            scraped = await self._scrape_agent(uuid, accept) if is_uuid(uuid) else None
             if scraped is None:
                 raise NoSuchPath("there is no such agent")
             return await _send(request, [scraped.body], scraped.content_type)

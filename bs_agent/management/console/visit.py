@@ -1,6 +1,5 @@
 """One visit of a page: who looks, what they send, what they are shown."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +8,12 @@ from urllib.parse import parse_qsl, quote
 import aiohttp_jinja2
 from aiohttp import hdrs, web
 
-from bs_agent.contract.errors import BodyTooLarge, RequestError, RequestTimeout, ResourceNotFound, UnsupportedEncoding
+from bs_agent.contract.errors import RequestError, ResourceNotFound, UnsupportedEncoding
 from bs_agent.contract.inventory import BackupStorageInventory, Inventory
 from bs_agent.contract.query import Condition, Operator, Query
 from bs_agent.contract.tags import ENROLLMENT
 from bs_agent.contract.uuids import one_form
-from bs_agent.daemon.http import BODY_DEADLINE
+from bs_agent.daemon.http import read_body
 from bs_agent.management.access.sessions import Caller
 from bs_agent.management.console.asking import Services
 from bs_agent.management.console.outcome import payload_of
@@ -159,13 +158,8 @@ async def read_form(request: web.Request) -> dict[str, str]:
     """
     if request.content_type != _FORM_TYPE:
         raise UnsupportedEncoding(f"a form must be sent as {_FORM_TYPE}")
+    body = await read_body(request, _MAX_FORM, "form")
     try:
-        async with asyncio.timeout(BODY_DEADLINE):
-            body = await request.clone(client_max_size=_MAX_FORM).read()
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
-    except TimeoutError:
-        raise RequestTimeout(f"the form did not arrive within {BODY_DEADLINE:.0f} s") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise BodyTooLarge(f"the form is larger than {_MAX_FORM} bytes") from None
-    except (web.RequestPayloadError, ConnectionError, ValueError):
+    except ValueError:
         raise RequestError("the form cannot be read") from None

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
-from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem
-from bs_agent.contract.reasons import Reason, ReasonCode
+from bs_agent.contract.errors import ApiError, InvalidArgument, StorageProblem, reason_of
+from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephParameters, StorageParameters
 from bs_agent.management.config import CleanupSettings
 from bs_agent.management.hosts.agent_client import Agents, Target
@@ -134,9 +134,7 @@ class Debts:
         except DatabaseUnavailable:
             raise
         except ApiError as problem:
-            reason = Reason(code=ReasonCode.AGENT_FAULT, details=problem.details)
-            if isinstance(problem, StorageProblem):
-                reason = problem.reason
+            reason = reason_of(problem)
             # An agent that has answered so would only repeat its answer under the same uuid.
             repeats = isinstance(problem, StorageProblem) and reason.code not in SSH_HELPS
             await self._store.failed(debt.uuid, reason, uuid4().hex if repeats else "")

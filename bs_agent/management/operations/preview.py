@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from uuid import uuid4
 
 from bs_agent.contract.deletion import DeletePreviewInventory, HostCleanupInventory, PlannedStep
-from bs_agent.contract.errors import ApiError, StorageProblem
+from bs_agent.contract.errors import ApiError, reason_of
 from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
 from bs_agent.contract.report import CEPH, Step
 from bs_agent.contract.tags import REMOVE_POOL
@@ -104,10 +104,8 @@ class Previewing:
         at = self._means.target(agent)
         try:
             plan = await self._means.client.plan_cleanup(at, storage.uuid, uuid4().hex, number, host_only=host_only)
-        except StorageProblem as problem:
-            return _Planned(reason=problem.reason)
         except ApiError as problem:
-            return _Planned(reason=Reason(code=ReasonCode.AGENT_FAULT, details=problem.details))
+            return _Planned(reason=reason_of(problem))
         return _Planned(plan.steps)
 
     async def _removes_pool(self, storage: StorageRecord, system_tags: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from bs_agent.contract.errors import ApiError, Overloaded, StorageProblem
+from bs_agent.contract.errors import ApiError, Overloaded, reason_of
 from bs_agent.contract.inventory import Status
 from bs_agent.contract.reasons import Reason, ReasonCode
 from bs_agent.contract.report import HostReport
@@ -232,7 +232,7 @@ class Poller:
             self._not_asked(watch, problem)
         except ApiError as problem:
             if watch in self._watches:
-                self._missed(watch, _reason(problem))
+                self._missed(watch, reason_of(problem))
         else:
             if watch in self._watches:
                 self._answered(watch, told)
@@ -350,7 +350,7 @@ class Poller:
         try:
             await work()
         except ApiError as problem:
-            if _reason(problem).code == ReasonCode.STORAGE_BUSY:
+            if reason_of(problem).code == ReasonCode.STORAGE_BUSY:
                 return  # somebody is at it; the next answer tells what is left to do
             before = watch.retries.get(what, Retry())
             if not before.attempts:
@@ -383,9 +383,3 @@ def _learnt(reached: AgentRecord, stored: AgentRecord, told: Told) -> dict[str, 
     elif told.shown != stored.fingerprint:
         shown["nextFingerprint"] = None
     return {name: value for name, value in shown.items() if getattr(stored, name) != value}
-
-
-def _reason(problem: ApiError) -> Reason:
-    if isinstance(problem, StorageProblem):
-        return problem.reason
-    return Reason(code=ReasonCode.AGENT_FAULT, details=problem.details)
