@@ -15,7 +15,6 @@ from bs_agent.agent.probing.reporter import Reporter
 from bs_agent.agent.push.push import Pushing
 from bs_agent.agent.worker.pool import Workers
 from bs_agent.contract.errors import StorageProblem
-from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephReport, ImageStoreReport, Pool
 from bs_agent.daemon.exposition import encoder
 
@@ -137,8 +136,7 @@ def _values(report: ImageStoreReport | CephReport) -> dict[str, float]:
         values |= {"total_bytes": cluster.totalCapacity, "available_bytes": cluster.availableCapacity}
         values["mgr_active"] = cluster.mgrActive
     if (mons := report.mons.value) is not None:
-        lost = any(reason.code == ReasonCode.NO_QUORUM for reason in report.reasons())
-        values |= {"mons": len(mons), "mons_in_quorum": 0 if lost else sum(mon.inQuorum for mon in mons)}
+        values |= {"mons": len(mons), "mons_in_quorum": report.mons_in_quorum() or 0}
     pool = next((pool for pool in report.pools.value or [] if pool.name == report.poolName), None)
     return values | (_of_pool(pool) if pool else {})
 

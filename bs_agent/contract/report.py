@@ -34,7 +34,7 @@ from bs_agent.contract.bounds import (
     Share,
     Token,
 )
-from bs_agent.contract.reasons import REASONS, Reason
+from bs_agent.contract.reasons import REASONS, Reason, ReasonCode
 from bs_agent.contract.spoilt import ENTRY, ONLY_NAMED, SECTION
 
 T = TypeVar("T")
@@ -248,6 +248,13 @@ class CephReport(Wire):
     def reasons(self) -> list[Reason]:
         """Everything that is not well, the most telling first."""
         return _reasons(self.sections())
+
+    def mons_in_quorum(self) -> int | None:
+        """How many mons are in the quorum: none where there is none, whatever was seen last; None: not known."""
+        if self.mons.value is None:
+            return None
+        lost = any(reason.code == ReasonCode.NO_QUORUM for reason in self.reasons())
+        return 0 if lost else sum(mon.inQuorum for mon in self.mons.value)
 
 
 StorageParameters = Annotated[ImageStoreParameters | CephParameters, Field(discriminator="type")]

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from bs_agent.contract.reasons import ReasonCode
 from bs_agent.contract.report import CephReport, StorageReport
 
 
@@ -16,13 +15,11 @@ class Figures(NamedTuple):
 
 
 def figures_of(report: StorageReport) -> Figures:
-    """Return the figures of a report. Where there is no quorum no mon is in it, whatever was seen last."""
+    """Return the figures of a report."""
     if isinstance(report, CephReport):
         if report.mons.value is None:
             return Figures()
-        lost = any(reason.code == ReasonCode.NO_QUORUM for reason in report.reasons())
-        there = 0 if lost else sum(mon.inQuorum for mon in report.mons.value)
-        return Figures(mons=len(report.mons.value), mons_in_quorum=there)
+        return Figures(mons=len(report.mons.value), mons_in_quorum=report.mons_in_quorum())
     if report.usage.value is None:
         return Figures()
     return Figures(report.usage.value.totalInodes, report.usage.value.availableInodes)
